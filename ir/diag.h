@@ -31,6 +31,7 @@ struct ml_context {
 	ml_arena arena;
 	ML_VEC(ml_diag) diags;
 	int errors;
+	int reported; /* diags already given to log */
 	const char *file;  /* model named in messages, or NULL */
 	const char *stage; /* what is being done, for messages */
 	void (*log)(void *user, ml_severity, const char *line);
@@ -55,6 +56,12 @@ void ml_diag_print(ml_text *, const ml_context *, const ml_diag *);
 /* Writes a name from a model so that no control character, quote or bad UTF-8 gets through:
  * such bytes become \xNN, and ' " and \ get a backslash. */
 void ml_put_escaped(ml_text *, const char *name);
+/* The same as a string; NULL counts as "". */
+const char *ml_escaped(ml_arena *, const char *name);
+
+/* Gives every diagnostic not reported yet to the log hook, in order.  Called by the API boundary,
+ * so that hints added after the fact are part of it. */
+void ml_diag_report(ml_context *);
 
 /* The union of two provenance lists, without duplicates. */
 const ml_prov *ml_prov_merge(ml_arena *, const ml_prov *, const ml_prov *);

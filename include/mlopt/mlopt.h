@@ -14,6 +14,10 @@ typedef enum ml_status {
 #include "mlopt/status.def"
 } ml_status;
 
+/* What a status means for the caller, and its short tag ("shape"); never NULL. */
+const char *ml_status_text(ml_status);
+const char *ml_status_tag(ml_status);
+
 typedef enum ml_severity { ML_ERROR, ML_WARNING, ML_REMARK } ml_severity;
 
 /* Element types of tensors; the numbers are ABI. */
