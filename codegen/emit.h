@@ -30,6 +30,9 @@ void ml_emit_open(ml_emit *, const ml_target *, ml_arena *, const char *module_n
 void ml_emit_close(ml_emit *); /* disposes module and context */
 /* A function with the target's CPU attributes, noalias pointer parameters and an entry block. */
 ml_v ml_emit_function(ml_emit *, const char *name, LLVMTypeRef result, LLVMTypeRef *params, int n);
+void ml_emit_attributes(ml_emit *, ml_v function); /* CPU attributes alone */
+/* Runs LLVM's -O2 pipeline without its own unrolling and vectorising. */
+void ml_emit_optimize(ml_emit *, LLVMTargetMachineRef);
 
 ml_v ml_i64(ml_emit *, int64_t);
 ml_v ml_i32(ml_emit *, int32_t);
@@ -71,6 +74,7 @@ void ml_if_end(ml_emit *, ml_if *);
 ml_v ml_gep(ml_emit *, LLVMTypeRef element, ml_v pointer, ml_v index);
 ml_v ml_load(ml_emit *, LLVMTypeRef type, ml_v pointer, int align);
 void ml_store(ml_emit *, ml_v value, ml_v pointer, int align);
+ml_v ml_alloca(ml_emit *, LLVMTypeRef type, int align); /* a slot in the function's entry block */
 /* First `count` lanes (i64, 1..16, or NULL = all 16); other lanes read as zero / stay unwritten. */
 ml_v ml_load_lanes(ml_emit *, LLVMTypeRef element, ml_v pointer, ml_v count, int align);
 void ml_store_lanes(ml_emit *, ml_v vector, ml_v pointer, ml_v count, int align);
@@ -80,6 +84,7 @@ ml_v ml_lane_mask(ml_emit *, ml_v count); /* <16 x i1> */
 ml_v ml_intrinsic(ml_emit *, const char *name, LLVMTypeRef *overloads, int noverloads, ml_v *args,
 		  int nargs);
 ml_v ml_fma(ml_emit *, ml_v a, ml_v b, ml_v c);
-/* Fixed-shape tree over the 16 lanes: (i, i+8), (i, i+4), (i, i+2), (i, i+1). */
+/* Fixed-shape tree over the 16 lanes: (i, i+8), (i, i+4), (i, i+2), (i, i+1).  `combine` sees
+ * vectors of 8, 4 and 2 lanes and at last two scalars. */
 ml_v ml_reduce_lanes(ml_emit *, ml_v vector, ml_v (*combine)(ml_emit *, ml_v, ml_v));
 #endif
