@@ -1,0 +1,82 @@
+/* abi.h -- the contract between compiled code and the runtime: plain structs, no libc types.
+ *
+ * Compiled code sees these structs by field offset (codegen/abi_layout.c asserts them), so any
+ * change of layout raises MLRT_ABI.  All pointers to tensors promise element alignment only.
+ */
+#ifndef MLRT_ABI_H
+#define MLRT_ABI_H
+#include <stdint.h>
+
+enum { MLRT_ABI = 1, MLRT_MAGIC = 0x6d6c7274 };
+
+/* The first failed run-time check of a run; `status` is an ml_status, 0 while all is well. */
+typedef struct mlrt_fault {
+	int32_t status; /* set once, by compare-and-swap */
+	int32_t site;   /* which check: index into mlrt_program.sites */
+	int64_t value;  /* the offending index or size */
+	int64_t limit;  /* what it was compared with */
+} mlrt_fault;
+
+/* What one region's kernel gets.  The arrays live on the stack of the generated entry. */
+typedef struct mlrt_task {
+	void *const *buffer;  /* inputs, then outputs of the kernel */
+	const int64_t *dim;   /* values of the kernel's symbols */
+	mlrt_fault *fault;
+	int32_t site;         /* first site number of this region; kernels add their local number */
+	int32_t reserved;
+	uint8_t *scratch;     /* thread t owns scratch + t * scratch_stride */
+	int64_t scratch_stride;
+} mlrt_task;
+
+/* Work on tiles begin..end-1 of the region's grid.  Tiles are independent: any partition among
+ * threads gives the same bits. */
+typedef void mlrt_kernel(const mlrt_task *, int64_t begin, int64_t end, uint8_t *scratch);
+
+/* Runs a kernel over tiles 0..tiles-1 on the pool's threads and returns when all are done. */
+typedef struct mlrt_pool mlrt_pool;
+struct mlrt_pool {
+	void (*parallel)(const mlrt_pool *, mlrt_kernel *, const mlrt_task *, int64_t tiles);
+	int32_t threads; /* at least 1; thread numbers are 0..threads-1 */
+	int32_t reserved;
+	void *user;
+};
+
+/* One call of a program. */
+typedef struct mlrt_frame {
+	void *const *in;              /* tensors in declared order */
+	void *const *out;             /* each large enough for its dims in state */
+	int64_t *state;               /* as filled by plan; run updates output dims that depend on data */
+	uint8_t *arena;               /* arena_bytes, 64-byte aligned */
+	const uint8_t *weights;
+	mlrt_kernel *const *kernels;  /* of the chosen ISA level */
+	const mlrt_pool *pool;
+	mlrt_fault fault;
+} mlrt_frame;
+
+/* Layout of state: [0] arena bytes without thread scratch, [1] scratch bytes per thread,
+ * then every output's dims in order, then the program's symbols. */
+enum { MLRT_STATE_ARENA = 0, MLRT_STATE_SCRATCH = 1, MLRT_STATE_DIMS = 2 };
+
+typedef struct mlrt_level {
+	const char *name;             /* "avx2", "avx512vnni", ... */
+	int32_t id;                   /* ml_level */
+	int32_t reserved;
+	mlrt_kernel *const *kernels;
+} mlrt_level;
+
+/* What an artefact exports as `mlopt_program`, and the JIT returns. */
+typedef struct mlrt_program {
+	uint32_t magic, abi;
+	const char *signature;        /* see signature.h */
+	/* Binds symbols from the inputs' dims (all inputs' dims in order), checks ranges and guards,
+	 * fills state.  Returns 0 or an ml_status with *fault set. */
+	int32_t (*plan)(const int64_t *in_dims, int32_t threads, int64_t *state, mlrt_fault *fault);
+	int32_t (*run)(mlrt_frame *);
+	const uint8_t *weights;
+	uint64_t weights_bytes;
+	const char *const *sites;     /* text of each check: "node '/emb/Gather' (Gather-13): index" */
+	int32_t nsites, nkernels;
+	int32_t nlevels, nstate;      /* state words */
+	const mlrt_level *level;      /* rising */
+} mlrt_program;
+#endif
