@@ -1,0 +1,16 @@
+# What `cmake --install` puts where, with pkg-config and CMake package files.
+include(CMakePackageConfigHelpers)
+install(TARGETS mlopt mlopt-rt EXPORT mloptTargets)
+install(DIRECTORY include/mlopt DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT mloptTargets NAMESPACE mlopt:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mlopt)
+configure_package_config_file(cmake/mloptConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/mloptConfig.cmake
+	INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mlopt)
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/mloptConfigVersion.cmake
+	COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/mloptConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/mloptConfigVersion.cmake
+	DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mlopt)
+foreach(lib mlopt mlopt-rt)
+	set(ML_PC_NAME ${lib})
+	configure_file(cmake/mlopt.pc.in ${CMAKE_CURRENT_BINARY_DIR}/${lib}.pc @ONLY)
+	install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${lib}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
