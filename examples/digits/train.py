@@ -1,4 +1,4 @@
-"""train.py -- trains a small CNN on scikit-learn's digits and writes every shipped file of this folder.
+"""train.py -- trains a small CNN on scikit-learn's digits and writes every shipped file here.
 
     python train.py [--epochs N] [--out DIR]
 
