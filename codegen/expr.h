@@ -5,6 +5,11 @@
  * cancel symbolically and most accesses end as affine addresses.  At most one loop variable is
  * the lane variable: lanes l = 0..15 stand for its value + l.  An expression that does not depend
  * on it comes out scalar, else as a 16-lane vector.
+ *
+ * The position along the lane axis is always written 16 * block + lane, two symbols with lane in
+ * 0..15: then (16 * block + lane) floordiv 32 simplifies to block floordiv 2 (common factor g of
+ * the other terms and the divisor, remainder in 0..g-1 dropped), and a row of 384 split into 12
+ * heads of 32 is still read and written with contiguous lanes.
  */
 #ifndef ML_EXPR_H
 #define ML_EXPR_H
