@@ -2,8 +2,8 @@
 
     python train.py [--epochs N] [--out DIR]
 
-Needs torch (2.13, CPU), onnx, numpy and scikit-learn, which carries the data (1,797 images of 8 x 8,
-from the UCI repository, CC BY 4.0). One thread and fixed seeds.
+Needs torch (2.13, CPU), onnx, numpy and scikit-learn, which carries the data (1,797 images of
+8 x 8, from the UCI repository, CC BY 4.0). One thread and fixed seeds.
 """
 
 import argparse

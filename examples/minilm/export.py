@@ -9,8 +9,8 @@ built here, node by node. Needs onnx and numpy.
     attention_mask  int64[batch, sequence]    1 on word pieces, 0 on padding
     embedding       f32[batch, 384]           masked mean of the last layer, of length 1
 
-`sequence` is at most 512. Every text is one segment, so row 0 of the segment embedding is added as a
-constant.
+`sequence` is at most 512. Every text is one segment, so row 0 of the segment embedding is added as
+a constant.
 """
 
 import argparse

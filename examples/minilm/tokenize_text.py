@@ -1,4 +1,4 @@
-"""tokenize_text.py -- plain WordPiece: turns sentences.txt into calib.npz, eval.npz, eval_labels.npy.
+"""tokenize_text.py -- plain WordPiece: turns sentences.txt into calibration and evaluation sets.
 
     python tokenize_text.py --out DIR [--vocab vocab.txt]
 
