@@ -18,6 +18,7 @@
 #include "../ir/blob.h"
 #include "../ir/diag.h"
 #include "onnx.pb-c.h"
+#include "skeleton.h"
 
 enum {
 	ML_ONNX_DEPTH = 100,
@@ -37,9 +38,10 @@ typedef struct ml_onnx_model {
 	struct ml_mapping *mapping; /* the model file */
 	int directory;              /* descriptor that external data is looked up in, or -1 */
 	ml_onnx_external *external; /* files mapped so far */
-	const Onnx__FunctionProto **function; /* sorted by domain, name, overload */
-	uint8_t *skeleton;
-	size_t skeleton_room;
+	const Onnx__FunctionProto **function; /* sorted by name, domain, overload */
+	ml_blob *held[2];                     /* the halves of a sparse tensor while it is read */
+	ml_arena scratch;                     /* while opening */
+	ml_skeleton skeleton;                 /* while opening */
 } ml_onnx_model;
 
 /* Opens a model file, or a model in memory whose external data, if any, lies in `dir` (NULL: such
@@ -86,4 +88,6 @@ ml_status ml_onnx_tensor(ml_context *, ml_onnx_model *, const Onnx__TensorProto 
 /* The dense form of a sparse tensor.  out->dims belongs to the model too. */
 ml_status ml_onnx_sparse_tensor(ml_context *, ml_onnx_model *, const Onnx__SparseTensorProto *,
 				const ml_prov *at, ml_onnx_tensor_view *out);
+/* Reads a file that holds one TensorProto (test data of ONNX); dims belong to the context. */
+ml_status ml_onnx_read_tensor(ml_context *, const char *path, ml_onnx_tensor_view *out);
 #endif
