@@ -105,9 +105,9 @@ md_array_slice(md_array *view, const md_array *whole, int64_t first, int64_t cou
 	*view = (md_array){0};
 	if (first < 0 || count < 0 || first > total || count > total - first)
 		return md_fail(why, why_size,
-			       "samples %" PRId64 " to %" PRId64
-			       " of '%s' do not exist (it has %" PRId64 ")",
-			       first, first + count, whole->name, total);
+			       "samples %" PRId64 "+%" PRId64 " lie outside the %" PRId64
+			       " of '%s'",
+			       first, count, total, whole->name);
 	*view = *whole;
 	stride = total ? whole->bytes / (size_t)total : 0;
 	view->block = NULL;

@@ -119,7 +119,7 @@ md_name_from_entry(const char *entry, size_t n)
 		}
 	}
 	*to = '\0';
-	/* A foreign "50%AB" is not an escape of ours unless writing it again gives the same. */
+	/* A foreign "a%41" is not an escape of ours unless writing it again gives the same. */
 	again = md_entry_from_name(name, "");
 	ours = again && !strcmp(again, verbatim);
 	free(again);
