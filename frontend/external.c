@@ -114,8 +114,12 @@ ml_external_find(ml_context *cx, ml_onnx_model *m, const Onnx__TensorProto *t, u
 		return refuse(cx, ML_ERR_ARG, at, t, p.location,
 			      "the model was given as bytes, without a directory to look in");
 	const char *wrong = map_location(m, p.location, file);
-	if (wrong)
-		return refuse(cx, ML_ERR_IO, at, t, p.location, wrong);
+	if (wrong) {
+		refuse(cx, ML_ERR_IO, at, t, p.location, wrong);
+		ml_hint(cx, "external data must be a regular file, no link, in the directory of "
+			    "the model or below");
+		return ML_ERR_IO;
+	}
 	if (offset > (*file)->size || length > (*file)->size - offset)
 		return refuse(cx, ML_ERR_FORMAT, at, t, p.location,
 			      ml_format(&cx->arena,

@@ -90,7 +90,7 @@ next_component(const char **at, char name[NAME_MAX + 1])
 	if (n > NAME_MAX)
 		return "name too long";
 	if (n == 2 && !memcmp(*at, "..", 2))
-		return "'..' is not allowed in the location of external data";
+		return "the path leaves the model's directory by '..'";
 	memcpy(name, *at, n);
 	name[n] = 0;
 	*at += n + strspn(*at + n, "/");
@@ -125,9 +125,9 @@ ml_open_beneath(int directory, const char *location, int *fd)
 
 	*fd = -1;
 	if (*at == '/')
-		return "an absolute path is not allowed as the location of external data";
+		return "the path is absolute";
 	if (!*at || at[strlen(at) - 1] == '/')
-		return "the location of external data names no file";
+		return "the path names no file";
 	for (;;) {
 		wrong = next_component(&at, name);
 		if (wrong || !*at)

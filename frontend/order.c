@@ -158,27 +158,31 @@ sort_edges(ordering *o, const scope *s)
 	return by;
 }
 
+static const char *
+shown_name(const Onnx__NodeProto *n)
+{
+	return n->name && *n->name ? n->name : n->n_output ? n->output[0] : "";
+}
+
 static void
 report_cycle(ordering *o, const scope *s, const int *stack, int depth, int node)
 {
 	ml_text names;
-	int first = depth - 1;
+	int first = depth - 1, length;
 
 	while (stack[first] != node)
 		first--;
+	length = depth - first;
 	ml_text_init(&names, o->arena);
-	for (int i = first; i < depth && i < first + MOST_CYCLE_NAMES; i++) {
-		const Onnx__NodeProto *n = s->node[stack[i]];
-		bool named = n->name && *n->name;
-		ml_put(&names, "'");
-		ml_put_escaped(&names, named ? n->name : n->n_output ? n->output[0] : "");
-		ml_put(&names, "' needs ");
-	}
+	for (int i = 0; i < length && i < MOST_CYCLE_NAMES; i++)
+		ml_put(&names, "'%s' needs ",
+		       ml_escaped(o->arena, shown_name(s->node[stack[first + i]])));
+	if (length > MOST_CYCLE_NAMES)
+		ml_put(&names, "... needs ");
 	o->status = ML_ERR_FORMAT;
 	o->problems++;
-	ml_error(o->cx, ML_ERR_FORMAT, prov_of(o, s, node), "cycle of %d node%s: %s%s",
-		 depth - first, depth - first == 1 ? "" : "s", names.at,
-		 depth - first > MOST_CYCLE_NAMES ? "..." : "itself");
+	ml_error(o->cx, ML_ERR_FORMAT, prov_of(o, s, node), "cycle of %d node%s: %s'%s'", length,
+		 length == 1 ? "" : "s", names.at, ml_escaped(o->arena, shown_name(s->node[node])));
 }
 
 /* Depth first from the first node on, each node after what it needs: an order that was valid comes
