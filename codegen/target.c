@@ -1,6 +1,5 @@
 /* target.c -- the table of ISA levels, which of them the running CPU has, and LLVM's view of each.
  */
-#define _GNU_SOURCE
 #include "target.h"
 #include <cpuinfo.h>
 #include <llvm-c/Core.h>

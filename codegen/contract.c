@@ -1,0 +1,176 @@
+/* contract.c -- loops over panels and rows around the tiles, and the tile function of a level. */
+#include "contract.h"
+#include "tile.h"
+#include <assert.h>
+#include <stdio.h>
+
+/* Which tiles a level has: 1..rows x 1..panels, and 1..few_rows x 1..many_panels for inputs of few
+ * rows, whose sums would otherwise wait for each other.  Measured by bench/kernels. */
+typedef struct shape {
+	int rows, panels, few_rows, many_panels;
+} shape;
+
+static shape
+choose_shape(const ml_target *t, ml_contract_form form)
+{
+	if (t->vector_bits == 512)
+		return (shape){9, 3, 2, 8};
+	if (t->vector_bits == 256)
+		return (shape){6, 1, 2, 3};
+	return form == ML_CONTRACT_U8S8 && t->level != ML_LEVEL_I8MM ? (shape){4, 1, 1, 1}
+								     : (shape){6, 1, 2, 3};
+}
+
+int
+ml_contract_rows(const ml_target *t, ml_contract_form form)
+{
+	return choose_shape(t, form).rows;
+}
+
+static ml_v
+declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
+{
+	static const char *const forms[] = {"f32", "u8s8"};
+	char name[64];
+	/* a, lda, b, panel_stride, k, rows, panels, acc */
+	LLVMTypeRef params[] = {e->ptr, e->i64, e->ptr, e->i64, e->i64, e->i64, e->i64, e->ptr};
+
+	snprintf(name, sizeof name, "gemm_%s_%s", forms[form], e->target->name);
+	*type = LLVMFunctionType(e->none, params, 8, 0);
+	ml_v f = LLVMGetNamedFunction(e->module, name);
+	if (!f) {
+		f = LLVMAddFunction(e->module, name, *type);
+		LLVMSetVisibility(f, LLVMHiddenVisibility);
+		ml_emit_attributes(e, f);
+	}
+	return f;
+}
+
+static void
+emit_case(ml_emit *e, ml_v f, ml_contract_form form, int rows, int panels)
+{
+	ml_tile t = {
+		.rows = rows,
+		.panels = panels,
+		.a = LLVMGetParam(f, 0),
+		.lda = LLVMGetParam(f, 1),
+		.b = LLVMGetParam(f, 2),
+		.panel_stride = LLVMGetParam(f, 3),
+		.k = LLVMGetParam(f, 4),
+		.acc = LLVMGetParam(f, 7),
+	};
+
+	if (form == ML_CONTRACT_F32)
+		ml_tile_f32(e, &t);
+	else
+		ml_tile_u8s8(e, &t);
+	LLVMBuildRetVoid(e->b);
+}
+
+void
+ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
+{
+	shape s = choose_shape(e->target, form);
+	LLVMTypeRef type;
+	ml_v f = declare_tiles(e, form, &type), caller = e->fn;
+	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e->lc, f, "entry");
+	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, f, "none");
+
+	e->fn = f;
+	LLVMPositionBuilderAtEnd(e->b, none);
+	LLVMBuildUnreachable(e->b);
+	LLVMPositionBuilderAtEnd(e->b, entry);
+	ml_v which =
+		ml_add(e, ml_mul(e, LLVMGetParam(f, 6), ml_i64(e, s.rows)), LLVMGetParam(f, 5));
+	ml_v jump = LLVMBuildSwitch(e->b, which, none, (unsigned)(s.rows * s.many_panels));
+	for (int panels = 1; panels <= s.panels || panels <= s.many_panels; panels++)
+		for (int rows = 1; rows <= (panels <= s.panels ? s.rows : s.few_rows); rows++) {
+			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
+			LLVMAddCase(jump, ml_i64(e, panels * s.rows + rows), block);
+			LLVMPositionBuilderAtEnd(e->b, block);
+			emit_case(e, f, form, rows, panels);
+		}
+	e->fn = caller;
+}
+
+/* The accumulators' way out, one (row, panel) at a time: the epilogue's code exists once for whole
+ * panels and once for a partial one, however many tiles there are. */
+static void
+emit_stores(ml_emit *e, const ml_contract *c, ml_v acc, ml_v row, ml_v rows, ml_v panel,
+	    ml_v panels)
+{
+	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i32;
+	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
+	ml_loop r = ml_loop_begin(e, zero, rows, one, NULL, 0, "row");
+	ml_loop p = ml_loop_begin(e, zero, panels, one, NULL, 0, "panel");
+	ml_v slot = ml_mul(e, ml_add(e, ml_mul(e, r.i, panels), p.i), lanes);
+	ml_v v = ml_load(e, ml_vec_type(element), ml_gep(e, element, acc, slot), 64);
+	ml_v column = ml_mul(e, ml_add(e, panel, p.i), lanes);
+	ml_v at = ml_add(e, row, r.i);
+	int64_t n;
+
+	if (ml_const_i64(c->columns, &n) && n % ML_LANES == 0) {
+		c->store(c->user, e, at, column, NULL, v);
+	} else {
+		ml_v left = ml_sub(e, c->columns, column);
+		ml_if full = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, left, lanes, ""));
+		c->store(c->user, e, at, column, NULL, v);
+		ml_if_else(e, &full);
+		c->store(c->user, e, at, column, left, v);
+		ml_if_end(e, &full);
+	}
+	ml_loop_end(e, &p, NULL);
+	ml_loop_end(e, &r, NULL);
+}
+
+/* Distance of two panels in elements. */
+static ml_v
+panel_elements(ml_emit *e, const ml_contract *c)
+{
+	ml_v k = c->k;
+
+	if (c->form == ML_CONTRACT_U8S8)
+		k = LLVMBuildAnd(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, -4), "");
+	return ml_mul(e, k, ml_i64(e, ML_LANES));
+}
+
+/* A group of panels stays in the near caches while all rows pass over it.  Rows are dealt out
+ * evenly, 10 as 5 + 5 and not as 9 + 1: a tile of one row runs at a fraction of the speed. */
+void
+ml_emit_contract(ml_emit *e, const ml_contract *c)
+{
+	shape s = choose_shape(e->target, c->form);
+	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8, type;
+	ml_v tiles = declare_tiles(e, c->form, &type);
+	int most = s.rows * s.panels > s.few_rows * s.many_panels ? s.rows * s.panels
+								  : s.few_rows * s.many_panels;
+	ml_v acc = ml_alloca(e, LLVMArrayType2(e->i32, (uint64_t)(most * ML_LANES)), 64);
+	ml_v stride = panel_elements(e, c), max_rows = ml_i64(e, s.rows);
+	ml_v m = ml_sub(e, c->row_end, c->row_begin);
+	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
+	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
+	ml_v blocks = LLVMBuildSDiv(e->b, ml_add(e, m, ml_i64(e, s.rows - 1)), max_rows, "");
+
+	ml_loop g = ml_loop_begin(e, c->panel_begin, c->panel_end, group, NULL, 0, "group");
+	ml_v panels = ml_min_s(e, ml_sub(e, c->panel_end, g.i), group);
+	ml_v b = ml_gep(e, element, c->b, ml_mul(e, g.i, stride));
+	ml_v row = c->row_begin;
+	ml_loop r = ml_loop_begin(e, ml_i64(e, 0), blocks, ml_i64(e, 1), &row, 1, "block");
+	row = r.carry[0];
+	ml_v left = ml_sub(e, c->row_end, row), blocks_left = ml_sub(e, blocks, r.i);
+	ml_v rows = LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, left, blocks_left), ml_i64(e, 1)),
+				  blocks_left, "");
+	ml_v args[] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
+		       c->lda,
+		       b,
+		       stride,
+		       c->k,
+		       rows,
+		       panels,
+		       acc};
+	LLVMBuildCall2(e->b, type, tiles, args, 8, "");
+	emit_stores(e, c, acc, row, rows, g.i, panels);
+	ml_v next = ml_add(e, row, rows);
+	ml_loop_end(e, &r, &next);
+	ml_loop_end(e, &g, NULL);
+}

@@ -1,0 +1,81 @@
+/* contract.h -- the inner loops of dot and conv: a family of tiles and the loops that run them.
+ *
+ * C[row, column] = sum over k of A[row, k] * B[k, column], then `store` does what it likes with 16
+ * columns of one row.  A is read where it lies, B from packed panels of 16 columns, laid out alike
+ * on every ISA level:
+ *   f32   [ceil(n/16)][k][16]
+ *   u8s8  [ceil(n/16)][ceil(k/4)][16][4]  s8, zero padded in n and k
+ * (lanes beyond n of an f32 panel are zero as well).  Panels should start at a multiple of 64.
+ *
+ * One output element accumulates over k in order, starting from zero, with one fma (or exact
+ * integers) per step; so its bits depend neither on the tile it fell into nor on the ISA.
+ *
+ * The tiles know nothing of addresses or epilogues: they write accumulators to a small buffer.  So
+ * a level needs them once for a whole model: ml_emit_contract() calls the function that
+ * ml_emit_contract_tiles() defines, in the same module or in another one linked with it.
+ */
+#ifndef ML_CONTRACT_H
+#define ML_CONTRACT_H
+#include "emit.h"
+
+typedef enum ml_contract_form {
+	ML_CONTRACT_F32,  /* f32 x f32 -> f32 */
+	ML_CONTRACT_U8S8, /* u8 x s8 -> s32, exact (sums wrap around at 32 bits) */
+	ML_CONTRACT_FORMS
+} ml_contract_form;
+
+/* Columns per panel. */
+enum { ML_PANEL = ML_LANES };
+
+/* All ml_v integers are i64. */
+typedef struct ml_contract {
+	ml_contract_form form;
+	ml_v a, lda;                 /* A: rows of k contiguous elements; row stride in elements */
+	ml_v b;                      /* B: the first panel (number 0) */
+	ml_v k;                      /* may be 0 */
+	ml_v row_begin, row_end;     /* rows of this call */
+	ml_v panel_begin, panel_end; /* panels of this call */
+	ml_v columns;                /* n: the last panel may be partial */
+	/* Emits what becomes of 16 accumulators, <16 x f32> or <16 x i32>, of columns `column` and
+	 * up.  count: how many of them exist, NULL = all 16. */
+	void (*store)(void *user, ml_emit *, ml_v row, ml_v column, ml_v count, ml_v acc);
+	void *user;
+} ml_contract;
+
+/* Emits the loops at the insertion point; nothing is read or written for empty ranges. */
+void ml_emit_contract(ml_emit *, const ml_contract *);
+
+/* Defines the tile function of one form for the emitter's target: a hidden symbol whose name
+ * carries form and level, for example gemm_u8s8_avx512vnni.  Once per level in a linked image. */
+void ml_emit_contract_tiles(ml_emit *, ml_contract_form);
+
+/* The rows of the largest tile: work for threads is best split at multiples of it. */
+int ml_contract_rows(const ml_target *, ml_contract_form);
+
+/* --- packing B ------------------------------------------------------------------------------- */
+
+/* Bytes of the packed panels of k x n. */
+int64_t ml_pack_bytes(ml_contract_form, int64_t k, int64_t n);
+
+/* Packs a constant B on the host: element (i, j) is src[i * k_stride + j * n_stride]. */
+void ml_pack_f32(float *dst, const float *src, int64_t k, int64_t n, int64_t k_stride,
+		 int64_t n_stride);
+void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride,
+		int64_t n_stride);
+
+/* Packs a B known at run time only: emits loops over panels panel_begin..panel_end. */
+typedef struct ml_pack {
+	ml_contract_form form;
+	ml_v dst; /* panel 0 */
+	ml_v k, n;
+	ml_v panel_begin, panel_end;
+	/* false: `load` gives the 16 lanes (k, column .. column + 15), count = existing columns.
+	 * true: it gives the lanes (k .. k + 15, column), count = existing ks: for a B that is
+	 * contiguous along k, transposed here in registers.
+	 * f32 or i8 lanes; lanes from count (NULL = 16) up must be zero, as ml_load_lanes gives. */
+	bool along_k;
+	ml_v (*load)(void *user, ml_emit *, ml_v k, ml_v column, ml_v count);
+	void *user;
+} ml_pack;
+void ml_emit_pack(ml_emit *, const ml_pack *);
+#endif

@@ -1,0 +1,248 @@
+/* pack.c -- brings B into panels of 16 columns: constants on the host, others by emitted loops. */
+#include "contract.h"
+
+enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together */
+
+static int64_t
+round_up(int64_t n, int64_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+int64_t
+ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
+{
+	int64_t columns = round_up(n, ML_PANEL);
+
+	return form == ML_CONTRACT_F32 ? columns * k * (int64_t)sizeof(float)
+				       : columns * round_up(k, GROUP);
+}
+
+void
+ml_pack_f32(float *dst, const float *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
+{
+	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
+		for (int64_t i = 0; i < k; i++)
+			for (int64_t j = panel; j < panel + ML_PANEL; j++)
+				*dst++ = j < n ? src[i * k_stride + j * n_stride] : 0;
+}
+
+void
+ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
+{
+	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
+		for (int64_t group = 0; group < k; group += GROUP)
+			for (int64_t j = panel; j < panel + ML_PANEL; j++)
+				for (int64_t i = group; i < group + GROUP; i++)
+					*dst++ = i < k && j < n ? src[i * k_stride + j * n_stride]
+								: 0;
+}
+
+/* --- emitted ---------------------------------------------------------------------------------- */
+
+static LLVMTypeRef
+element_of(ml_emit *e, const ml_pack *p)
+{
+	return p->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
+}
+
+/* Lane i of the result is lane pick(i) of a and b taken as one vector. */
+static ml_v
+shuffle(ml_emit *e, ml_v a, ml_v b, int lanes, int (*pick)(int lane, int argument), int argument)
+{
+	ml_v index[4 * ML_LANES];
+
+	for (int i = 0; i < lanes; i++)
+		index[i] = ml_i32(e, pick(i, argument));
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(index, (unsigned)lanes), "");
+}
+
+static int
+pick_same(int lane, int argument)
+{
+	return lane + argument;
+}
+
+/* Lane pairs 0, n, 1, n + 1, ...: n = half the result's lanes. */
+static int
+pick_interleaved(int lane, int half)
+{
+	return lane / 2 + (lane % 2) * half;
+}
+
+/* For one step of a transposition with blocks of `size` lanes. */
+static int
+pick_low(int lane, int size)
+{
+	return lane & size ? ML_LANES + lane - size : lane;
+}
+
+static int
+pick_high(int lane, int size)
+{
+	return lane & size ? ML_LANES + lane : lane + size;
+}
+
+/* Turns 16 vectors of 16 lanes, seen as a matrix, in place. */
+static void
+transpose(ml_emit *e, ml_v v[ML_LANES])
+{
+	for (int size = 1; size < ML_LANES; size *= 2)
+		for (int i = 0; i < ML_LANES; i++) {
+			if (i & size)
+				continue;
+			ml_v a = v[i], b = v[i + size];
+			v[i] = shuffle(e, a, b, ML_LANES, pick_low, size);
+			v[i + size] = shuffle(e, a, b, ML_LANES, pick_high, size);
+		}
+}
+
+/* min(16, end - at), as NULL where that is known to be 16. */
+static ml_v
+lanes_left(ml_emit *e, ml_v end, ml_v at)
+{
+	return ml_min_s(e, ml_sub(e, end, at), ml_i64(e, ML_LANES));
+}
+
+/* Four bytes of k from each of 16 columns, from four vectors along n: <64 x i8>. */
+static ml_v
+interleave(ml_emit *e, ml_v v[GROUP])
+{
+	ml_v even = shuffle(e, v[0], v[2], 2 * ML_LANES, pick_interleaved, ML_LANES);
+	ml_v odd = shuffle(e, v[1], v[3], 2 * ML_LANES, pick_interleaved, ML_LANES);
+
+	return shuffle(e, even, odd, 4 * ML_LANES, pick_interleaved, 2 * ML_LANES);
+}
+
+/* Panels from vectors along n.  s8 takes four rows of k at a time, repeating none: those beyond k
+ * are zero. */
+static void
+pack_along_n(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
+{
+	int step = p->form == ML_CONTRACT_F32 ? 1 : GROUP;
+	LLVMTypeRef element = element_of(e, p);
+	ml_v one = ml_i64(e, 1), last = ml_sub(e, p->k, one);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, step), NULL, 0, "k");
+	ml_v at = ml_gep(e, element, dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
+
+	if (step == 1) {
+		ml_store(e, p->load(p->user, e, l.i, column, count), at, 4);
+	} else {
+		ml_v v[GROUP];
+		for (int i = 0; i < GROUP; i++) {
+			ml_v k = ml_add(e, l.i, ml_i64(e, i));
+			v[i] = p->load(p->user, e, i ? ml_min_s(e, k, last) : k, column, count);
+			ml_v valid = LLVMBuildICmp(e->b, LLVMIntSLE, k, last, "");
+			v[i] = i ? LLVMBuildSelect(e->b, valid, v[i],
+						   LLVMConstNull(ml_vec_type(e->i8)), "")
+				 : v[i];
+		}
+		ml_store(e, interleave(e, v), at, 4);
+	}
+	ml_loop_end(e, &l, NULL);
+}
+
+/* 16 columns, each a vector of 16 k; columns from `count` up are zero. */
+static void
+load_columns(ml_emit *e, const ml_pack *p, ml_v k, ml_v column, ml_v count, ml_v ks,
+	     ml_v v[ML_LANES])
+{
+	ml_v last = ml_sub(e, count, ml_i64(e, 1));
+
+	for (int j = 0; j < ML_LANES; j++) {
+		ml_v c = ml_add(e, column, j ? ml_min_s(e, ml_i64(e, j), last) : ml_i64(e, 0));
+		ml_v exists = LLVMBuildICmp(e->b, LLVMIntSLT, ml_i64(e, j), count, "");
+		v[j] = p->load(p->user, e, k, c, ks);
+		if (j)
+			v[j] = LLVMBuildSelect(e->b, exists, v[j], LLVMConstNull(LLVMTypeOf(v[j])),
+					       "");
+	}
+}
+
+/* Four bytes of k of 16 columns per result, from vectors along k. */
+static void
+gather_groups(ml_emit *e, ml_v v[ML_LANES], ml_v out[ML_LANES / GROUP])
+{
+	LLVMTypeRef words = LLVMVectorType(e->i32, ML_LANES / GROUP);
+	ml_v t[ML_LANES];
+
+	/* Four columns to a vector, then one 16 x 16 transposition less its first half. */
+	for (int j = 0; j < ML_LANES; j++)
+		t[j] = LLVMBuildBitCast(e->b, v[j], words, "");
+	for (int width = GROUP, n = ML_LANES; n > 1; n /= 2, width *= 2)
+		for (int j = 0; j < n / 2; j++) {
+			/* interleave columns j and j + n / 2 word by word */
+			ml_v a = t[j], b = t[j + n / 2];
+			t[j] = shuffle(e, a, b, 2 * width, pick_interleaved, width);
+		}
+	/* t[0] holds [group][column], 64 words */
+	for (int g = 0; g < ML_LANES / GROUP; g++)
+		out[g] = shuffle(e, t[0], LLVMGetPoison(LLVMTypeOf(t[0])), ML_LANES, pick_same,
+				 g * ML_LANES);
+}
+
+static void
+store_rows(ml_emit *e, LLVMTypeRef row_type, ml_v dst, ml_v *v, int n, ml_v valid)
+{
+	ml_v all = ml_i64(e, n);
+	ml_if whole = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, valid, all, ""));
+
+	for (int i = 0; i < n; i++)
+		ml_store(e, v[i], ml_gep(e, row_type, dst, ml_i64(e, i)), 4);
+	ml_if_else(e, &whole);
+	ml_v slot = ml_alloca(e, LLVMArrayType2(row_type, (uint64_t)n), 64);
+	for (int i = 0; i < n; i++)
+		ml_store(e, v[i], ml_gep(e, row_type, slot, ml_i64(e, i)), 64);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), valid, ml_i64(e, 1), NULL, 0, "row");
+	ml_store(e, ml_load(e, row_type, ml_gep(e, row_type, slot, l.i), 64),
+		 ml_gep(e, row_type, dst, l.i), 4);
+	ml_loop_end(e, &l, NULL);
+	ml_if_end(e, &whole);
+}
+
+/* Panels from vectors along k: blocks of 16 x 16 turned in registers. */
+static void
+pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
+{
+	bool f32 = p->form == ML_CONTRACT_F32;
+	ml_v columns = count ? count : ml_i64(e, ML_PANEL);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, ML_LANES), NULL, 0, "k");
+	ml_v at = ml_gep(e, element_of(e, p), dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
+	ml_v left = ml_sub(e, p->k, l.i);
+	ml_v v[ML_LANES], groups[ML_LANES / GROUP];
+
+	load_columns(e, p, l.i, column, columns, lanes_left(e, p->k, l.i), v);
+	if (f32) {
+		transpose(e, v);
+		store_rows(e, ml_vec_type(e->f32), at, v, ML_LANES, left);
+	} else {
+		gather_groups(e, v, groups);
+		ml_v left_groups = LLVMBuildSDiv(e->b, ml_add(e, left, ml_i64(e, GROUP - 1)),
+						 ml_i64(e, GROUP), "");
+		store_rows(e, ml_vec_type(e->i32), at, groups, ML_LANES / GROUP, left_groups);
+	}
+	ml_loop_end(e, &l, NULL);
+}
+
+void
+ml_emit_pack(ml_emit *e, const ml_pack *p)
+{
+	ml_v lanes = ml_i64(e, ML_PANEL), stride = p->k;
+
+	if (p->form == ML_CONTRACT_U8S8)
+		stride = LLVMBuildAnd(e->b, ml_add(e, p->k, ml_i64(e, GROUP - 1)),
+				      ml_i64(e, -GROUP), "");
+	stride = ml_mul(e, stride, lanes);
+	ml_loop l = ml_loop_begin(e, p->panel_begin, p->panel_end, ml_i64(e, 1), NULL, 0, "panel");
+	ml_v dst = ml_gep(e, element_of(e, p), p->dst, ml_mul(e, l.i, stride));
+	ml_v column = ml_mul(e, l.i, lanes), count = lanes_left(e, p->n, column);
+	int64_t n;
+
+	if (ml_const_i64(p->n, &n) && n % ML_PANEL == 0)
+		count = NULL;
+	if (p->along_k)
+		pack_along_k(e, p, dst, column, count);
+	else
+		pack_along_n(e, p, dst, column, count);
+	ml_loop_end(e, &l, NULL);
+}

@@ -1,0 +1,62 @@
+/* tile_f32.c -- the f32 tile: one fma per accumulator and step of k. */
+#include "tile.h"
+
+typedef struct pointers {
+	ml_v row[ML_TILE_MAX], panel[ML_TILE_MAX];
+} pointers;
+
+/* acc += A[:, k] (x) B[k, :], in place. */
+static void
+step(ml_emit *e, const ml_tile *t, const pointers *p, ml_v k, ml_v *acc)
+{
+	ml_v b[ML_TILE_MAX];
+
+	for (int j = 0; j < t->panels; j++)
+		b[j] = ml_load(e, ml_vec_type(e->f32),
+			       ml_gep(e, e->f32, p->panel[j], ml_mul(e, k, ml_i64(e, ML_LANES))),
+			       4);
+	for (int i = 0; i < t->rows; i++) {
+		ml_v a = ml_splat(e, ml_load(e, e->f32, ml_gep(e, e->f32, p->row[i], k), 4));
+		for (int j = 0; j < t->panels; j++)
+			acc[i * t->panels + j] = ml_fma(e, a, b[j], acc[i * t->panels + j]);
+	}
+}
+
+static void
+run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, int unroll,
+	  ml_v *acc)
+{
+	int n = t->rows * t->panels;
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, unroll), acc, n, "k");
+
+	for (int i = 0; i < n; i++)
+		acc[i] = l.carry[i];
+	for (int u = 0; u < unroll; u++)
+		step(e, t, p, ml_add(e, l.i, ml_i64(e, u)), acc);
+	ml_loop_end(e, &l, acc);
+	for (int i = 0; i < n; i++)
+		acc[i] = l.carry[i];
+}
+
+void
+ml_tile_f32(ml_emit *e, const ml_tile *t)
+{
+	int n = t->rows * t->panels;
+	ml_v acc[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->f32));
+	/* Large tiles leave no registers: LLVM would load B several steps ahead and spill. */
+	int unroll = n >= 24 ? 1 : n >= 12 ? 2 : 4;
+	pointers p;
+
+	for (int i = 0; i < t->rows; i++)
+		p.row[i] = ml_gep(e, e->f32, t->a, ml_mul(e, t->lda, ml_i64(e, i)));
+	for (int j = 0; j < t->panels; j++)
+		p.panel[j] = ml_gep(e, e->f32, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
+	for (int i = 0; i < n; i++)
+		acc[i] = zero;
+	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -unroll), "");
+	run_steps(e, t, &p, ml_i64(e, 0), whole, unroll, acc);
+	if (unroll > 1)
+		run_steps(e, t, &p, whole, t->k, 1, acc);
+	for (int i = 0; i < n; i++)
+		ml_store(e, acc[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)), 64);
+}
