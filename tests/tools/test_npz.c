@@ -3,6 +3,8 @@
 #include "tools/data/npy.h"
 #include "tools/data/npz.h"
 #include <glob.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static void
 push(scratch *s, md_arrays *list, const char *name, md_dtype dtype, int rank, const int64_t *dim)
@@ -158,7 +160,32 @@ test_failing_write_leaves_the_old_file(void **state)
 	md_array_clear(&twice[1]);
 }
 
-/* Bytes 4 and up of the first record that starts with `signature`. */
+/* A full disk, played by a limit on the file size: libzip fails while writing. */
+static void
+test_full_disk_leaves_nothing(void **state)
+{
+	scratch *s = *state;
+	md_arrays out = {0};
+	struct rlimit old, tiny;
+	void (*handler)(int);
+	int status;
+
+	push(s, &out, "x", MD_U8, 1, (int64_t[]){1 << 20});
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	tiny = old;
+	tiny.rlim_cur = 65536;
+	handler = signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+	status = md_npz_write(scratch_path(s, "a.npz"), &out, MD_NPZ_STORED, WHY(s));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	signal(SIGXFSZ, handler);
+	assert_int_equal(status, -1);
+	assert_why_has(s, "a.npz: Write error: File too large");
+	assert_int_equal(scratch_files(s), 0);
+	md_arrays_clear(&out);
+}
+
+/* The first record that starts with `signature`. */
 static unsigned char *
 find_record(unsigned char *bytes, size_t size, const char *signature)
 {
@@ -379,6 +406,7 @@ main(void)
 		SCRATCH_TEST(test_single_array),
 		SCRATCH_TEST(test_equal_arrays_give_equal_bytes),
 		SCRATCH_TEST(test_failing_write_leaves_the_old_file),
+		SCRATCH_TEST(test_full_disk_leaves_nothing),
 		SCRATCH_TEST(test_declared_size_lies),
 		SCRATCH_TEST(test_broken_content),
 		SCRATCH_TEST(test_not_an_archive),

@@ -118,16 +118,18 @@ cut_columns(md_array *a, int64_t columns, char *why, size_t why_size)
 	size_t column = a->bytes / (size_t)(a->dim[0] * a->dim[1]);
 	size_t row = column * (size_t)a->dim[1];
 	size_t kept = column * (size_t)columns;
-	md_array cut = *a;
+	int64_t dim[MD_MAX_RANK];
+	md_array cut;
 	char *to;
 
-	cut.dim[1] = columns;
 	if (a->dim[0] == 1) {
 		a->dim[1] = columns;
 		a->bytes = kept;
 		return 0;
 	}
-	if (md_array_init(&cut, a->name, a->dtype, a->rank, cut.dim, why, why_size))
+	memcpy(dim, a->dim, sizeof dim);
+	dim[1] = columns;
+	if (md_array_init(&cut, a->name, a->dtype, a->rank, dim, why, why_size))
 		return -1;
 	to = cut.data;
 	for (int64_t i = 0; i < a->dim[0]; i++)

@@ -120,7 +120,7 @@ int
 md_npy_read_stream(const md_stream *s, const char *name, md_array *a, char *why, size_t why_size)
 {
 	md_npy_layout layout = {0};
-	size_t used, bytes;
+	size_t used = 0, bytes;
 
 	*a = (md_array){0};
 	if (read_header(s, &layout, &used, why, why_size) ||

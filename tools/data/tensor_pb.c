@@ -244,18 +244,6 @@ field_of(md_dtype dtype)
 	}
 }
 
-/* Stores the low `size` bytes of `bits`. */
-static void
-store(void *to, size_t size, uint64_t bits)
-{
-	switch (size) {
-	case 1: *(uint8_t *)to = (uint8_t)bits; break;
-	case 2: *(uint16_t *)to = (uint16_t)bits; break;
-	case 4: *(uint32_t *)to = (uint32_t)bits; break;
-	default: *(uint64_t *)to = bits; break;
-	}
-}
-
 static int
 decode_list(span list, enum wire element, md_array *a, size_t *filled, report *to)
 {
@@ -267,7 +255,7 @@ decode_list(span list, enum wire element, md_array *a, size_t *filled, report *t
 			return corrupt(to);
 		if (*filled == a->bytes)
 			return md_fail(to->why, to->why_size, "more elements than the dims say");
-		store((char *)a->data + *filled, size, bits);
+		memcpy((char *)a->data + *filled, &bits, size); /* the low bytes */
 		*filled += size;
 	}
 	return 0;
@@ -305,17 +293,12 @@ decode_typed(span message, const tensor *t, md_array *a, report *to)
 static int
 decode_raw(span raw, md_array *a, report *to)
 {
-	size_t size = md_dtype_size(a->dtype);
-	uint64_t bits;
-
 	if ((size_t)(raw.end - raw.at) != a->bytes)
 		return md_fail(to->why, to->why_size,
 			       "raw_data has %zu bytes, the dims and type ask for %zu",
 			       (size_t)(raw.end - raw.at), a->bytes);
-	for (char *p = a->data; raw.at < raw.end; p += size) {
-		take_fixed(&raw, size, &bits);
-		store(p, size, bits);
-	}
+	if (a->bytes)
+		memcpy(a->data, raw.at, a->bytes);
 	return 0;
 }
 
@@ -324,7 +307,7 @@ static int
 decode(span message, md_array *a, report *to)
 {
 	tensor t = {0};
-	md_dtype dtype;
+	md_dtype dtype = MD_BOOL;
 	size_t bytes;
 	char *name;
 	int status;
