@@ -1,0 +1,393 @@
+/* group.c -- decides which nodes one kernel computes together, and which values get bytes.
+ *
+ * Nodes are visited in order.  An elementwise node joins the latest group that computes one of its
+ * operands in the same space (epilogues of dots, rows with their reductions); a reduction over
+ * trailing axes opens or joins a row group; movement and gathers are index maps inside whoever
+ * reads them.  A node joins a group only if none of its other operands depends on that group,
+ * so that groups can be ordered.
+ */
+#include "plan.h"
+#include <string.h>
+
+enum {
+	MAX_GROUP = 160, /* nodes: keeps kernels and compile times small */
+	MAX_DEPTH = 32,  /* of index maps inside each other */
+};
+
+static bool
+same_shape(const ml_type *a, const ml_type *b)
+{
+	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
+}
+
+static ml_class
+class_of(const ml_node *n)
+{
+	return ml_op_get(n->op)->cls;
+}
+
+/* The number of trailing axes a reduction covers, 0 when it covers others. */
+static int
+suffix_axes(const ml_node *n)
+{
+	const ml_attr *axes = &ML_A(n, reduce_sum, axes);
+	int rank = ml_in(n, 0)->type.rank;
+	bool reduced[ML_MAX_RANK] = {false};
+
+	for (int i = 0; i < axes->count; i++)
+		reduced[axes->ints[i]] = true;
+	for (int i = rank - axes->count; i < rank; i++)
+		if (!reduced[i])
+			return 0;
+	return axes->count;
+}
+
+static bool
+is_plain_reduce(const ml_node *n)
+{
+	return n->op >= ML_OP_reduce_sum && n->op <= ML_OP_reduce_max;
+}
+
+/* Sliding windows are reduced element by element, vectorised across windows. */
+static bool
+reads_window(const ml_value *v)
+{
+	for (; v->def && class_of(v->def) == ML_MOVE; v = ml_in(v->def, 0))
+		if (v->def->op == ML_OP_window)
+			return true;
+	return false;
+}
+
+/* Dots that have a micro-kernel; others are reduction loops inside a row kernel. */
+static bool
+has_tile(const ml_node *n)
+{
+	ml_dtype a = ml_in(n, 0)->type.dtype, b = ml_in(n, 1)->type.dtype;
+
+	return (a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8);
+}
+
+/* Operators that stand alone as steps of the entry. */
+static bool
+is_stand_alone(const ml_node *n)
+{
+	ml_class c = class_of(n);
+
+	return c == ML_IRREGULAR || (c == ML_CONTROL && n->op != ML_OP_yield);
+}
+
+/* ---- dependency between groups ---- */
+
+static bool unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first);
+
+static bool
+node_operands_reach(ml_planner *p, const ml_node *n, const ml_group *target, int first)
+{
+	for (int i = 0; i < n->nin; i++) {
+		ml_node *def = ml_in(n, i)->def;
+		if (def && unit_reaches(p, def, target, first))
+			return true;
+	}
+	return false;
+}
+
+/* Does computing `n` (with its whole group) need something of `target`?  Nothing that ends before
+ * position `first` does. */
+static bool
+unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first)
+{
+	ml_note *note = ml_note_of(n);
+
+	if (note->group == target)
+		return true;
+	if ((note->group ? note->group->last : note->position) < first)
+		return false;
+	if (!note->group) {
+		if (note->stamp == p->stamp)
+			return false;
+		note->stamp = p->stamp;
+		return node_operands_reach(p, n, target, first);
+	}
+	if (note->group->stamp == p->stamp)
+		return false;
+	note->group->stamp = p->stamp;
+	for (int i = 0; i < note->group->nodes.count; i++)
+		if (node_operands_reach(p, note->group->nodes.at[i], target, first))
+			return true;
+	return false;
+}
+
+static bool
+can_join(ml_planner *p, const ml_node *n, const ml_group *g)
+{
+	int first = ml_note_of(g->nodes.at[0])->position;
+
+	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0)
+		return false;
+	p->stamp++;
+	for (int i = 0; i < n->nin; i++) {
+		ml_node *def = ml_in(n, i)->def;
+		if (!def || ml_note_of(def)->group == g)
+			continue;
+		if (unit_reaches(p, def, g, first))
+			return false;
+	}
+	return true;
+}
+
+/* ---- growing groups ---- */
+
+static void
+add_to_group(ml_planner *p, ml_group *g, ml_node *n)
+{
+	ml_note *note = ml_note_of(n);
+
+	ML_PUSH(p->plan->arena, g->nodes, n);
+	note->group = g;
+	g->last = note->position;
+}
+
+static ml_group *
+new_group(ml_planner *p, ml_family family, const ml_type *space, int row_axes, ml_node *n)
+{
+	ml_group *g = ML_NEW(p->plan->arena, ml_group);
+
+	*g = (ml_group){.family = family, .space = *space, .row_axes = row_axes, .step = -1};
+	ML_PUSH(p->plan->arena, p->groups, g);
+	add_to_group(p, g, n);
+	return g;
+}
+
+/* One value per row: the space's shape with the row's axes of size 1. */
+static bool
+is_row_scalar(const ml_type *t, const ml_group *g)
+{
+	int outer = g->space.rank - g->row_axes;
+
+	if (g->family != ML_FAMILY_ROWS || g->row_axes == 0 || t->rank != g->space.rank ||
+	    memcmp(t->dim, g->space.dim, (size_t)outer * sizeof *t->dim))
+		return false;
+	for (int i = outer; i < t->rank; i++)
+		if (!ml_dim_equals(t->dim[i], 1))
+			return false;
+	return true;
+}
+
+static bool
+fits(const ml_node *n, const ml_group *g)
+{
+	const ml_type *t = &n->out[0].type;
+
+	if (g->family == ML_FAMILY_CONTRACT)
+		return same_shape(t, &g->space);
+	return g->family == ML_FAMILY_ROWS && (same_shape(t, &g->space) || is_row_scalar(t, g));
+}
+
+/* The latest group among the operands' that n fits into, or NULL. */
+static ml_group *
+group_to_join(ml_planner *p, const ml_node *n)
+{
+	ml_group *best = NULL;
+
+	for (int i = 0; i < n->nin; i++) {
+		ml_node *def = ml_in(n, i)->def;
+		ml_group *g = def ? ml_note_of(def)->group : NULL;
+		if (g && (!best || g->last > best->last) && fits(n, g) && can_join(p, n, g))
+			best = g;
+	}
+	return best;
+}
+
+static void
+place_reduce(ml_planner *p, ml_node *n)
+{
+	const ml_value *x = ml_in(n, 0);
+	int axes = reads_window(x) ? 0 : suffix_axes(n);
+	ml_group *g = x->def ? ml_note_of(x->def)->group : NULL;
+
+	if (axes == 0) {
+		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
+		return;
+	}
+	if (g && g->family == ML_FAMILY_ROWS && same_shape(&x->type, &g->space) &&
+	    (g->row_axes == 0 || g->row_axes == axes) && can_join(p, n, g)) {
+		g->row_axes = axes;
+		add_to_group(p, g, n);
+		return;
+	}
+	new_group(p, ML_FAMILY_ROWS, &x->type, axes, n);
+}
+
+static void
+place_elementwise(ml_planner *p, ml_node *n)
+{
+	ml_group *g = group_to_join(p, n);
+
+	if (g)
+		add_to_group(p, g, n);
+	else
+		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
+}
+
+/* Index maps are computed inside their readers, unless a reader needs bytes or there are several
+ * readers of something dear. */
+static bool
+needs_bytes_itself(const ml_node *n)
+{
+	int users = 0;
+
+	if (n->op == ML_OP_const)
+		return false;
+	for (ml_use *u = n->out[0].uses; u; u = u->next, users++) {
+		ml_node *user = u->user;
+		if (is_stand_alone(user) || user->op == ML_OP_yield || user->op == ML_OP_scatter ||
+		    user->op == ML_OP_scan_sum || user->op == ML_OP_scan_prod)
+			return true;
+		if (user->op == ML_OP_dot && u == &user->in[0] &&
+		    (n->op == ML_OP_pad || n->op == ML_OP_reverse || n->op == ML_OP_gather))
+			return true;
+	}
+	return n->op == ML_OP_concat || (n->op == ML_OP_gather && users > 1);
+}
+
+/* How many ungrouped index maps lie below n, itself included. */
+static int
+index_depth(const ml_node *n)
+{
+	int depth = 0;
+
+	for (int i = 0; i < n->nin; i++) {
+		const ml_node *def = ml_in(n, i)->def;
+		if (def && !ml_note_of(def)->group && ml_note_of(def)->depth > depth)
+			depth = ml_note_of(def)->depth;
+	}
+	return depth + 1;
+}
+
+static void
+place_node(ml_planner *p, ml_node *n)
+{
+	switch (class_of(n)) {
+	case ML_ELEMENTWISE: place_elementwise(p, n); break;
+	case ML_REDUCE:
+		if (is_plain_reduce(n))
+			place_reduce(p, n);
+		else if (n->op == ML_OP_arg_max || n->op == ML_OP_arg_min)
+			new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
+		else
+			new_group(p, ML_FAMILY_SCAN, &n->out[0].type, 0, n);
+		break;
+	case ML_CONTRACT:
+		new_group(p, has_tile(n) ? ML_FAMILY_CONTRACT : ML_FAMILY_ROWS, &n->out[0].type, 0,
+			  n);
+		break;
+	case ML_COMPOSITE: new_group(p, ML_FAMILY_ATTENTION, &n->out[0].type, 0, n); break;
+	case ML_SOURCE:
+	case ML_MOVE:
+	case ML_INDEX:
+		if (n->op == ML_OP_scatter)
+			new_group(p, ML_FAMILY_SCATTER, &n->out[0].type, 0, n);
+		else if ((ml_note_of(n)->depth = index_depth(n)) > MAX_DEPTH ||
+			 needs_bytes_itself(n) || (p->plan->opt_level == 0 && n->op != ML_OP_const))
+			new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
+		break;
+	case ML_IRREGULAR:
+	case ML_CONTROL: ml_note_of(n)->stand_alone = n->op != ML_OP_yield; break;
+	}
+}
+
+bool
+ml_is_alias(const ml_value *v)
+{
+	return ml_is(v, ML_OP_reshape) && !ml_note_of(v->def)->group;
+}
+
+/* A group's value needs bytes when someone outside of the group reads it. */
+bool
+ml_value_needs_buffer(const ml_value *v)
+{
+	const ml_group *g = v->def ? ml_note_of(v->def)->group : NULL;
+
+	for (const ml_use *u = v->uses; u; u = u->next)
+		if (!g || ml_note_of(u->user)->group != g)
+			return true;
+	return false;
+}
+
+/* The bijective view that is the only outside reader of v, or NULL. */
+static ml_value *
+only_view(const ml_value *v)
+{
+	const ml_group *g = ml_note_of(v->def)->group;
+	ml_node *view = NULL;
+
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		if (ml_note_of(u->user)->group == g && g)
+			continue;
+		if (view || (u->user->op != ML_OP_reshape && u->user->op != ML_OP_transpose))
+			return NULL;
+		view = u->user;
+	}
+	return view ? &view->out[0] : NULL;
+}
+
+/* A kernel stores its result where the transposes behind it want it. */
+static void
+store_through_views(ml_planner *p, ml_group *g)
+{
+	for (int i = 0; i < g->nodes.count; i++) {
+		ml_value *v = &g->nodes.at[i]->out[0], *stored = v, *next;
+		if (!ml_value_needs_buffer(v))
+			continue;
+		while ((g->family == ML_FAMILY_ROWS || g->family == ML_FAMILY_CONTRACT) &&
+		       p->plan->opt_level > 0 && (next = only_view(stored)) &&
+		       (!ml_note_of(next->def)->group ||
+			ml_note_of(next->def)->group->nodes.count == 1)) {
+			stored = next;
+		}
+		ml_fact_of(v)->stored = stored;
+	}
+}
+
+/* Views that a kernel already stores through are no groups of their own. */
+static void
+drop_absorbed_views(ml_planner *p)
+{
+	for (int i = 0; i < p->groups.count; i++) {
+		ml_group *g = p->groups.at[i];
+		for (int k = 0; k < g->nodes.count; k++) {
+			ml_value *v = &g->nodes.at[k]->out[0];
+			ml_value *s = ml_fact_of(v)->stored;
+			for (; s && s != v; s = ml_in(s->def, 0))
+				ml_note_of(s->def)->group = NULL;
+		}
+	}
+	int kept = 0;
+	for (int i = 0; i < p->groups.count; i++) {
+		ml_group *g = p->groups.at[i];
+		if (ml_note_of(g->nodes.at[0])->group == g)
+			p->groups.at[kept++] = g;
+	}
+	p->groups.count = kept;
+}
+
+void
+ml_group_block(ml_planner *p)
+{
+	int position = 0;
+
+	for (int i = 0; i < p->block->nargs; i++)
+		p->block->arg[i]->scratch = (intptr_t)ML_NEW(p->plan->arena, ml_fact);
+	for (ml_node *n = p->block->first; n; n = n->next) {
+		ml_note *note = ML_NEW(p->plan->arena, ml_note);
+		*note = (ml_note){.node = n, .position = position++};
+		n->scratch = (intptr_t)note;
+		for (int i = 0; i < n->nout; i++)
+			n->out[i].scratch = (intptr_t)ML_NEW(p->plan->arena, ml_fact);
+	}
+	for (ml_node *n = p->block->first; n; n = n->next)
+		place_node(p, n);
+	for (int i = 0; i < p->groups.count; i++)
+		store_through_views(p, p->groups.at[i]);
+	drop_absorbed_views(p);
+}

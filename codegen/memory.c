@@ -1,0 +1,117 @@
+/* memory.c -- arena buffers share slots when their lifetimes do not overlap.
+ *
+ * Sizes are dims, so offsets are unknown until run time: a slot's size is the largest of its
+ * buffers' sizes, its offset the sum of the slots before it; the generated plan function computes
+ * both.  A buffer takes the free slot whose size fits best, where sizes are compared at sample
+ * dims; equal canonical sizes fit perfectly.
+ */
+#include "plan.h"
+
+enum { SAMPLE_DIM = 64 };
+
+/* Fresh symbols are unknown when memory is laid out: their bounds stand in. */
+static ml_dim
+bounded(ml_plan *plan, ml_dim d)
+{
+	ml_dims *dims = plan->m->dims;
+	int n = ml_sym_count(dims);
+	ml_dim *replacement = ML_NEW_ARRAY(plan->arena, ml_dim, n);
+	bool any = false;
+
+	for (int i = 0; i < n; i++) {
+		const ml_sym *s = ml_sym_at(dims, i);
+		if (s->fresh && s->bound) {
+			replacement[i] = s->bound;
+			any = true;
+		}
+	}
+	if (!any)
+		return d;
+	for (int round = 0; round < n; round++) { /* bounds may name earlier fresh symbols */
+		ml_dim next = ml_dim_substitute(dims, d, replacement);
+		if (next == d)
+			break;
+		d = next;
+	}
+	return d;
+}
+
+static int64_t
+sample(ml_plan *plan, ml_dim d)
+{
+	int n = ml_sym_count(plan->m->dims);
+	int64_t *value = ML_NEW_ARRAY(plan->arena, int64_t, n), result;
+
+	for (int i = 0; i < n; i++) {
+		const ml_sym *s = ml_sym_at(plan->m->dims, i);
+		value[i] = s->hi < SAMPLE_DIM ? s->hi : s->lo > SAMPLE_DIM ? s->lo : SAMPLE_DIM;
+	}
+	return ml_dim_eval(d, value, &result) ? result : INT64_MAX;
+}
+
+typedef struct slot_use {
+	int busy_until; /* step, or -1 when free */
+	int64_t size;   /* at sample dims */
+} slot_use;
+
+typedef ML_VEC(slot_use) slot_uses;
+
+static int
+find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer *b, ml_dim bytes,
+	  int64_t size)
+{
+	int best = -1;
+	double best_waste = 0;
+
+	for (int i = 0; i < uses->count; i++) {
+		const slot_use *u = &uses->at[i];
+		if (u->busy_until >= b->first)
+			continue;
+		if (plan->slots.at[first_slot + i].bytes == bytes)
+			return i;
+		double waste = u->size >= size ? (double)u->size - (double)size
+					       : 2 * ((double)size - (double)u->size);
+		if (best < 0 || waste < best_waste) {
+			best = i;
+			best_waste = waste;
+		}
+	}
+	return best;
+}
+
+static void
+assign_sequence(ml_plan *plan, ml_sequence *s)
+{
+	slot_uses uses = {0};
+	int first_slot = plan->slots.count;
+
+	/* Buffers are listed in the order of their first step. */
+	for (int i = 0; i < s->arena.count; i++) {
+		ml_buffer *b = s->arena.at[i];
+		ml_dim bytes = bounded(plan, b->bytes);
+		int64_t size = sample(plan, bytes);
+		int slot = find_slot(plan, &uses, first_slot, b, bytes, size);
+		if (slot < 0) {
+			slot = uses.count;
+			ML_PUSH(plan->arena, uses, ((slot_use){.size = size}));
+			ML_PUSH(plan->arena, plan->slots, ((ml_slot){bytes}));
+		}
+		ml_slot *at = &plan->slots.at[first_slot + slot];
+		at->bytes = ml_dim_max(plan->m->dims, at->bytes, bytes);
+		if (uses.at[slot].size < size)
+			uses.at[slot].size = size;
+		uses.at[slot].busy_until = b->last;
+		b->index = first_slot + slot;
+	}
+	for (int i = 0; i < s->steps.count; i++)
+		for (int k = 0; k < 2 && s->steps.at[i].body[k]; k++)
+			assign_sequence(plan, s->steps.at[i].body[k]);
+}
+
+ml_status
+ml_assign_memory(ml_plan *plan)
+{
+	assign_sequence(plan, plan->main);
+	plan->scratch_bytes = bounded(plan, plan->scratch_bytes);
+	return ML_OK;
+}

@@ -1,0 +1,362 @@
+/* outline.c -- a group of nodes becomes a kernel specification: a small module of its own.
+ *
+ * The group's results are rebuilt inside the new module; values with bytes become its inputs,
+ * index maps in between are copied along, symbols are renamed d0, d1, ... in order of first use.
+ */
+#include "plan.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct ml_outliner {
+	ml_planner *p;
+	ml_group *g; /* NULL when packing */
+	ml_family family;
+	ml_module *km;
+	ml_builder b;
+	ml_arena *arena;               /* the plan's */
+	ML_VEC(const ml_value *) from; /* copied values, and */
+	ML_VEC(ml_value *) to;         /* their copies */
+	ml_outlined *io;
+	ML_VEC(ml_dim) symbol;         /* the module's dim behind each symbol of km */
+	ML_VEC(const ml_prov *) check; /* provenance of each run-time check */
+} ml_outliner;
+
+/* ---- dims from one table to the other ---- */
+
+/* Rebuilds d in table `to`, with symbols looked up by `symbol(user, sym)`. */
+static ml_dim
+rebuild_dim(ml_dims *to, ml_dim d, ml_dim (*symbol)(void *, const ml_sym *), void *user)
+{
+	const ml_term *term;
+	int n = ml_dim_terms(d, &term);
+	ml_dim sum = ml_dim_int(to, 0);
+
+	for (int i = 0; i < n; i++) {
+		ml_dim product = ml_dim_int(to, term[i].coefficient);
+		for (int k = 0; k < term[i].natoms; k++) {
+			const ml_atom *a = term[i].atom[k];
+			ml_dim x, y, v = NULL;
+			if (a->kind == ML_ATOM_SYM) {
+				product = ml_dim_mul(to, product, symbol(user, a->sym));
+				continue;
+			}
+			x = rebuild_dim(to, a->a, symbol, user);
+			y = rebuild_dim(to, a->b, symbol, user);
+			switch (a->kind) {
+			case ML_ATOM_SYM: break;
+			case ML_ATOM_FLOORDIV: v = ml_dim_floordiv(to, x, y); break;
+			case ML_ATOM_MOD: v = ml_dim_mod(to, x, y); break;
+			case ML_ATOM_MIN: v = ml_dim_min(to, x, y); break;
+			case ML_ATOM_MAX: v = ml_dim_max(to, x, y); break;
+			}
+			product = ml_dim_mul(to, product, v);
+		}
+		sum = ml_dim_add(to, sum, product);
+	}
+	return sum;
+}
+
+static ml_dim
+inner_symbol(void *user, const ml_sym *s)
+{
+	ml_outliner *o = user;
+	char name[24];
+	int i = 0;
+
+	for (; i < o->symbol.count; i++)
+		if (o->symbol.at[i] == ml_dim_sym(o->p->plan->m->dims, s))
+			return ml_dim_sym(o->km->dims, ml_sym_at(o->km->dims, i));
+	int length = snprintf(name, sizeof name, "d%d", i);
+	ml_sym *fresh = ml_sym_named(o->km->dims, name, (size_t)length);
+	assert(fresh->index == i);
+	fresh->lo = s->lo;
+	fresh->hi = s->hi;
+	ML_PUSH(o->arena, o->symbol, ml_dim_sym(o->p->plan->m->dims, s));
+	return ml_dim_sym(o->km->dims, fresh);
+}
+
+static ml_dim
+inner_dim(ml_outliner *o, ml_dim d)
+{
+	return rebuild_dim(o->km->dims, d, inner_symbol, o);
+}
+
+static ml_dim
+outer_symbol(void *user, const ml_sym *s)
+{
+	ml_outliner *o = user;
+
+	assert(s->index < o->symbol.count);
+	return o->symbol.at[s->index];
+}
+
+static ml_dim
+outer_dim(ml_outliner *o, ml_dim d)
+{
+	return rebuild_dim(o->p->plan->m->dims, d, outer_symbol, o);
+}
+
+/* ---- values ---- */
+
+static ml_value *
+remember(ml_outliner *o, const ml_value *v, ml_value *copy)
+{
+	ML_PUSH(o->arena, o->from, v);
+	ML_PUSH(o->arena, o->to, copy);
+	return copy;
+}
+
+static ml_value *
+add_input(ml_outliner *o, ml_value *v, ml_node *packed_for)
+{
+	ml_type t = v->type;
+
+	for (int i = 0; i < t.rank; i++)
+		t.dim[i] = inner_dim(o, t.dim[i]);
+	ml_value *arg = ml_block_add_arg(o->km->main, &t, NULL);
+	ML_PUSH(o->arena, o->io->in, ((ml_read){v, packed_for}));
+	return packed_for ? arg : remember(o, v, arg);
+}
+
+/* Has v bytes of its own, or the bytes of another value under its shape? */
+static bool
+has_bytes(const ml_outliner *o, const ml_value *v)
+{
+	double number;
+
+	if (!v->def)
+		return true;
+	if (v->def->op == ML_OP_const)
+		return !ml_is_splat(v, &number);
+	const ml_note *note = ml_note_of(v->def);
+	if (note->group && note->group == o->g)
+		return false;
+	if (note->group || note->stand_alone)
+		return true;
+	if (ml_fact_of(v)->buffer)
+		return true; /* a view some kernel stores through */
+	return v->def->op == ML_OP_reshape && has_bytes(o, ml_in(v->def, 0));
+}
+
+static ml_value *copy_value(ml_outliner *, ml_value *);
+
+static void
+copy_attrs(ml_outliner *o, ml_node *to, const ml_node *from)
+{
+	const ml_op_info *info = ml_op_get(from->op);
+
+	for (int i = 0; i < info->nattrs; i++) {
+		to->attr[i] = from->attr[i];
+		if (info->attr[i].kind != ML_ATTR_dims)
+			continue;
+		ml_dim *dims = ML_NEW_ARRAY(&o->km->arena, ml_dim, from->attr[i].count);
+		for (int k = 0; k < from->attr[i].count; k++)
+			dims[k] = inner_dim(o, from->attr[i].dims[k]);
+		to->attr[i].dims = dims;
+	}
+}
+
+static ml_value *
+copy_node(ml_outliner *o, ml_value *v)
+{
+	ml_node *n = v->def;
+	ml_value **in = ML_NEW_ARRAY(o->arena, ml_value *, n->nin);
+
+	for (int i = 0; i < n->nin; i++)
+		in[i] = i == 1 && n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT
+				? add_input(o, ml_in(n, 1), n)
+				: copy_value(o, ml_in(n, i));
+	ml_node *copy = ml_begin(&o->b, n->op, in, n->nin);
+	if (!copy)
+		return NULL;
+	copy_attrs(o, copy, n);
+	copy = ml_finish(&o->b, copy);
+	if (!copy)
+		return NULL;
+	if (ml_op_get(n->op)->traits & ML_CHECKS)
+		ML_PUSH(o->arena, o->check, n->prov);
+	for (int i = 1; i < n->nout; i++)
+		remember(o, &n->out[i], &copy->out[i]);
+	remember(o, &n->out[0], &copy->out[0]);
+	return &copy->out[v->index];
+}
+
+static ml_value *
+copy_value(ml_outliner *o, ml_value *v)
+{
+	for (int i = 0; i < o->from.count; i++)
+		if (o->from.at[i] == v)
+			return o->to.at[i];
+	if (has_bytes(o, v))
+		return add_input(o, v, NULL);
+	if (v->def->op == ML_OP_const) {
+		ml_type t = v->type;
+		for (int i = 0; i < t.rank; i++)
+			t.dim[i] = inner_dim(o, t.dim[i]);
+		return remember(o, v, ml_build_const(&o->b, &t, ml_blob_share(ml_const_blob(v))));
+	}
+	return copy_node(o, v);
+}
+
+/* The value that has the bytes of v: behind reshapes. */
+static ml_value *
+behind_aliases(ml_value *v)
+{
+	while (ml_is(v, ML_OP_reshape) && !ml_fact_of(v)->buffer)
+		v = ml_in(v->def, 0);
+	return v;
+}
+
+/* ---- specifications ---- */
+
+static int
+add_spec(ml_plan *plan, const ml_kernel *k)
+{
+	ml_text t;
+
+	ml_text_init(&t, plan->arena);
+	ml_kernel_print(&t, k);
+	uint64_t hash = ml_hash_bytes(t.at, t.length, 0);
+	for (int i = 0; i < plan->specs.count; i++) {
+		const ml_spec *s = &plan->specs.at[i];
+		if (s->hash == hash && s->length == t.length && !memcmp(s->text, t.at, t.length))
+			return i;
+	}
+	ML_PUSH(plan->arena, plan->specs,
+		((ml_spec){.text = t.at, .length = t.length, .hash = hash, .family = k->family}));
+	return plan->specs.count - 1;
+}
+
+static void
+add_sites(ml_outliner *o, ml_step *step)
+{
+	ml_plan *plan = o->p->plan;
+
+	step->site = plan->sites.count;
+	step->nsites = o->check.count;
+	for (int i = 0; i < o->check.count; i++)
+		ML_PUSH(plan->arena, plan->sites,
+			ml_site_text(plan->arena, o->check.at[i], "index out of range"));
+}
+
+static ml_status
+finish(ml_outliner *o, ml_step *step, ml_value *const *result, int nresults)
+{
+	ml_plan *plan = o->p->plan;
+	ml_kernel k = {.family = o->family, .m = o->km, .note = ""};
+	ml_grid grid;
+
+	if (o->g)
+		k.row_axes = o->g->row_axes;
+	ML_STEP(o->b.failed);
+	ML_STEP(ml_build_yield(&o->b, result, nresults));
+	o->km->guards.count = 0; /* the module's own guards hold */
+	ML_STEP(ml_kernel_grid(&k, &grid));
+	step->kind = ML_STEP_KERNEL;
+	step->spec = add_spec(plan, &k);
+	step->ndims = o->symbol.count;
+	step->dim = o->symbol.at;
+	step->tiles = outer_dim(o, grid.tiles);
+	step->scratch_bytes = outer_dim(o, grid.scratch_bytes);
+	plan->scratch_bytes = ml_dim_max(plan->m->dims, plan->scratch_bytes, step->scratch_bytes);
+	add_sites(o, step);
+	return ML_OK;
+}
+
+static ml_outliner
+begin(ml_planner *p, ml_family family, ml_group *g, ml_outlined *io)
+{
+	ml_outliner o = {.p = p, .g = g, .family = family, .arena = p->plan->arena, .io = io};
+
+	o.km = ml_module_new(p->plan->m->cx, "");
+	o.b = ml_builder_at_end(o.km->main, NULL);
+	return o;
+}
+
+/* Kernels read bytes, not shapes: name the value behind reshapes. */
+static void
+read_behind_aliases(ml_outlined *io)
+{
+	for (int i = 0; i < io->in.count; i++) {
+		ml_value **v = &io->in.at[i].value;
+		while (!io->in.at[i].packed_for && ml_is(*v, ML_OP_reshape) &&
+		       !ml_fact_of(*v)->buffer)
+			*v = ml_in((*v)->def, 0);
+	}
+}
+
+ml_status
+ml_outline(ml_planner *p, ml_group *g, ml_step *step, ml_outlined *io)
+{
+	ml_outliner o = begin(p, g->family, g, io);
+	ML_VEC(ml_value *) result = {0};
+
+	for (int i = 0; i < g->nodes.count; i++) {
+		ml_node *n = g->nodes.at[i];
+		for (int k = 0; k < n->nout; k++)
+			if (ml_value_needs_buffer(&n->out[k]))
+				ML_PUSH(o.arena, io->out, ml_fact_of(&n->out[k])->stored);
+	}
+	for (int i = 0; i < io->out.count; i++)
+		ML_PUSH(o.arena, result, copy_value(&o, io->out.at[i]));
+	step->node = g->nodes.at[0];
+	ml_status st = finish(&o, step, result.at, result.count);
+	ml_module_free(o.km);
+	read_behind_aliases(io);
+	return st;
+}
+
+/* The right operand's axes: batch, contracted, free. */
+static int
+right_axes(const ml_node *dot, int64_t *perm)
+{
+	const ml_attr *batch = &ML_A(dot, dot, rhs_batch),
+		      *contract = &ML_A(dot, dot, rhs_contract);
+	int rank = ml_in(dot, 1)->type.rank, n = 0;
+	bool taken[ML_MAX_RANK] = {false};
+
+	for (int i = 0; i < batch->count; i++)
+		taken[perm[n++] = batch->ints[i]] = true;
+	for (int i = 0; i < contract->count; i++)
+		taken[perm[n++] = contract->ints[i]] = true;
+	for (int i = 0; i < rank; i++)
+		if (!taken[i])
+			perm[n++] = i;
+	return n;
+}
+
+void
+ml_dot_sizes(ml_dims *dims, const ml_node *dot, ml_dim *batches, ml_dim *k, ml_dim *n)
+{
+	int64_t perm[ML_MAX_RANK];
+	int rank = right_axes(dot, perm);
+	int nbatch = ML_A(dot, dot, rhs_batch).count, nk = ML_A(dot, dot, rhs_contract).count;
+
+	*batches = *k = *n = ml_dim_int(dims, 1);
+	for (int i = 0; i < rank; i++) {
+		ml_dim *into = i < nbatch ? batches : i < nbatch + nk ? k : n;
+		*into = ml_dim_mul(dims, *into, ml_in(dot, 1)->type.dim[perm[i]]);
+	}
+}
+
+ml_status
+ml_outline_pack(ml_planner *p, ml_node *dot, ml_step *step, ml_outlined *io)
+{
+	ml_outliner o = begin(p, ML_FAMILY_PACK, NULL, io);
+	ml_dims *dims = p->plan->m->dims;
+	int64_t perm[ML_MAX_RANK];
+	ml_dim size[3];
+
+	right_axes(dot, perm);
+	ml_dot_sizes(dims, dot, &size[0], &size[1], &size[2]);
+	ml_value *v = ml_build_transpose(&o.b, copy_value(&o, ml_in(dot, 1)), perm);
+	for (int i = 0; i < 3; i++)
+		size[i] = inner_dim(&o, size[i]);
+	v = ml_build_reshape(&o.b, v, size, 3);
+	step->node = dot;
+	ml_status st = finish(&o, step, &v, 1);
+	ml_module_free(o.km);
+	read_behind_aliases(io);
+	return st;
+}

@@ -1,0 +1,468 @@
+/* plan.c -- schedules the groups of a graph as steps, with the buffers they read and write. */
+#include "plan.h"
+#include <assert.h>
+
+/* ---- lowering: composites become core operators ---- */
+
+static ml_status
+lower_node(ml_node *n)
+{
+	ml_builder b = ml_builder_before(n);
+	ml_value **results = ML_NEW_ARRAY(&n->block->module->arena, ml_value *, n->nout);
+
+	ML_STEP(ml_expand(&b, n, results));
+	for (int i = 0; i < n->nout; i++)
+		if (n->out[i].uses)
+			ml_replace_uses(&n->out[i], results[i]);
+	ml_node_remove(n);
+	return ML_OK;
+}
+
+static bool
+is_unused(const ml_node *n)
+{
+	if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)))
+		return false;
+	for (int i = 0; i < n->nout; i++)
+		if (n->out[i].uses)
+			return false;
+	return true;
+}
+
+/* Expands bodies until only core operators are left, then drops what nobody reads. */
+static ml_status
+lower_block(ml_block *block)
+{
+	for (ml_node *n = block->first, *after; n; n = after) {
+		ml_node *before = n->prev;
+		after = n->next;
+		for (int i = 0; i < n->nblocks; i++)
+			ML_STEP(lower_block(n->body[i]));
+		if (ml_op_get(n->op)->cls != ML_COMPOSITE)
+			continue;
+		ML_STEP(lower_node(n));
+		after = before ? before->next : block->first; /* bodies may hold composites */
+	}
+	for (ml_node *n = block->last, *before; n; n = before) {
+		before = n->prev;
+		if (n->op != ML_OP_yield && is_unused(n))
+			ml_node_remove(n);
+	}
+	return ML_OK;
+}
+
+/* Every result of a block gets bytes of its own: arguments, constants and values that are results
+ * twice are copied by an identity view. */
+static ml_status
+separate_results(ml_block *block)
+{
+	ml_node *yield = block->last;
+
+	for (int i = 0; i < yield->nin; i++) {
+		ml_value *v = ml_in(yield, i);
+		bool copy = !v->def || v->def->op == ML_OP_const;
+		for (int k = 0; k < i; k++)
+			copy |= ml_in(yield, k) == v;
+		if (!copy)
+			continue;
+		ml_builder b = ml_builder_before(yield);
+		b.prov = v->def ? v->def->prov : NULL;
+		v = ml_build_reshape(&b, v, v->type.dim, v->type.rank);
+		ML_STEP(b.failed);
+		ml_set_operand(yield, i, v);
+	}
+	return ML_OK;
+}
+
+/* ---- buffers ---- */
+
+static ml_dim
+type_bytes(ml_dims *dims, const ml_type *t)
+{
+	return ml_dim_mul(dims, ml_type_count(dims, t), ml_dim_int(dims, ml_dtype_bytes(t->dtype)));
+}
+
+static ml_buffer *
+new_buffer(ml_planner *p, ml_place place, int index, ml_dim bytes)
+{
+	ml_buffer *b = ML_NEW(p->plan->arena, ml_buffer);
+
+	*b = (ml_buffer){.place = place, .index = index, .bytes = bytes};
+	b->first = b->last = p->sequence->steps.count;
+	if (place == ML_PLACE_ARENA)
+		ML_PUSH(p->plan->arena, p->sequence->arena, b);
+	return b;
+}
+
+/* The number of the block's result that v is, or -1. */
+static int
+result_index(const ml_value *v)
+{
+	for (const ml_use *u = v->uses; u; u = u->next)
+		if (u->user->op == ML_OP_yield)
+			return (int)(u - u->user->in);
+	return -1;
+}
+
+static ml_buffer *
+result_buffer(ml_planner *p, ml_value *v)
+{
+	ml_fact *f = ml_fact_of(v);
+	int index = result_index(v);
+
+	if (index >= 0)
+		f->buffer = p->sequence->result[index];
+	else
+		f->buffer = new_buffer(p, ML_PLACE_ARENA, -1, type_bytes(p->plan->m->dims, &v->type));
+	return f->buffer;
+}
+
+static ml_buffer *
+weights_buffer(ml_planner *p, const ml_weight *w)
+{
+	ml_buffer *b = new_buffer(p, ML_PLACE_WEIGHTS, 0, NULL);
+
+	b->offset = ml_plan_weight(p->plan, w);
+	return b;
+}
+
+static ml_buffer *
+plain_buffer(ml_planner *p, ml_value *v)
+{
+	ml_fact *f = ml_fact_of(v);
+
+	while (!f->buffer && ml_is(v, ML_OP_reshape)) {
+		v = ml_in(v->def, 0);
+		f = ml_fact_of(v);
+	}
+	if (!f->buffer && ml_is_const(v)) {
+		ml_weight w = {.blob = ml_const_blob(v), .form = ML_WEIGHT_PLAIN};
+		f->buffer = weights_buffer(p, &w);
+	}
+	assert(f->buffer && "a value that is read has bytes");
+	f->buffer->last = p->sequence->steps.count;
+	return f->buffer;
+}
+
+/* ---- panels ---- */
+
+static int64_t
+int_of(ml_dim d)
+{
+	int64_t v = 0;
+
+	ml_dim_is_int(d, &v);
+	return v;
+}
+
+/* Elements between neighbours along a run of axes that are contiguous relative to each other, as
+ * they are when the axes follow each other; false otherwise. */
+static bool
+run_stride(const ml_type *t, const int64_t *axes, int count, int64_t *stride)
+{
+	*stride = 1;
+	for (int i = 1; i < count; i++)
+		if (axes[i] != axes[i - 1] + 1)
+			return false;
+	for (int i = count ? (int)axes[count - 1] + 1 : t->rank; i < t->rank; i++)
+		*stride *= int_of(t->dim[i]);
+	return true;
+}
+
+/* A constant right operand is packed at compile time. */
+static bool
+constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
+{
+	const ml_value *b = ml_in(dot, 1);
+	const ml_attr *batch = &ML_A(dot, dot, rhs_batch), *contract = &ML_A(dot, dot, rhs_contract);
+	int64_t free_axes[ML_MAX_RANK];
+	int nfree = 0;
+	ml_dim batches, k, n;
+
+	if (!ml_is_const(b))
+		return false;
+	for (int64_t i = 0; i < b->type.rank; i++) {
+		bool taken = false;
+		for (int j = 0; j < batch->count; j++)
+			taken |= batch->ints[j] == i;
+		for (int j = 0; j < contract->count; j++)
+			taken |= contract->ints[j] == i;
+		if (!taken)
+			free_axes[nfree++] = i;
+	}
+	ml_dot_sizes(plan->m->dims, dot, &batches, &k, &n);
+	*w = (ml_weight){.blob = ml_const_blob(b),
+			 .form = b->type.dtype == ML_f32 ? ML_WEIGHT_PANELS_F32 : ML_WEIGHT_PANELS_S8,
+			 .k = int_of(k),
+			 .n = int_of(n),
+			 .batches = int_of(batches)};
+	return run_stride(&b->type, batch->ints, batch->count, &w->batch_stride) &&
+	       run_stride(&b->type, contract->ints, contract->count, &w->k_stride) &&
+	       run_stride(&b->type, free_axes, nfree, &w->n_stride);
+}
+
+static ml_status add_kernel_step(ml_planner *, ml_step, const ml_outlined *);
+
+static ml_status
+panels_of(ml_planner *p, ml_node *dot, ml_buffer **panels)
+{
+	ml_value *b = ml_in(dot, 1);
+	ml_fact *f = ml_fact_of(b);
+	ml_weight w;
+
+	if (constant_panels(p->plan, dot, &w)) {
+		*panels = weights_buffer(p, &w);
+		return ML_OK;
+	}
+	if (!f->panels_for || f->panels_for != dot) {
+		ml_step step = {0};
+		ml_outlined io = {0};
+		ML_STEP(ml_outline_pack(p, dot, &step, &io));
+		f->panels = new_buffer(p, ML_PLACE_ARENA, -1, ml_panel_bytes(p->plan->m->dims, dot));
+		f->panels_for = dot;
+		step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
+		step.buffer[io.in.count] = f->panels;
+		step.nout = 1;
+		ML_STEP(add_kernel_step(p, step, &io));
+	}
+	f->panels->last = p->sequence->steps.count;
+	*panels = f->panels;
+	return ML_OK;
+}
+
+ml_dim
+ml_panel_bytes(ml_dims *dims, const ml_node *dot)
+{
+	bool f32 = ml_in(dot, 1)->type.dtype == ML_f32;
+	ml_dim batches, k, n;
+
+	ml_dot_sizes(dims, dot, &batches, &k, &n);
+	k = f32 ? ml_dim_mul(dims, k, ml_dim_int(dims, 4))
+		: ml_dim_mul(dims, ml_dim_ceildiv(dims, k, ml_dim_int(dims, 4)), ml_dim_int(dims, 4));
+	n = ml_dim_mul(dims, ml_dim_ceildiv(dims, n, ml_dim_int(dims, ML_LANES)),
+		       ml_dim_int(dims, ML_LANES));
+	return ml_dim_mul(dims, batches, ml_dim_mul(dims, k, n));
+}
+
+/* ---- steps ---- */
+
+static void
+add_step(ml_planner *p, const ml_step *step)
+{
+	for (int i = 0; i < step->nin + step->nout; i++) {
+		step->buffer[i]->last = p->sequence->steps.count;
+		if (i >= step->nin && step->buffer[i]->place == ML_PLACE_ARENA)
+			step->buffer[i]->first = p->sequence->steps.count;
+	}
+	ML_PUSH(p->plan->arena, p->sequence->steps, *step);
+}
+
+/* The step's results are already in step.buffer behind the room for its inputs. */
+static ml_status
+add_kernel_step(ml_planner *p, ml_step step, const ml_outlined *io)
+{
+	for (int i = 0; i < io->in.count; i++) {
+		const ml_read *r = &io->in.at[i];
+		if (r->packed_for)
+			ML_STEP(panels_of(p, r->packed_for, &step.buffer[i]));
+		else
+			step.buffer[i] = plain_buffer(p, r->value);
+	}
+	step.nin = io->in.count;
+	add_step(p, &step);
+	return ML_OK;
+}
+
+static ml_status schedule(ml_planner *, ml_node *);
+
+/* Everything a node reads is computed first; index maps in between have no step. */
+static ml_status
+schedule_operands(ml_planner *p, const ml_node *n)
+{
+	for (int i = 0; i < n->nin; i++)
+		if (ml_in(n, i)->def)
+			ML_STEP(schedule(p, ml_in(n, i)->def));
+	return ML_OK;
+}
+
+static ml_status
+schedule_group(ml_planner *p, ml_group *g)
+{
+	ml_step step = {0};
+	ml_outlined io = {0};
+
+	if (g->step >= 0)
+		return ML_OK;
+	if (g->visiting)
+		return ml_error(p->plan->m->cx, ML_ERR_CODEGEN, g->nodes.at[0]->prov,
+				"internal: groups depend on each other");
+	g->visiting = true;
+	for (int i = 0; i < g->nodes.count; i++)
+		for (int k = 0; k < g->nodes.at[i]->nin; k++) {
+			ml_node *def = ml_in(g->nodes.at[i], k)->def;
+			if (def && ml_note_of(def)->group != g)
+				ML_STEP(schedule(p, def));
+		}
+	ML_STEP(ml_outline(p, g, &step, &io));
+	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + io.out.count);
+	step.nout = io.out.count;
+	for (int i = 0; i < io.out.count; i++)
+		step.buffer[io.in.count + i] = result_buffer(p, io.out.at[i]);
+	ML_STEP(add_kernel_step(p, step, &io));
+	g->step = p->sequence->steps.count - 1;
+	return ML_OK;
+}
+
+static ml_status plan_block(ml_plan *, ml_block *, ml_sequence **);
+
+static ml_status
+schedule_stand_alone(ml_planner *p, ml_node *n)
+{
+	ml_plan *plan = p->plan;
+	ml_step step = {.kind = ML_STEP_ROUTINE, .node = n, .nin = n->nin, .nout = n->nout};
+
+	if (ml_note_of(n)->scheduled)
+		return ML_OK;
+	ml_note_of(n)->scheduled = true;
+	ML_STEP(schedule_operands(p, n));
+	if (n->op == ML_OP_if)
+		step.kind = ML_STEP_IF;
+	else if (n->op == ML_OP_loop)
+		step.kind = ML_STEP_LOOP;
+	else if (n->op == ML_OP_custom)
+		step.kind = ML_STEP_CUSTOM;
+	for (int i = 0; i < n->nblocks; i++)
+		ML_STEP(plan_block(plan, n->body[i], &step.body[i]));
+	if (step.kind == ML_STEP_LOOP)
+		step.scanned = n->nout - (int)ML_A(n, loop, carried).i64;
+	step.buffer = ML_NEW_ARRAY(plan->arena, ml_buffer *, n->nin + n->nout);
+	for (int i = 0; i < n->nin; i++)
+		step.buffer[i] = plain_buffer(p, ml_in(n, i));
+	for (int i = 0; i < n->nout; i++)
+		step.buffer[n->nin + i] = result_buffer(p, &n->out[i]);
+	step.site = plan->sites.count;
+	step.nsites = 1;
+	ML_PUSH(plan->arena, plan->sites, ml_site_text(plan->arena, n->prov, "failed"));
+	add_step(p, &step);
+	return ML_OK;
+}
+
+static ml_status
+schedule(ml_planner *p, ml_node *n)
+{
+	ml_note *note = ml_note_of(n);
+
+	if (note->group)
+		return schedule_group(p, note->group);
+	if (note->stand_alone)
+		return schedule_stand_alone(p, n);
+	if (note->scheduled)
+		return ML_OK;
+	note->scheduled = true;
+	return schedule_operands(p, n);
+}
+
+/* A block's arguments and results: the caller's tensors for the main block, pointers that the
+ * entry keeps for bodies. */
+static void
+place_interface(ml_planner *p)
+{
+	ml_sequence *s = p->sequence;
+	bool main = p->block == p->plan->m->main;
+
+	s->nargs = p->block->nargs;
+	s->nresults = p->block->last->nin;
+	s->arg = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, s->nargs);
+	s->result = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, s->nresults);
+	for (int i = 0; i < s->nargs; i++) {
+		s->arg[i] = new_buffer(p, main ? ML_PLACE_INPUT : ML_PLACE_LOCAL,
+				       main ? i : p->plan->nlocals++,
+				       type_bytes(p->plan->m->dims, &p->block->arg[i]->type));
+		ml_fact_of(p->block->arg[i])->buffer = s->arg[i];
+	}
+	for (int i = 0; i < s->nresults; i++)
+		s->result[i] = new_buffer(p, main ? ML_PLACE_OUTPUT : ML_PLACE_LOCAL,
+					  main ? i : p->plan->nlocals++,
+					  type_bytes(p->plan->m->dims, &ml_in(p->block->last, i)->type));
+}
+
+static ml_status
+plan_block(ml_plan *plan, ml_block *block, ml_sequence **out)
+{
+	ml_planner p = {.plan = plan, .block = block, .sequence = ML_NEW(plan->arena, ml_sequence)};
+
+	*out = p.sequence;
+	ML_STEP(separate_results(block));
+	ml_group_block(&p);
+	place_interface(&p);
+	for (ml_node *n = block->first; n; n = n->next) {
+		const ml_note *note = ml_note_of(n);
+		if (note->stand_alone || (note->group && note->group->last == note->position))
+			ML_STEP(schedule(&p, n));
+	}
+	return ML_OK;
+}
+
+ml_status
+ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
+{
+	ml_plan *plan = ML_NEW(arena, ml_plan);
+
+	*plan = (ml_plan){.m = m, .arena = arena, .opt_level = opt_level,
+			  .scratch_bytes = ml_dim_int(m->dims, 0)};
+	*out = plan;
+	ML_STEP(lower_block(m->main));
+	ML_STEP(plan_block(plan, m->main, &plan->main));
+	return ml_assign_memory(plan);
+}
+
+/* ---- text ---- */
+
+const char *
+ml_site_text(ml_arena *arena, const ml_prov *at, const char *what)
+{
+	ml_text t;
+
+	ml_text_init(&t, arena);
+	if (at) {
+		ml_put(&t, "node '");
+		ml_put_escaped(&t, at->node ? at->node : "");
+		ml_put(&t, "' (#%d, ", at->index);
+		ml_put_escaped(&t, at->op ? at->op : "?");
+		ml_put(&t, "-%d): ", at->opset);
+	}
+	ml_put(&t, "%s", what);
+	return t.at;
+}
+
+static void
+print_sequence(ml_text *t, const ml_plan *plan, const ml_sequence *s, int indent)
+{
+	static const char *const kind[] = {"kernel", "routine", "if", "loop", "custom"};
+	static const char *const family[] = {"rows", "contract", "pack", "attention", "scatter", "scan"};
+
+	for (int i = 0; i < s->steps.count; i++) {
+		const ml_step *step = &s->steps.at[i];
+		ml_put(t, "%*s%d: %s", indent, "", i, kind[step->kind]);
+		if (step->kind == ML_STEP_KERNEL) {
+			ml_put(t, " %s #%d tiles ", family[plan->specs.at[step->spec].family], step->spec);
+			ml_dim_print(t, step->tiles);
+		}
+		for (int k = 0; k < step->nin + step->nout; k++) {
+			const ml_buffer *b = step->buffer[k];
+			ml_put(t, "%s%c%d", k == step->nin ? " -> " : " ", "iowal"[b->place],
+			       b->place == ML_PLACE_WEIGHTS ? (int)(b->offset / 64) : b->index);
+		}
+		ml_put(t, "  %s\n", ml_site_text(t->arena, step->node->prov, ml_op_get(step->node->op)->name));
+		for (int k = 0; k < 2 && step->body[k]; k++)
+			print_sequence(t, plan, step->body[k], indent + 4);
+	}
+}
+
+void
+ml_plan_print(ml_text *t, const ml_plan *plan)
+{
+	print_sequence(t, plan, plan->main, 0);
+	for (int i = 0; i < plan->specs.count; i++)
+		ml_put(t, "\n-- specification #%d\n%s", i, plan->specs.at[i].text);
+}

@@ -1,0 +1,187 @@
+/* plan.h -- from a graph to the list of steps that the generated entry performs.
+ *
+ *   lower     composites become core operators (those without a kernel family of their own)
+ *   group     nodes that one kernel computes together; group.c
+ *   outline   each group becomes a kernel specification; outline.c
+ *   schedule  steps in dependency order, with the buffers they read and write; plan.c
+ *   memory    buffers share arena slots by lifetime; memory.c
+ *
+ * After planning every value of the graph is either inside kernels, or has a buffer, or is an
+ * alias: the same bytes as another value's buffer under a different shape.
+ */
+#ifndef ML_PLAN_H
+#define ML_PLAN_H
+#include "kernel.h"
+
+typedef enum ml_place {
+	ML_PLACE_INPUT,   /* the caller's tensor number `index` */
+	ML_PLACE_OUTPUT,  /* the caller's result number `index` */
+	ML_PLACE_WEIGHTS, /* at `offset` of the weights image */
+	ML_PLACE_ARENA,   /* in arena slot `index` */
+	ML_PLACE_LOCAL,   /* a pointer the entry keeps for a body's argument or result: number `index` */
+} ml_place;
+
+typedef struct ml_buffer {
+	ml_place place;
+	int index;
+	uint64_t offset;
+	ml_dim bytes;     /* with fresh symbols, not yet their bounds */
+	int first, last;  /* steps between which it must keep its bytes (ARENA) */
+} ml_buffer;
+
+typedef enum ml_step_kind { ML_STEP_KERNEL, ML_STEP_ROUTINE, ML_STEP_IF, ML_STEP_LOOP, ML_STEP_CUSTOM } ml_step_kind;
+
+typedef struct ml_sequence ml_sequence;
+
+/* One thing the entry does. */
+typedef struct ml_step {
+	ml_step_kind kind;
+	ml_node *node;       /* what is computed: the node itself, or a kernel's defining node */
+	ml_buffer **buffer;  /* inputs, then results */
+	int nin, nout;
+	/* KERNEL */
+	int spec;            /* which specification */
+	const ml_dim *dim;   /* values of the specification's symbols */
+	int ndims;
+	ml_dim tiles, scratch_bytes;
+	int site, nsites;    /* check texts of this step in the program's site table */
+	/* IF: then, else; LOOP: body */
+	ml_sequence *body[2];
+	int scanned;         /* LOOP: results after the carried ones */
+	double cost;         /* multiply-adds or element steps at dims = 1, for reports */
+} ml_step;
+
+/* The steps of one block. */
+struct ml_sequence {
+	ML_VEC(ml_step) steps;
+	ml_buffer **arg, **result; /* of the block */
+	int nargs, nresults;
+	ML_VEC(ml_buffer *) arena; /* buffers to be placed */
+	ml_dim bytes;              /* of the sequence's own arena slots */
+};
+
+typedef struct ml_spec {
+	const char *text;
+	size_t length;
+	uint64_t hash;
+	ml_family family;
+} ml_spec;
+
+/* A part of the weights image. */
+typedef enum ml_weight_form { ML_WEIGHT_PLAIN, ML_WEIGHT_PANELS_F32, ML_WEIGHT_PANELS_S8 } ml_weight_form;
+typedef struct ml_weight {
+	ml_blob *blob; /* borrowed from the module */
+	ml_weight_form form;
+	int64_t k, n;             /* of panels */
+	int64_t k_stride, n_stride; /* in elements of the blob */
+	int64_t batches, batch_stride; /* panels of each batch follow each other */
+	uint64_t offset, bytes;
+} ml_weight;
+
+/* One arena slot: offset 64-byte aligned, in state[slot_state + i] at run time. */
+typedef struct ml_slot {
+	ml_dim bytes; /* largest of its buffers; fresh symbols replaced by their bounds */
+} ml_slot;
+
+typedef struct ml_plan {
+	ml_module *m; /* after lowering */
+	ml_arena *arena;
+	int opt_level; /* 0: every node its own kernel */
+	ml_sequence *main;
+	ML_VEC(ml_spec) specs;
+	ML_VEC(ml_weight) weights;
+	uint64_t weights_bytes;
+	ML_VEC(ml_slot) slots;
+	ML_VEC(const char *) sites;
+	int nlocals;
+	ml_dim scratch_bytes; /* per thread, largest of all steps */
+} ml_plan;
+
+/* Plans m, which is lowered in place. */
+ml_status ml_plan_module(ml_module *m, int opt_level, ml_arena *, ml_plan **);
+/* One line per step: family, specification, shapes, provenance. */
+void ml_plan_print(ml_text *, const ml_plan *);
+
+/* ---- between the planner's files ---- */
+
+/* Nodes that one kernel computes together. */
+typedef struct ml_group {
+	ml_family family;
+	int row_axes;
+	ml_type space;      /* shape in which the group's nodes live */
+	ML_VEC(ml_node *) nodes;
+	int last;           /* position of its last node in the block */
+	int step;           /* scheduled as this step, -1 before */
+	bool visiting;
+	int stamp;
+} ml_group;
+
+/* What the planner knows of a node (node->scratch) while it works on a block. */
+typedef struct ml_note {
+	ml_node *node;
+	int position;
+	ml_group *group; /* NULL: computed inside its users' kernels, or a step of its own */
+	bool stand_alone; /* a step of its own: routine, if, loop, custom */
+	bool scheduled;
+	int stamp;
+	int depth; /* of index maps computed inside their users */
+} ml_note;
+
+/* What the planner knows of a value (value->scratch). */
+typedef struct ml_fact {
+	ml_buffer *buffer; /* where its bytes are, also for aliases */
+	ml_value *stored;  /* for a group's value stored through views: the view that has the buffer */
+	ml_buffer *panels; /* packed from it, for the dot `panels_for` */
+	const ml_node *panels_for;
+} ml_fact;
+
+typedef struct ml_planner {
+	ml_plan *plan;
+	ml_block *block;
+	ml_sequence *sequence;
+	ML_VEC(ml_group *) groups;
+	int stamp;
+} ml_planner;
+
+static inline ml_note *
+ml_note_of(const ml_node *n)
+{
+	return (ml_note *)(intptr_t)n->scratch;
+}
+static inline ml_fact *
+ml_fact_of(const ml_value *v)
+{
+	return (ml_fact *)(intptr_t)v->scratch;
+}
+/* Numbers the block's nodes, decides what is computed together (notes), and which values get bytes. */
+void ml_group_block(ml_planner *);
+bool ml_value_needs_buffer(const ml_value *);
+/* A view by which bytes are only reinterpreted. */
+bool ml_is_alias(const ml_value *);
+/* What a kernel reads: a value's bytes, or the panels packed from a dot's right operand. */
+typedef struct ml_read {
+	ml_value *value;
+	ml_node *packed_for; /* the dot, or NULL */
+} ml_read;
+typedef struct ml_outlined {
+	ML_VEC(ml_read) in;
+	ML_VEC(ml_value *) out;
+} ml_outlined;
+/* The kernel specification of a group: fills step (spec, dims, grid, sites) and lists what it reads
+ * and writes. */
+ml_status ml_outline(ml_planner *, ml_group *, ml_step *, ml_outlined *);
+/* The same for the kernel that packs the right operand of a dot as [batches, k, n]; writes panels. */
+ml_status ml_outline_pack(ml_planner *, ml_node *dot, ml_step *, ml_outlined *);
+/* Batches, contraction length and columns of a dot's right operand. */
+void ml_dot_sizes(ml_dims *, const ml_node *dot, ml_dim *batches, ml_dim *k, ml_dim *n);
+ml_dim ml_panel_bytes(ml_dims *, const ml_node *dot);
+/* "node '/emb/Gather' (#3, Gather-13): what", escaped. */
+const char *ml_site_text(ml_arena *, const ml_prov *, const char *what);
+
+/* Gives arena buffers their slots, by lifetime; memory.c. */
+ml_status ml_assign_memory(ml_plan *);
+/* Adds or finds a part of the weights image; returns its offset. weights.c */
+uint64_t ml_plan_weight(ml_plan *, const ml_weight *);
+/* Fills `image` (weights_bytes). */
+void ml_write_weights(const ml_plan *, uint8_t *image);
+#endif
