@@ -15,6 +15,7 @@ enum {
 	UNPACK_FACTOR = 32,
 	OLDEST_OPSET = 7,
 	NEWEST_OPSET = 28,
+	MOST_IMPORTS = 1000, /* they are searched one by one */
 };
 static const size_t unpack_most = (size_t)2 << 30;
 
@@ -45,8 +46,7 @@ unpack_free(void *user, void *p)
 }
 
 static ml_status
-unpack(ml_context *cx, ml_onnx_model *m, const ProtobufCMessageDescriptor *root,
-       ProtobufCMessage **message)
+unpack(ml_context *cx, ml_onnx_model *m)
 {
 	const ml_skeleton *skeleton = &m->skeleton;
 	unpacking u = {.arena = &m->arena, .limit = unpack_most};
@@ -54,12 +54,12 @@ unpack(ml_context *cx, ml_onnx_model *m, const ProtobufCMessageDescriptor *root,
 
 	if (skeleton->length < (unpack_most - UNPACK_BASE) / UNPACK_FACTOR)
 		u.limit = UNPACK_BASE + UNPACK_FACTOR * skeleton->length;
-	*message = protobuf_c_message_unpack(root, &allocator, skeleton->length, skeleton->at);
+	m->proto = onnx__model_proto__unpack(&allocator, skeleton->length, skeleton->at);
 	if (u.over)
 		return ml_error(cx, ML_ERR_LIMIT, NULL,
 				"the model's structure takes more than %zu MiB when unpacked",
 				u.limit >> 20);
-	if (!*message)
+	if (!m->proto)
 		return ml_error(cx, ML_ERR_FORMAT, NULL, "the bytes are not well-formed ONNX");
 	return ML_OK;
 }
@@ -67,6 +67,9 @@ unpack(ml_context *cx, ml_onnx_model *m, const ProtobufCMessageDescriptor *root,
 static ml_status
 check_imports(ml_context *cx, Onnx__OperatorSetIdProto *const *imports, size_t n)
 {
+	if (n > MOST_IMPORTS)
+		return ml_error(cx, ML_ERR_LIMIT, NULL, "more than %d operator sets are imported",
+				MOST_IMPORTS);
 	for (size_t i = 0; i < n; i++) {
 		const char *domain = ml_onnx_domain(imports[i]->domain);
 		int64_t version = imports[i]->version;
@@ -110,13 +113,11 @@ check_model(ml_context *cx, ml_onnx_model *m)
 	return ml_functions_check(cx, m);
 }
 
-/* Where a message is read from: a path, or bytes and perhaps a directory. */
+/* Where a model is read from: a path, or bytes and perhaps a directory. */
 typedef struct source {
-	const ProtobufCMessageDescriptor *root;
 	const char *path, *dir;
 	const void *bytes;
 	size_t size;
-	ProtobufCMessage *message; /* the result */
 } source;
 
 static ml_status
@@ -148,44 +149,37 @@ map_file(ml_context *cx, ml_onnx_model *m, const char *path)
 }
 
 static ml_status
-read_message(ml_context *cx, ml_onnx_model *m, source *from)
+map_source(ml_context *cx, ml_onnx_model *m, const source *from)
 {
 	m->mapping = ml_mapping_new(m->memory);
-	if (from->path) {
-		ML_STEP(map_file(cx, m, from->path));
-	} else {
-		m->mapping->bytes = from->bytes;
-		m->mapping->size = from->size;
-		if (from->dir)
-			ML_STEP(open_directory(cx, m, from->dir));
-	}
-	if (!m->mapping->size)
-		return ml_error(cx, ML_ERR_FORMAT, NULL, "the file is empty");
-	ml_status status = ml_skeleton_build(cx, m->mapping->bytes, (size_t)m->mapping->size,
-					     from->root, &m->skeleton);
-	if (status == ML_ERR_FORMAT)
-		ml_hint(cx, "this is no ONNX file, or it was damaged or cut short");
-	if (status == ML_OK)
-		status = unpack(cx, m, from->root, &from->message);
-	ml_skeleton_free(&cx->memory, &m->skeleton);
-	return status;
+	if (from->path)
+		return map_file(cx, m, from->path);
+	m->mapping->bytes = from->bytes;
+	m->mapping->size = from->size;
+	return from->dir ? open_directory(cx, m, from->dir) : ML_OK;
 }
 
 static ml_status
-read_model(ml_context *cx, ml_onnx_model *m, source *from)
+read_model(ml_context *cx, ml_onnx_model *m, const source *from)
 {
-	ML_STEP(read_message(cx, m, from));
-	if (from->root == &onnx__model_proto__descriptor) {
-		m->proto = (Onnx__ModelProto *)from->message;
-		ML_STEP(check_model(cx, m));
-	}
+	ML_STEP(map_source(cx, m, from));
+	if (!m->mapping->size)
+		return ml_error(cx, ML_ERR_FORMAT, NULL, "the file is empty");
+	ml_status status = ml_skeleton_build(cx, m->mapping->bytes, (size_t)m->mapping->size,
+					     &onnx__model_proto__descriptor, &m->skeleton);
+	if (status == ML_ERR_FORMAT)
+		ml_hint(cx, "this is no ONNX file, or it was damaged or cut short");
+	ML_STEP(status);
+	ML_STEP(unpack(cx, m));
+	ml_skeleton_free(&cx->memory, &m->skeleton);
+	ML_STEP(check_model(cx, m));
 	ml_arena_free(&m->scratch);
 	return ML_OK;
 }
 
 /* A failed allocation unwinds to here, so that neither mapping nor descriptors are lost. */
 static ml_status
-read_guarded(ml_context *cx, ml_onnx_model *m, source *from)
+read_guarded(ml_context *cx, ml_onnx_model *m, const source *from)
 {
 	jmp_buf here;
 
@@ -196,7 +190,7 @@ read_guarded(ml_context *cx, ml_onnx_model *m, source *from)
 }
 
 static ml_status
-load(ml_context *cx, source *from, ml_onnx_model **out)
+load(ml_context *cx, const source *from, ml_onnx_model **out)
 {
 	jmp_buf *outer = cx->memory.on_fail;
 	ml_onnx_model *m = ml_resize(&cx->memory, NULL, 0, sizeof *m);
@@ -219,7 +213,7 @@ load(ml_context *cx, source *from, ml_onnx_model **out)
 ml_status
 ml_onnx_open(ml_context *cx, const char *path, ml_onnx_model **out)
 {
-	source from = {.root = &onnx__model_proto__descriptor, .path = path};
+	source from = {.path = path};
 
 	return load(cx, &from, out);
 }
@@ -228,26 +222,9 @@ ml_status
 ml_onnx_open_bytes(ml_context *cx, const void *bytes, size_t size, const char *dir,
 		   ml_onnx_model **out)
 {
-	source from = {
-		.root = &onnx__model_proto__descriptor, .bytes = bytes, .size = size, .dir = dir};
+	source from = {.bytes = bytes, .size = size, .dir = dir};
 
 	return load(cx, &from, out);
-}
-
-ml_status
-ml_onnx_read_tensor(ml_context *cx, const char *path, ml_onnx_tensor_view *out)
-{
-	source from = {.root = &onnx__tensor_proto__descriptor, .path = path};
-	ml_onnx_model *m;
-
-	ML_STEP(load(cx, &from, &m));
-	ml_status status = ml_onnx_tensor(cx, m, (Onnx__TensorProto *)from.message, NULL, out);
-	if (status == ML_OK && out->rank) {
-		size_t bytes = (size_t)out->rank * sizeof *out->dims;
-		out->dims = memcpy(ml_alloc(&cx->arena, bytes), out->dims, bytes);
-	}
-	ml_onnx_close(m);
-	return status;
 }
 
 void

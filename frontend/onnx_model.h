@@ -88,6 +88,4 @@ ml_status ml_onnx_tensor(ml_context *, ml_onnx_model *, const Onnx__TensorProto 
 /* The dense form of a sparse tensor.  out->dims belongs to the model too. */
 ml_status ml_onnx_sparse_tensor(ml_context *, ml_onnx_model *, const Onnx__SparseTensorProto *,
 				const ml_prov *at, ml_onnx_tensor_view *out);
-/* Reads a file that holds one TensorProto (test data of ONNX); dims belong to the context. */
-ml_status ml_onnx_read_tensor(ml_context *, const char *path, ml_onnx_tensor_view *out);
 #endif

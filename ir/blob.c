@@ -90,23 +90,24 @@ mix(uint64_t a, uint64_t b)
 }
 
 /* Two independent lanes of 16 bytes, so that hashing runs at memory speed.  The odd constants are
- * arbitrary; the length enters at the end, so that trailing zeros count. */
+ * arbitrary; the seed enters both factors of every product, so that who does not know it cannot
+ * make inputs collide; the length enters at the end, so that trailing zeros count. */
 uint64_t
 ml_hash_bytes(const void *bytes, uint64_t size, uint64_t seed)
 {
 	static const uint64_t k0 = 0x9e3779b97f4a7c15, k1 = 0xd1b54a32d192ed03,
 			      k2 = 0x8cb92ba72f3d8dd7, k3 = 0xaef17502108ef2d9;
 	const unsigned char *p = bytes;
-	uint64_t a = seed ^ k0, b = mix(seed ^ k1, k2), left = size;
+	uint64_t s = mix(seed ^ k0, k1), a = s ^ k2, b = s ^ k3, left = size;
 
 	for (; left >= 32; left -= 32, p += 32) {
-		a = mix(word_at(p) ^ k0, word_at(p + 8) ^ a);
-		b = mix(word_at(p + 16) ^ k1, word_at(p + 24) ^ b);
+		a = mix(word_at(p) ^ s, word_at(p + 8) ^ a);
+		b = mix(word_at(p + 16) ^ s, word_at(p + 24) ^ b);
 	}
 	unsigned char tail[32] = {0};
 	if (left)
 		memcpy(tail, p, left);
-	a = mix(word_at(tail) ^ k2, word_at(tail + 8) ^ a);
-	b = mix(word_at(tail + 16) ^ k3, word_at(tail + 24) ^ b);
-	return mix(mix(a ^ k2, b ^ k3) ^ k0, size ^ k1);
+	a = mix(word_at(tail) ^ s, word_at(tail + 8) ^ a);
+	b = mix(word_at(tail + 16) ^ s, word_at(tail + 24) ^ b);
+	return mix(mix(a ^ k2, b ^ k3) ^ s, size ^ k1);
 }
