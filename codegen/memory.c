@@ -79,7 +79,25 @@ find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer 
 	return best;
 }
 
-static void
+/* Memory is reserved before the run, so every size needs a bound by then. */
+static ml_status
+check_bounded(ml_plan *plan, ml_dim d)
+{
+	const ml_term *term;
+	int n = ml_dim_terms(d, &term);
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < term[i].natoms; k++)
+			if (term[i].atom[k]->kind == ML_ATOM_SYM && term[i].atom[k]->sym->fresh) {
+				ml_error(plan->m->cx, ML_ERR_UNSUPPORTED, NULL,
+					 "a result's size depends on data and has no upper bound");
+				ml_hint(plan->m->cx, "give loops a constant trip count");
+				return ML_ERR_UNSUPPORTED;
+			}
+	return ML_OK;
+}
+
+static ml_status
 assign_sequence(ml_plan *plan, ml_sequence *s)
 {
 	slot_uses uses = {0};
@@ -89,6 +107,7 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 	for (int i = 0; i < s->arena.count; i++) {
 		ml_buffer *b = s->arena.at[i];
 		ml_dim bytes = bounded(plan, b->bytes);
+		ML_STEP(check_bounded(plan, bytes));
 		int64_t size = sample(plan, bytes);
 		int slot = find_slot(plan, &uses, first_slot, b, bytes, size);
 		if (slot < 0) {
@@ -105,13 +124,14 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 	}
 	for (int i = 0; i < s->steps.count; i++)
 		for (int k = 0; k < 2 && s->steps.at[i].body[k]; k++)
-			assign_sequence(plan, s->steps.at[i].body[k]);
+			ML_STEP(assign_sequence(plan, s->steps.at[i].body[k]));
+	return ML_OK;
 }
 
 ml_status
 ml_assign_memory(ml_plan *plan)
 {
-	assign_sequence(plan, plan->main);
+	ML_STEP(assign_sequence(plan, plan->main));
 	plan->scratch_bytes = bounded(plan, plan->scratch_bytes);
 	return ML_OK;
 }

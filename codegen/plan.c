@@ -113,7 +113,8 @@ result_buffer(ml_planner *p, ml_value *v)
 	if (index >= 0)
 		f->buffer = p->sequence->result[index];
 	else
-		f->buffer = new_buffer(p, ML_PLACE_ARENA, -1, type_bytes(p->plan->m->dims, &v->type));
+		f->buffer =
+			new_buffer(p, ML_PLACE_ARENA, -1, type_bytes(p->plan->m->dims, &v->type));
 	return f->buffer;
 }
 
@@ -174,7 +175,8 @@ static bool
 constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
 {
 	const ml_value *b = ml_in(dot, 1);
-	const ml_attr *batch = &ML_A(dot, dot, rhs_batch), *contract = &ML_A(dot, dot, rhs_contract);
+	const ml_attr *batch = &ML_A(dot, dot, rhs_batch),
+		      *contract = &ML_A(dot, dot, rhs_contract);
 	int64_t free_axes[ML_MAX_RANK];
 	int nfree = 0;
 	ml_dim batches, k, n;
@@ -192,7 +194,8 @@ constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
 	}
 	ml_dot_sizes(plan->m->dims, dot, &batches, &k, &n);
 	*w = (ml_weight){.blob = ml_const_blob(b),
-			 .form = b->type.dtype == ML_f32 ? ML_WEIGHT_PANELS_F32 : ML_WEIGHT_PANELS_S8,
+			 .form = b->type.dtype == ML_f32 ? ML_WEIGHT_PANELS_F32
+							 : ML_WEIGHT_PANELS_S8,
 			 .k = int_of(k),
 			 .n = int_of(n),
 			 .batches = int_of(batches)};
@@ -218,7 +221,8 @@ panels_of(ml_planner *p, ml_node *dot, ml_buffer **panels)
 		ml_step step = {0};
 		ml_outlined io = {0};
 		ML_STEP(ml_outline_pack(p, dot, &step, &io));
-		f->panels = new_buffer(p, ML_PLACE_ARENA, -1, ml_panel_bytes(p->plan->m->dims, dot));
+		f->panels =
+			new_buffer(p, ML_PLACE_ARENA, -1, ml_panel_bytes(p->plan->m->dims, dot));
 		f->panels_for = dot;
 		step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
 		step.buffer[io.in.count] = f->panels;
@@ -238,7 +242,8 @@ ml_panel_bytes(ml_dims *dims, const ml_node *dot)
 
 	ml_dot_sizes(dims, dot, &batches, &k, &n);
 	k = f32 ? ml_dim_mul(dims, k, ml_dim_int(dims, 4))
-		: ml_dim_mul(dims, ml_dim_ceildiv(dims, k, ml_dim_int(dims, 4)), ml_dim_int(dims, 4));
+		: ml_dim_mul(dims, ml_dim_ceildiv(dims, k, ml_dim_int(dims, 4)),
+			     ml_dim_int(dims, 4));
 	n = ml_dim_mul(dims, ml_dim_ceildiv(dims, n, ml_dim_int(dims, ML_LANES)),
 		       ml_dim_int(dims, ML_LANES));
 	return ml_dim_mul(dims, batches, ml_dim_mul(dims, k, n));
@@ -335,11 +340,15 @@ schedule_stand_alone(ml_planner *p, ml_node *n)
 		ML_STEP(plan_block(plan, n->body[i], &step.body[i]));
 	if (step.kind == ML_STEP_LOOP)
 		step.scanned = n->nout - (int)ML_A(n, loop, carried).i64;
-	step.buffer = ML_NEW_ARRAY(plan->arena, ml_buffer *, n->nin + n->nout);
+	int spare = step.kind == ML_STEP_LOOP ? n->nout - step.scanned : 0;
+	step.buffer = ML_NEW_ARRAY(plan->arena, ml_buffer *, n->nin + n->nout + spare);
 	for (int i = 0; i < n->nin; i++)
 		step.buffer[i] = plain_buffer(p, ml_in(n, i));
 	for (int i = 0; i < n->nout; i++)
 		step.buffer[n->nin + i] = result_buffer(p, &n->out[i]);
+	for (int i = 0; i < spare; i++)
+		step.buffer[n->nin + n->nout + i] =
+		    new_buffer(p, ML_PLACE_ARENA, -1, step.buffer[n->nin + i]->bytes);
 	step.site = plan->sites.count;
 	step.nsites = 1;
 	ML_PUSH(plan->arena, plan->sites, ml_site_text(plan->arena, n->prov, "failed"));
@@ -381,9 +390,9 @@ place_interface(ml_planner *p)
 		ml_fact_of(p->block->arg[i])->buffer = s->arg[i];
 	}
 	for (int i = 0; i < s->nresults; i++)
-		s->result[i] = new_buffer(p, main ? ML_PLACE_OUTPUT : ML_PLACE_LOCAL,
-					  main ? i : p->plan->nlocals++,
-					  type_bytes(p->plan->m->dims, &ml_in(p->block->last, i)->type));
+		s->result[i] = new_buffer(
+			p, main ? ML_PLACE_OUTPUT : ML_PLACE_LOCAL, main ? i : p->plan->nlocals++,
+			type_bytes(p->plan->m->dims, &ml_in(p->block->last, i)->type));
 }
 
 static ml_status
@@ -408,7 +417,9 @@ ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 {
 	ml_plan *plan = ML_NEW(arena, ml_plan);
 
-	*plan = (ml_plan){.m = m, .arena = arena, .opt_level = opt_level,
+	*plan = (ml_plan){.m = m,
+			  .arena = arena,
+			  .opt_level = opt_level,
 			  .scratch_bytes = ml_dim_int(m->dims, 0)};
 	*out = plan;
 	ML_STEP(lower_block(m->main));
@@ -439,21 +450,24 @@ static void
 print_sequence(ml_text *t, const ml_plan *plan, const ml_sequence *s, int indent)
 {
 	static const char *const kind[] = {"kernel", "routine", "if", "loop", "custom"};
-	static const char *const family[] = {"rows", "contract", "pack", "attention", "scatter", "scan"};
+	static const char *const family[] = {"rows",      "contract", "pack",
+					     "attention", "scatter",  "scan"};
 
 	for (int i = 0; i < s->steps.count; i++) {
 		const ml_step *step = &s->steps.at[i];
 		ml_put(t, "%*s%d: %s", indent, "", i, kind[step->kind]);
 		if (step->kind == ML_STEP_KERNEL) {
-			ml_put(t, " %s #%d tiles ", family[plan->specs.at[step->spec].family], step->spec);
+			ml_put(t, " %s #%d tiles ", family[plan->specs.at[step->spec].family],
+			       step->spec);
 			ml_dim_print(t, step->tiles);
 		}
 		for (int k = 0; k < step->nin + step->nout; k++) {
 			const ml_buffer *b = step->buffer[k];
 			ml_put(t, "%s%c%d", k == step->nin ? " -> " : " ", "iowal"[b->place],
-			       b->place == ML_PLACE_WEIGHTS ? (int)(b->offset / 64) : b->index);
+			       b -> place == ML_PLACE_WEIGHTS ? (int)(b->offset / 64) : b -> index);
 		}
-		ml_put(t, "  %s\n", ml_site_text(t->arena, step->node->prov, ml_op_get(step->node->op)->name));
+		ml_put(t, "  %s\n",
+		       ml_site_text(t->arena, step->node->prov, ml_op_get(step->node->op)->name));
 		for (int k = 0; k < 2 && step->body[k]; k++)
 			print_sequence(t, plan, step->body[k], indent + 4);
 	}

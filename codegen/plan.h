@@ -37,7 +37,7 @@ typedef struct ml_sequence ml_sequence;
 typedef struct ml_step {
 	ml_step_kind kind;
 	ml_node *node;       /* what is computed: the node itself, or a kernel's defining node */
-	ml_buffer **buffer;  /* inputs, then results */
+	ml_buffer **buffer;  /* inputs, then results; LOOP: then one spare for each carried value */
 	int nin, nout;
 	/* KERNEL */
 	int spec;            /* which specification */

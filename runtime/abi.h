@@ -32,6 +32,20 @@ typedef struct mlrt_task {
  * threads gives the same bits. */
 typedef void mlrt_kernel(const mlrt_task *, int64_t begin, int64_t end, uint8_t *scratch);
 
+/* One call of an irregular operator's routine, int32_t mlrt_<operator>(const mlrt_routine *): 0, or
+ * an ml_status with the fault set.  Numbers of dtypes are those of mlopt/types.def. */
+typedef struct mlrt_routine {
+	void *const *buffer;    /* operands, then results */
+	const int64_t *dim;     /* all dims of all operands, in order */
+	const int32_t *rank;    /* of each operand */
+	const int32_t *dtype;   /* of each operand */
+	const int64_t *attr;    /* integer attributes in the order of ops.def, dims evaluated */
+	int64_t *size;          /* receives the result's data-dependent size, if it has one */
+	mlrt_fault *fault;
+	int32_t site;
+	int32_t reserved;
+} mlrt_routine;
+
 /* Runs a kernel over tiles 0..tiles-1 on the pool's threads and returns when all are done. */
 typedef struct mlrt_pool mlrt_pool;
 struct mlrt_pool {

@@ -1,0 +1,131 @@
+/* entry.c -- the exported tables of a generated program. */
+#include "entry.h"
+#include "../runtime/abi.h"
+#include <stdio.h>
+#include <string.h>
+
+ml_v
+ml_entry_alloca(ml_emit *e, LLVMTypeRef element, int count)
+{
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b), entry = LLVMGetEntryBasicBlock(e->fn);
+	ml_v first = LLVMGetFirstInstruction(entry);
+
+	if (first)
+		LLVMPositionBuilderBefore(e->b, first);
+	else
+		LLVMPositionBuilderAtEnd(e->b, entry);
+	ml_v p = LLVMBuildArrayAlloca(e->b, element, ml_i32(e, count), "");
+	LLVMSetAlignment(p, 16);
+	LLVMPositionBuilderAtEnd(e->b, here);
+	return p;
+}
+
+static ml_v
+private_constant(ml_emit *e, ml_v init, const char *name)
+{
+	ml_v g = LLVMAddGlobal(e->module, LLVMTypeOf(init), name);
+
+	LLVMSetInitializer(g, init);
+	LLVMSetGlobalConstant(g, 1);
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	return g;
+}
+
+static ml_v
+text_constant(ml_emit *e, const char *text)
+{
+	ml_v bytes = LLVMConstStringInContext2(e->lc, text, strlen(text), 0);
+
+	return private_constant(e, bytes, "text");
+}
+
+static ml_v
+pointer_table(ml_emit *e, ml_v *at, int n, const char *name)
+{
+	return private_constant(e, LLVMConstArray2(e->ptr, at, (uint64_t)n), name);
+}
+
+static ml_v
+kernel_table(ml_emit *e, const ml_plan *plan, const ml_target *level)
+{
+	ml_v *at = ML_NEW_ARRAY(plan->arena, ml_v, plan->specs.count);
+	LLVMTypeRef params[] = {e->ptr, e->i64, e->i64, e->ptr};
+	LLVMTypeRef type = LLVMFunctionType(e->none, params, 4, 0);
+	char name[64];
+
+	for (int i = 0; i < plan->specs.count; i++) {
+		snprintf(name, sizeof name, "k%d_%s", i, level->name);
+		at[i] = LLVMAddFunction(e->module, name, type);
+		LLVMSetVisibility(at[i], LLVMHiddenVisibility);
+	}
+	return pointer_table(e, at, plan->specs.count, "kernels");
+}
+
+static ml_v
+level_table(ml_emit *e, const ml_plan *plan, const ml_entry_options *o)
+{
+	ml_v *at = ML_NEW_ARRAY(plan->arena, ml_v, o->nlevels);
+	LLVMTypeRef fields[] = {e->ptr, e->i32, e->i32, e->ptr};
+	LLVMTypeRef type = LLVMStructTypeInContext(e->lc, fields, 4, 0);
+
+	_Static_assert(sizeof(mlrt_level) == 24, "the fields below are mlrt_level");
+	for (int i = 0; i < o->nlevels; i++) {
+		ml_v v[] = {text_constant(e, o->levels[i]->name), ml_i32(e, (int32_t)o->levels[i]->level),
+			    ml_i32(e, 0), kernel_table(e, plan, o->levels[i])};
+		at[i] = LLVMConstStructInContext(e->lc, v, 4, 0);
+	}
+	return private_constant(e, LLVMConstArray2(type, at, (uint64_t)o->nlevels), "levels");
+}
+
+static ml_v
+site_table(ml_emit *e, const ml_plan *plan)
+{
+	ml_v *at = ML_NEW_ARRAY(plan->arena, ml_v, plan->sites.count);
+
+	for (int i = 0; i < plan->sites.count; i++)
+		at[i] = text_constant(e, plan->sites.at[i]);
+	return pointer_table(e, at, plan->sites.count, "sites");
+}
+
+static ml_v
+weights_pointer(ml_emit *e, const ml_entry_options *o)
+{
+	if (!o->weights_symbol)
+		return LLVMConstNull(e->ptr);
+	ml_v g = LLVMAddGlobal(e->module, e->i8, "mlopt_weights");
+	LLVMSetVisibility(g, LLVMHiddenVisibility);
+	return g;
+}
+
+ml_status
+ml_emit_entry(ml_emit *e, ml_plan *plan, const ml_entry_options *o)
+{
+	ml_v plan_fn = ml_emit_plan_function(e, plan);
+	if (!plan_fn)
+		return ML_ERR_CODEGEN;
+	LLVMSetVisibility(plan_fn, LLVMHiddenVisibility);
+	ml_v run_fn = ml_emit_run_function(e, plan);
+	LLVMSetVisibility(run_fn, LLVMHiddenVisibility);
+
+	_Static_assert(sizeof(mlrt_program) == 80, "the fields below are mlrt_program");
+	ml_v v[] = {
+	    ml_i32(e, MLRT_MAGIC),
+	    ml_i32(e, MLRT_ABI),
+	    text_constant(e, o->signature),
+	    plan_fn,
+	    run_fn,
+	    weights_pointer(e, o),
+	    ml_i64(e, (int64_t)plan->weights_bytes),
+	    site_table(e, plan),
+	    ml_i32(e, plan->sites.count),
+	    ml_i32(e, plan->specs.count),
+	    ml_i32(e, o->nlevels),
+	    ml_i32(e, ml_state_words(plan)),
+	    level_table(e, plan, o),
+	};
+	ml_v init = LLVMConstStructInContext(e->lc, v, sizeof v / sizeof *v, 0);
+	ml_v program = LLVMAddGlobal(e->module, LLVMTypeOf(init), "mlopt_program");
+	LLVMSetInitializer(program, init);
+	LLVMSetGlobalConstant(program, 1);
+	return ML_OK;
+}
