@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 enum {
-	/* What unpacking may take: the densest real graphs come to about 15 bytes per byte. */
+	/* What unpacking may take: nodes with the shortest names come to 16 bytes per byte. */
 	UNPACK_BASE = 16 << 20,
-	UNPACK_FACTOR = 32,
+	UNPACK_FACTOR = 24,
 	OLDEST_OPSET = 7,
 	NEWEST_OPSET = 28,
 	MOST_IMPORTS = 1000, /* they are searched one by one */
