@@ -1,0 +1,61 @@
+/* pass.h -- what a pass is, and what it is given.
+ *
+ * A pass is one file, one test and one row in pipeline.def.  It changes the module and counts its
+ * changes; verifying, timing, dumping, fuel and diagnostics are the pipeline's business.
+ */
+#ifndef ML_PASS_H
+#define ML_PASS_H
+#include "../ir/exec.h"
+#include "../ir/ir.h"
+
+/* What a pass may do to the numbers: nothing, another rounding order, or more than that. */
+typedef enum ml_effect { ML_EXACT, ML_ROUNDS, ML_LOSSY } ml_effect;
+
+typedef struct ml_rule ml_rule;
+typedef struct ml_pass ml_pass;
+
+/* What a pass is given. */
+typedef struct ml_pass_ctx {
+	ml_context *cx;
+	const ml_pass *pass;
+	ml_arena *scratch;    /* freed after the pass */
+	int opt_level;
+	int changes;          /* counted by the pass; engine and builders of rules do it for rules */
+	int64_t *fuel;        /* rewrites left; stop at 0 */
+	int *fired;           /* per rule of this pass, for --rule-stats */
+	/* Only for the phases calibrate, prune, distill and gate. */
+	const ml_exec *exec;
+	const ml_data *data;
+	const ml_module *teacher;
+} ml_pass_ctx;
+
+struct ml_pass {
+	const char *name, *help;
+	ml_effect effect;
+	ml_status (*run)(ml_pass_ctx *, ml_module *);
+	const ml_rule *rules; /* when run is ml_run_rules */
+	int nrules;
+};
+
+#define ML_PASS(id, how, fn, text)                                                                 \
+	const ml_pass ml_pass_##id = {.name = #id, .help = text, .effect = how, .run = fn}
+
+/* Takes one unit of fuel; false when there is none left. */
+bool ml_spend_fuel(ml_pass_ctx *);
+/* Calls visit for every block of the module, bodies first. */
+ml_status ml_for_each_block(ml_module *, ml_status (*visit)(void *, ml_block *), void *user);
+/* Removes nodes whose results nobody reads, in one block, and counts them. */
+int ml_drop_unused(ml_block *);
+ml_status ml_run_rules(ml_pass_ctx *, ml_module *);
+
+/* The pipeline's rows. */
+typedef enum ml_when { ML_WHEN_ALWAYS, ML_WHEN_INT8 } ml_when;
+typedef struct ml_stage {
+	const char *phase;
+	const ml_pass *pass;
+	int level; /* lowest -O that runs it */
+	ml_when when;
+} ml_stage;
+extern const ml_stage ml_stages[];
+extern const int ml_stage_count;
+#endif

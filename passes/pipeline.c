@@ -1,0 +1,227 @@
+/* pipeline.c -- runs the passes: verifying, timing, dumping and counting are done here, once. */
+#include "pipeline.h"
+#include "rules.h"
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#define ML_STAGE(phase, pass, level, when) extern const ml_pass ml_pass_##pass;
+#include "pipeline.def"
+
+const ml_stage ml_stages[] = {
+#define ML_STAGE(phase, pass, level, when) {#phase, &ml_pass_##pass, level, ML_WHEN_##when},
+#include "pipeline.def"
+};
+const int ml_stage_count = sizeof ml_stages / sizeof *ml_stages;
+
+bool
+ml_spend_fuel(ml_pass_ctx *px)
+{
+	if (*px->fuel <= 0)
+		return false;
+	--*px->fuel;
+	return true;
+}
+
+static ml_status
+visit_blocks(ml_block *block, ml_status (*visit)(void *, ml_block *), void *user)
+{
+	for (ml_node *n = block->first; n; n = n->next)
+		for (int i = 0; i < n->nblocks; i++)
+			ML_STEP(visit_blocks(n->body[i], visit, user));
+	return visit(user, block);
+}
+
+ml_status
+ml_for_each_block(ml_module *m, ml_status (*visit)(void *, ml_block *), void *user)
+{
+	return visit_blocks(m->main, visit, user);
+}
+
+int
+ml_drop_unused(ml_block *block)
+{
+	int dropped = 0;
+
+	for (ml_node *n = block->last, *before; n; n = before) {
+		bool used = !(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS));
+		before = n->prev;
+		for (int i = 0; i < n->nout; i++)
+			used |= n->out[i].uses != NULL;
+		if (used)
+			continue;
+		ml_node_remove(n);
+		dropped++;
+	}
+	return dropped;
+}
+
+/* ---- names ---- */
+
+static bool
+is_name(const char *name, const char *text, size_t length)
+{
+	return strlen(name) == length && !memcmp(name, text, length);
+}
+
+/* Is `name` an element of the comma-separated list? */
+static bool
+is_listed(const char *list, const char *name)
+{
+	for (const char *at = list; at && *at;) {
+		size_t n = strcspn(at, ",");
+		if (is_name(name, at, n))
+			return true;
+		at += n + (at[n] == ',');
+	}
+	return false;
+}
+
+const ml_pass *
+ml_pass_named(const ml_pipeline *p, const char *name, size_t length)
+{
+	for (int i = 0; i < ml_stage_count; i++)
+		if (is_name(ml_stages[i].pass->name, name, length))
+			return ml_stages[i].pass;
+	for (int i = 0; i < p->plugins.count; i++)
+		if (is_name(p->plugins.at[i]->name, name, length))
+			return p->plugins.at[i];
+	return NULL;
+}
+
+static ml_status
+add_listed(ml_pipeline *p, ml_context *cx, const char *list)
+{
+	for (const char *at = list; *at;) {
+		size_t n = strcspn(at, ",");
+		const ml_pass *pass = ml_pass_named(p, at, n);
+		if (!pass) {
+			ml_error(cx, ML_ERR_ARG, NULL, "there is no pass '%.*s'", (int)n, at);
+			ml_hint(cx, "the passes are listed by --list-passes");
+			return ML_ERR_ARG;
+		}
+		ML_PUSH(p->arena, p->stages, ((ml_stage){"listed", pass, 0, ML_WHEN_ALWAYS}));
+		at += n + (at[n] == ',');
+	}
+	return ML_OK;
+}
+
+ml_status
+ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipeline_options *o,
+		 const ml_pass *const *plugins, int nplugins)
+{
+	*p = (ml_pipeline){.arena = arena};
+	for (int i = 0; i < nplugins; i++)
+		ML_PUSH(arena, p->plugins, plugins[i]);
+	if (o->passes)
+		return add_listed(p, cx, o->passes);
+	for (int i = 0; i < ml_stage_count; i++) {
+		const ml_stage *s = &ml_stages[i];
+		if (s->level <= o->opt_level && (s->when != ML_WHEN_INT8 || o->int8))
+			ML_PUSH(arena, p->stages, *s);
+	}
+	return ML_OK;
+}
+
+ml_status
+ml_pipeline_add_after(ml_pipeline *p, ml_context *cx, const char *name, const ml_pass *pass)
+{
+	for (int i = 0; i < p->stages.count; i++) {
+		if (strcmp(p->stages.at[i].pass->name, name))
+			continue;
+		ml_stage added = {p->stages.at[i].phase, pass, 0, ML_WHEN_ALWAYS};
+		ML_PUSH(p->arena, p->stages, added);
+		memmove(&p->stages.at[i + 2], &p->stages.at[i + 1],
+			(size_t)(p->stages.count - i - 2) * sizeof *p->stages.at);
+		p->stages.at[i + 1] = added;
+		return ML_OK;
+	}
+	return ml_error(cx, ML_ERR_ARG, NULL, "there is no pass '%s' to stand behind", name);
+}
+
+/* ---- running ---- */
+
+typedef struct pass_run {
+	const ml_pipeline_options *o;
+	ml_module *m;
+	int64_t *fuel;
+	ml_text *report; /* of times and rules */
+	ml_arena *arena;
+} pass_run;
+
+static double
+seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void
+show_module(const pass_run *r, const char *pass)
+{
+	ml_text t;
+
+	ml_text_init(&t, r->arena);
+	ml_print(&t, r->m);
+	r->o->show(r->o->show_user, pass, t.at);
+}
+
+static void
+report_rules(const pass_run *r, const ml_pass *pass, const int *fired)
+{
+	for (int i = 0; i < pass->nrules; i++)
+		if (fired[i])
+			ml_put(r->report, "%6d  %s/%s\n", fired[i], pass->name, pass->rules[i].name);
+}
+
+static ml_status
+run_pass(const pass_run *r, const ml_pass *pass)
+{
+	ml_context *cx = r->m->cx;
+	ml_arena scratch;
+	const char *stage = cx->stage;
+
+	ml_arena_init(&scratch, &cx->memory);
+	ml_pass_ctx px = {.cx = cx, .pass = pass, .scratch = &scratch, .opt_level = r->o->opt_level,
+			  .fuel = r->fuel, .exec = r->o->exec, .data = r->o->data};
+	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
+	cx->stage = pass->name;
+	double start = seconds_now();
+	ml_status st = pass->run(&px, r->m);
+	double spent = seconds_now() - start;
+	if (st == ML_OK && r->o->verify_each)
+		st = ml_verify(r->m);
+	cx->stage = stage;
+	if (r->o->time_passes)
+		ml_put(r->report, "%9.3f ms %6d changes  %s\n", spent * 1e3, px.changes, pass->name);
+	if (r->o->rule_stats)
+		report_rules(r, pass, px.fired);
+	if (r->o->print_after && r->o->show && px.changes &&
+	    (!strcmp(r->o->print_after, "all") || is_listed(r->o->print_after, pass->name)))
+		show_module(r, pass->name);
+	ml_arena_free(&scratch);
+	return st;
+}
+
+ml_status
+ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o)
+{
+	int64_t fuel = o->fuel < 0 ? INT64_MAX : o->fuel;
+	ml_text report;
+	pass_run r = {.o = o, .m = m, .fuel = &fuel, .report = &report, .arena = p->arena};
+
+	ml_text_init(&report, p->arena);
+	for (int i = 0; i < p->stages.count; i++) {
+		const ml_pass *pass = p->stages.at[i].pass;
+		if (is_listed(o->skip, pass->name))
+			continue;
+		ML_STEP(run_pass(&r, pass));
+		if (o->stop_after && !strcmp(o->stop_after, pass->name))
+			break;
+	}
+	if (report.length && o->show)
+		o->show(o->show_user, "passes", report.at);
+	return ML_OK;
+}
