@@ -39,6 +39,8 @@ bool ml_type_equal(const ml_type *, const ml_type *); /* same dtype, rank and ca
 ml_dim ml_type_count(ml_dims *, const ml_type *);
 bool ml_type_static_count(const ml_type *, int64_t *count);
 void ml_type_print(ml_text *, const ml_type *); /* f32[b, s, 384] */
+/* Reads that; *at moves behind it, or to where it stops being a type (false). */
+bool ml_type_parse(ml_dims *, const char **at, const char *end, ml_type *);
 
 /* ---- operators: generated from ops.def ---- */
 
