@@ -1,0 +1,91 @@
+/* quantize_linear.c -- linear layers on 8-bit integers.
+ *
+ * Weights: s8, symmetric, one scale per output channel.  Activations: u8 with a zero point per row,
+ * at run time.  q . wq is exact in s32; (q . wq - zero * colsum(wq)) * s * sw + b is the result in f32.
+ */
+#include "quantize.h"
+
+enum { SMALLEST = 1024 /* weights: below, quantizing rows costs more than it saves */ };
+
+static ml_value *
+const_of(ml_builder *b, ml_dtype dtype, const ml_type *like, int rank, ml_blob *blob)
+{
+	ml_type t = {.dtype = dtype, .rank = rank};
+
+	for (int i = 0; i < rank; i++)
+		t.dim[i] = like->dim[like->rank - rank + i];
+	return ml_build_const(b, &t, blob);
+}
+
+/* linear(x, w, bias?) as integers. */
+static ml_value *
+build_quantized(ml_builder *b, ml_node *n, int64_t k, int64_t columns)
+{
+	ml_value *x = ml_in(n, 0), *w = ml_in(n, 1), *bias = ml_in(n, 2);
+	const int64_t last = x->type.rank - 1, first = 0;
+	ml_quantized q;
+
+	ml_quantize_channels(&b->m->cx->memory, w, columns, k, 1, columns, &q);
+	ml_value *wq = const_of(b, ML_s8, &w->type, 2, q.values);
+	ml_value *sw = const_of(b, ML_f32, &w->type, 1, q.scales);
+	ml_value *sums = const_of(b, ML_s32, &w->type, 1, q.sums);
+	ml_node *row = ml_begin(b, ML_OP_quantize_row, &x, 1);
+	row = row ? ml_finish(b, row) : NULL;
+	if (!row)
+		return NULL;
+	ml_value *acc = ml_build_dot(b, &row->out[0], wq, NULL, NULL, 0, &last, &first, 1);
+	acc = ml_op2(b, ML_OP_sub, acc, ml_op2(b, ML_OP_mul, &row->out[2], sums));
+	ml_value *y = ml_build_cast(b, acc, ML_f32);
+	y = ml_op2(b, ML_OP_mul, ml_op2(b, ML_OP_mul, y, &row->out[1]), sw);
+	return bias ? ml_op2(b, ML_OP_add, y, bias) : y;
+}
+
+static ml_status
+quantize_node(ml_pass_ctx *px, ml_node *n)
+{
+	const ml_value *w = ml_in(n, 1);
+	int64_t k, columns;
+
+	if (!ml_is_const(w) || w->type.dtype != ML_f32) {
+		ml_remark(px->cx, n->prov, "kept in fp32: the weights are no f32 constant");
+		return ML_OK;
+	}
+	ml_dim_is_int(w->type.dim[0], &k);
+	ml_dim_is_int(w->type.dim[1], &columns);
+	if (k * columns < SMALLEST) {
+		ml_remark(px->cx, n->prov, "kept in fp32: only %d weights", (int)(k * columns));
+		return ML_OK;
+	}
+	if (!ml_spend_fuel(px))
+		return ML_OK;
+	ml_builder b = ml_builder_before(n);
+	ml_value *y = build_quantized(&b, n, k, columns);
+	if (!y)
+		return b.failed;
+	y->name = n->out[0].name;
+	ml_replace_uses(&n->out[0], y);
+	ml_node_remove(n);
+	ml_remark(px->cx, y->def->prov, "quantized: s8 weights per channel, u8 activations per row");
+	px->changes++;
+	return ML_OK;
+}
+
+static ml_status
+quantize_block(void *user, ml_block *block)
+{
+	for (ml_node *n = block->first, *next; n; n = next) {
+		next = n->next;
+		if (n->op == ML_OP_linear)
+			ML_STEP(quantize_node(user, n));
+	}
+	ml_drop_unused(block);
+	return ML_OK;
+}
+
+static ml_status
+run(ml_pass_ctx *px, ml_module *m)
+{
+	return ml_for_each_block(m, quantize_block, px);
+}
+
+ML_PASS(quantize_linear, ML_LOSSY, run, "linear layers on s8 weights and u8 activations");
