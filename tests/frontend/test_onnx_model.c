@@ -290,15 +290,61 @@ open_descriptors(void)
 	return n;
 }
 
-/* Every allocation fails once: the error is reported, and nothing is lost. */
+/* Opens the model and reads its tensor; what was opened is left for the caller to close. */
+static ml_status
+open_and_read(ml_context *small, ml_onnx_model **m)
+{
+	jmp_buf *boundary = small->memory.on_fail;
+	ml_onnx_tensor_view view;
+	ml_status status = ml_onnx_open(small, in_folder("m.onnx"), m);
+
+	assert_ptr_equal(small->memory.on_fail, boundary);
+	if (status != ML_OK) {
+		assert_int_equal(status, ML_ERR_NOMEM);
+		assert_int_equal(small->errors, 1);
+		return status;
+	}
+	status = ml_onnx_tensor(small, *m, (*m)->proto->graph->initializer[0], NULL, &view);
+	assert_int_equal(status, ML_OK);
+	ml_blob_drop(view.bytes);
+	return status;
+}
+
+static bool
+opens(ml_context *small, ml_onnx_model **m)
+{
+	jmp_buf boundary;
+
+	small->memory.on_fail = &boundary;
+	if (setjmp(boundary))
+		return false;
+	return open_and_read(small, m) == ML_OK;
+}
+
+/* Allocation number `fail_at` fails: the error is reported, nothing is lost.  True when there was
+ * none of that number and all went well. */
+static bool
+survives(int fail_at)
+{
+	budget b = {.fail_at = fail_at};
+	ml_context small = {.memory = {.resize = budgeted, .user = &b}};
+	ml_onnx_model *m = NULL;
+	int descriptors = open_descriptors();
+
+	ml_arena_init(&small.arena, &small.memory);
+	bool done = opens(&small, &m);
+	ml_onnx_close(m);
+	ml_arena_free(&small.arena);
+	assert_int_equal(b.live, 0);
+	assert_int_equal(open_descriptors(), descriptors);
+	return done;
+}
+
 static void
 test_failing_allocations(void **state)
 {
 	msg graph = small_graph(), tensor = new_msg();
-	static budget b;
-	static ml_context small;
-	static int fail_at, done;
-	int descriptors = open_descriptors();
+	int fail_at = 0;
 
 	(void)state;
 	put_string(&tensor, TENSOR_NAME, "w");
@@ -311,35 +357,8 @@ test_failing_allocations(void **state)
 	msg model = new_model(graph);
 	open_folder();
 	write_file("m.onnx", model.at, model.length);
-	for (fail_at = 0, done = 0; !done; fail_at++) {
-		jmp_buf boundary;
-		ml_onnx_model *volatile m = NULL;
-		b = (budget){.fail_at = fail_at};
-		small = (ml_context){.memory = {.resize = budgeted, .user = &b}};
-		small.memory.on_fail = &boundary;
-		ml_arena_init(&small.arena, &small.memory);
-		if (!setjmp(boundary)) {
-			ml_onnx_model *opened;
-			ml_onnx_tensor_view view;
-			ml_status status = ml_onnx_open(&small, in_folder("m.onnx"), &opened);
-			assert_ptr_equal(small.memory.on_fail, &boundary);
-			m = opened;
-			if (status == ML_OK) {
-				status = ml_onnx_tensor(&small, m, m->proto->graph->initializer[0],
-							NULL, &view);
-				assert_int_equal(status, ML_OK);
-				ml_blob_drop(view.bytes);
-				done = 1;
-			} else {
-				assert_int_equal(status, ML_ERR_NOMEM);
-				assert_int_equal(small.errors, 1);
-			}
-		}
-		ml_onnx_close(m);
-		ml_arena_free(&small.arena);
-		assert_int_equal(b.live, 0);
-		assert_int_equal(open_descriptors(), descriptors);
-	}
+	while (!survives(fail_at))
+		fail_at++;
 	assert_true(fail_at > 10);
 	remove_folder();
 }
