@@ -16,78 +16,9 @@
  * the number, provenance follows the types, attributes with their default value are left out.
  */
 #include "text.h"
+#include "value_map.h"
 #include <inttypes.h>
 #include <string.h>
-
-/* Numbers of values: a hash table, because fields of the nodes belong to the passes. */
-typedef struct numbering {
-	ml_arena *arena;
-	const ml_value **key;
-	int *number;
-	size_t room; /* a power of two, more than twice the values */
-	int count;
-} numbering;
-
-static size_t
-place(const numbering *n, const ml_value *v)
-{
-	size_t at = (size_t)((uintptr_t)v * 0x9e3779b97f4a7c15u >> 20) & (n->room - 1);
-
-	while (n->key[at] && n->key[at] != v)
-		at = (at + 1) & (n->room - 1);
-	return at;
-}
-
-static void
-number_value(numbering *n, const ml_value *v)
-{
-	size_t at = place(n, v);
-
-	n->key[at] = v;
-	n->number[at] = n->count++;
-}
-
-static int
-count_values(const ml_block *b)
-{
-	int count = b->nargs;
-
-	for (const ml_node *n = b->first; n; n = n->next) {
-		count += n->nout;
-		for (int i = 0; i < n->nblocks; i++)
-			count += count_values(n->body[i]);
-	}
-	return count;
-}
-
-static void
-number_block(numbering *numbers, const ml_block *b)
-{
-	for (int i = 0; i < b->nargs; i++)
-		number_value(numbers, b->arg[i]);
-	for (const ml_node *n = b->first; n; n = n->next) {
-		for (int i = 0; i < n->nout; i++)
-			number_value(numbers, &n->out[i]);
-		for (int i = 0; i < n->nblocks; i++)
-			number_block(numbers, n->body[i]);
-	}
-}
-
-static numbering
-number_module(ml_arena *arena, const ml_module *m)
-{
-	numbering n = {.arena = arena, .room = 16};
-	size_t values = (size_t)count_values(m->main);
-
-	while (n.room <= 2 * values)
-		n.room *= 2;
-	n.key = ML_NEW_ARRAY(arena, const ml_value *, n.room);
-	n.number = ML_NEW_ARRAY(arena, int, n.room);
-	number_block(&n, m->main);
-	return n;
-}
-
-/* ---- small things ---- */
 
 static void
 put_quoted(ml_text *t, const char *name)
@@ -98,18 +29,18 @@ put_quoted(ml_text *t, const char *name)
 }
 
 static void
-put_use(ml_text *t, const numbering *numbers, const ml_value *v)
+put_use(ml_text *t, const ml_value_map *numbers, const ml_value *v)
 {
-	size_t at = v ? place(numbers, v) : 0;
+	int number = ml_value_number(numbers, v);
 
-	if (v && numbers->key[at])
-		ml_put(t, "%%%d", numbers->number[at]);
+	if (number >= 0)
+		ml_put(t, "%%%d", number);
 	else
 		ml_put(t, "%%?"); /* only in broken modules, which the verifier prints */
 }
 
 static void
-put_definition(ml_text *t, const numbering *numbers, const ml_value *v)
+put_definition(ml_text *t, const ml_value_map *numbers, const ml_value *v)
 {
 	put_use(t, numbers, v);
 	if (v->name) {
@@ -234,10 +165,10 @@ put_constant(ml_text *t, const ml_node *n)
 
 /* ---- nodes and blocks ---- */
 
-static void put_block(ml_text *, const numbering *, const ml_block *, int indent);
+static void put_block(ml_text *, const ml_value_map *, const ml_block *, int indent);
 
 static void
-put_body(ml_text *t, const numbering *numbers, const ml_block *b, int indent)
+put_body(ml_text *t, const ml_value_map *numbers, const ml_block *b, int indent)
 {
 	ml_put(t, " (");
 	for (int i = 0; i < b->nargs; i++) {
@@ -252,7 +183,7 @@ put_body(ml_text *t, const numbering *numbers, const ml_block *b, int indent)
 }
 
 static void
-put_node(ml_text *t, const numbering *numbers, const ml_node *n, int indent)
+put_node(ml_text *t, const ml_value_map *numbers, const ml_node *n, int indent)
 {
 	for (int i = 0; i < n->nout; i++) {
 		ml_put(t, i ? ", " : "");
@@ -276,7 +207,7 @@ put_node(ml_text *t, const numbering *numbers, const ml_node *n, int indent)
 }
 
 static void
-put_block(ml_text *t, const numbering *numbers, const ml_block *b, int indent)
+put_block(ml_text *t, const ml_value_map *numbers, const ml_block *b, int indent)
 {
 	for (const ml_node *n = b->first; n; n = n->next) {
 		if (n->op == ML_OP_yield && !b->owner)
@@ -290,7 +221,7 @@ put_block(ml_text *t, const numbering *numbers, const ml_block *b, int indent)
 void
 ml_print_node(ml_text *t, const ml_node *n)
 {
-	numbering numbers = number_module(t->arena, n->block->module);
+	ml_value_map numbers = ml_number_values(t->arena, n->block->module);
 
 	put_node(t, &numbers, n, 0);
 }
@@ -392,7 +323,7 @@ put_guards(ml_text *t, const ml_module *m)
 void
 ml_print(ml_text *t, const ml_module *m)
 {
-	numbering numbers = number_module(t->arena, m);
+	ml_value_map numbers = ml_number_values(t->arena, m);
 	const ml_node *last = m->main->last;
 
 	ml_put(t, "module ");
