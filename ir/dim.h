@@ -51,6 +51,7 @@ bool ml_dim_equals(ml_dim, int64_t);                 /* known to be this integer
 void ml_dim_range(ml_dim, int64_t *lo, int64_t *hi); /* proven bounds, saturated */
 bool ml_dim_divides(ml_dims *, ml_dim whole, ml_dim by, ml_dim *quotient); /* proven exact */
 bool ml_dim_never_equal(ml_dims *, ml_dim, ml_dim);  /* proven different */
+bool ml_dim_le(ml_dims *, ml_dim a, ml_dim b);       /* proven a <= b */
 
 /* Structure, for printers and code generators: the sum of terms, each a product of atoms. */
 typedef enum ml_atom_kind { ML_ATOM_SYM, ML_ATOM_FLOORDIV, ML_ATOM_MOD, ML_ATOM_MIN, ML_ATOM_MAX } ml_atom_kind;
