@@ -4,21 +4,22 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Which tiles a level has: 1..rows x 1..panels, and 1..few_rows x 1..many_panels for inputs of few
- * rows, whose sums would otherwise wait for each other.  Measured by bench/kernels. */
+/* Which tiles a level has: 1..rows x 1..panels in registers, and 1..few_rows x 1..many_panels for
+ * inputs of few rows, whose sums would otherwise wait for each other.  Measured by bench/kernels.
+ * The wide form goes through its panels one by one, so any number of them is one tile. */
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
+	bool wide;
 } shape;
 
 static shape
 choose_shape(const ml_target *t, ml_contract_form form)
 {
-	if (t->vector_bits == 512)
-		return (shape){9, 3, 2, 8};
-	if (t->vector_bits == 256)
-		return (shape){6, 1, 2, 3};
-	return form == ML_CONTRACT_U8S8 && t->level != ML_LEVEL_I8MM ? (shape){4, 1, 1, 1}
-								     : (shape){6, 1, 2, 3};
+	bool zmm = t->vector_bits == 512;
+
+	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
+		return (shape){zmm ? 12 : 6, 8, 0, 8, true};
+	return zmm ? (shape){9, 3, 2, 8, false} : (shape){6, 1, 2, 3, false};
 }
 
 int
@@ -47,7 +48,7 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 }
 
 static void
-emit_case(ml_emit *e, ml_v f, ml_contract_form form, int rows, int panels)
+emit_tile(ml_emit *e, ml_v f, ml_contract_form form, bool wide, int rows, int panels)
 {
 	ml_tile t = {
 		.rows = rows,
@@ -57,14 +58,28 @@ emit_case(ml_emit *e, ml_v f, ml_contract_form form, int rows, int panels)
 		.b = LLVMGetParam(f, 2),
 		.panel_stride = LLVMGetParam(f, 3),
 		.k = LLVMGetParam(f, 4),
+		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
 	};
 
 	if (form == ML_CONTRACT_F32)
 		ml_tile_f32(e, &t);
+	else if (wide)
+		ml_tile_u8s8_wide(e, &t);
 	else
 		ml_tile_u8s8(e, &t);
 	LLVMBuildRetVoid(e->b);
+}
+
+/* How many rows tiles of so many panels have at most; 0: there is none. */
+static int
+most_rows(const shape *s, int panels)
+{
+	if (s->wide)
+		return panels == 1 ? s->rows : 0;
+	if (panels <= s->panels)
+		return s->rows;
+	return panels <= s->many_panels ? s->few_rows : 0;
 }
 
 void
@@ -80,15 +95,18 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildUnreachable(e->b);
 	LLVMPositionBuilderAtEnd(e->b, entry);
-	ml_v which =
-		ml_add(e, ml_mul(e, LLVMGetParam(f, 6), ml_i64(e, s.rows)), LLVMGetParam(f, 5));
-	ml_v jump = LLVMBuildSwitch(e->b, which, none, (unsigned)(s.rows * s.many_panels));
-	for (int panels = 1; panels <= s.panels || panels <= s.many_panels; panels++)
-		for (int rows = 1; rows <= (panels <= s.panels ? s.rows : s.few_rows); rows++) {
+	ml_v which = LLVMGetParam(f, 5);
+	if (!s.wide)
+		which = ml_add(e, which, ml_mul(e, LLVMGetParam(f, 6), ml_i64(e, s.rows)));
+	else
+		which = ml_add(e, which, ml_i64(e, s.rows));
+	ml_v jump = LLVMBuildSwitch(e->b, which, none, (unsigned)(s.rows * s.panels));
+	for (int panels = 1; most_rows(&s, panels); panels++)
+		for (int rows = 1; rows <= most_rows(&s, panels); rows++) {
 			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
 			LLVMAddCase(jump, ml_i64(e, panels * s.rows + rows), block);
 			LLVMPositionBuilderAtEnd(e->b, block);
-			emit_case(e, f, form, rows, panels);
+			emit_tile(e, f, form, s.wide, rows, panels);
 		}
 	e->fn = caller;
 }

@@ -3,17 +3,42 @@
 #define ML_TILE_H
 #include "emit.h"
 
-enum { ML_TILE_MAX = 32 }; /* accumulators of 16 lanes in the largest tile */
+enum {
+	ML_TILE_MAX = 32,   /* accumulators of 16 lanes in the largest register tile */
+	ML_TILE_GROUP = 4,  /* consecutive k that an s8 panel keeps together */
+	ML_TILE_ALIGN = 64, /* of the accumulator buffer */
+};
 
+/* Straight code at the insertion point; `panels` panels side by side in registers. */
 typedef struct ml_tile {
 	int rows, panels;
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc; /* receives [rows][panels][16] f32 or i32, 64-byte aligned */
+	ml_v acc;          /* receives [rows][panels][16] f32 or i32 */
+	ml_v panels_given; /* the same number at run time; only the wide form, which loops, needs it
+			    */
 } ml_tile;
 
-/* Both emit straight code at the insertion point. */
 void ml_tile_f32(ml_emit *, const ml_tile *);
+/* By instructions that multiply u8 by s8 and add four products to s32. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);
+/* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
+void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
+bool ml_tile_has_dot(const ml_target *);
+
+/* Steps of k in one turn of the loop.  Where accumulators fill the registers it must be one: LLVM
+ * would load B several steps ahead and spill. */
+int ml_tile_unroll(const ml_target *, int accumulators);
+
+/* Four bytes of a row of A as an i32.  The last group may have fewer (`valid`, else NULL): it
+ * repeats the last byte instead of reading on; B's panels are zero there. */
+ml_v ml_tile_group(ml_emit *, ml_v row, ml_v k, ml_v valid);
+
+/* Lanes from, from + stride, ... of v. */
+ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);
+/* Runs an instruction narrower than 16 lanes of i32 on slices of its operands. */
+typedef ml_v ml_tile_part(ml_emit *, const char *intrinsic, ml_v acc, ml_v a, ml_v b);
+ml_v ml_tile_by_parts(ml_emit *, ml_tile_part *, const char *intrinsic, int parts, ml_v acc, ml_v a,
+		      ml_v b);
 #endif

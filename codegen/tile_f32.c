@@ -43,8 +43,7 @@ ml_tile_f32(ml_emit *e, const ml_tile *t)
 {
 	int n = t->rows * t->panels;
 	ml_v acc[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->f32));
-	/* Large tiles leave no registers: LLVM would load B several steps ahead and spill. */
-	int unroll = n >= 24 ? 1 : n >= 12 ? 2 : 4;
+	int unroll = ml_tile_unroll(e->target, n);
 	pointers p;
 
 	for (int i = 0; i < t->rows; i++)
@@ -58,5 +57,6 @@ ml_tile_f32(ml_emit *e, const ml_tile *t)
 	if (unroll > 1)
 		run_steps(e, t, &p, whole, t->k, 1, acc);
 	for (int i = 0; i < n; i++)
-		ml_store(e, acc[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)), 64);
+		ml_store(e, acc[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)),
+			 ML_TILE_ALIGN);
 }

@@ -1,0 +1,62 @@
+/* tile.c -- what all tiles need: how far to unroll, and slices of 16-lane values. */
+#include "tile.h"
+
+int
+ml_tile_unroll(const ml_target *t, int accumulators)
+{
+	int used = accumulators * ML_LANES * 32 / t->vector_bits;
+
+	if (4 * used >= 3 * t->registers)
+		return 1;
+	return 8 * used >= 3 * t->registers ? 2 : 4;
+}
+
+ml_v
+ml_tile_group(ml_emit *e, ml_v row, ml_v k, ml_v valid)
+{
+	if (!valid)
+		return ml_load(e, e->i32, ml_gep(e, e->i8, row, k), 1);
+	ml_v word = ml_i32(e, 0), last = ml_sub(e, valid, ml_i64(e, 1));
+	for (int i = 0; i < ML_TILE_GROUP; i++) {
+		ml_v at = ml_add(e, k, i ? ml_min_s(e, ml_i64(e, i), last) : ml_i64(e, 0));
+		ml_v byte = LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, row, at), 1),
+					  e->i32, "");
+		byte = LLVMBuildShl(e->b, byte, ml_i32(e, 8 * i), "");
+		word = LLVMBuildOr(e->b, word, byte, "");
+	}
+	return word;
+}
+
+static ml_v
+choose_lanes(ml_emit *e, ml_v v, ml_v w, int from, int stride, int count)
+{
+	ml_v index[4 * ML_LANES];
+
+	for (int i = 0; i < count; i++)
+		index[i] = ml_i32(e, from + i * stride);
+	return LLVMBuildShuffleVector(e->b, v, w, LLVMConstVector(index, (unsigned)count), "");
+}
+
+ml_v
+ml_tile_lanes(ml_emit *e, ml_v v, int from, int stride, int count)
+{
+	return choose_lanes(e, v, LLVMGetPoison(LLVMTypeOf(v)), from, stride, count);
+}
+
+ml_v
+ml_tile_by_parts(ml_emit *e, ml_tile_part *part, const char *intrinsic, int parts, ml_v acc, ml_v a,
+		 ml_v b)
+{
+	int n = ML_LANES / parts;
+	ml_v out[ML_LANES];
+
+	if (parts == 1)
+		return part(e, intrinsic, acc, a, b);
+	for (int i = 0; i < parts; i++)
+		out[i] = part(e, intrinsic, ml_tile_lanes(e, acc, i * n, 1, n),
+			      ml_tile_lanes(e, a, i * n, 1, n), ml_tile_lanes(e, b, i * n, 1, n));
+	for (; parts > 1; parts /= 2, n *= 2)
+		for (int i = 0; i < parts / 2; i++)
+			out[i] = choose_lanes(e, out[2 * i], out[2 * i + 1], 0, 1, 2 * n);
+	return out[0];
+}

@@ -1,0 +1,350 @@
+/* test_tiles.c -- contractions of random shapes against plain loops, bit for bit, on every level
+ * this CPU has; packing on the host and by emitted code. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "../../codegen/contract.h"
+#include "jitted.h"
+#include <math.h>
+#include <string.h>
+
+typedef void gemm_fn(const void *a, const void *b, void *c, int64_t lda, int64_t k, int64_t n,
+		     const int64_t *range);
+typedef void pack_fn(void *dst, const void *src, int64_t k, int64_t n, int64_t panel_begin,
+		     int64_t panel_end);
+
+static uint32_t
+next_random(uint32_t *state)
+{
+	return *state = *state * 1664525u + 1013904223u;
+}
+
+static int64_t
+random_below(uint32_t *state, int64_t n)
+{
+	return (int64_t)(next_random(state) >> 8) % n;
+}
+
+/* Memory whose last byte is followed by nothing readable, as the sanitizers see it. */
+static void *
+exact(size_t bytes)
+{
+	void *p = malloc(bytes ? bytes : 1);
+
+	assert_non_null(p);
+	return p;
+}
+
+/* --- code under test -------------------------------------------------------------------------- */
+
+typedef struct output {
+	ml_v c, n;
+} output;
+
+static void
+store(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v acc)
+{
+	output *o = user;
+	ml_v at = ml_add(e, ml_mul(e, row, o->n), column);
+
+	ml_store_lanes(e, acc, ml_gep(e, e->i32, o->c, at), count, 4);
+}
+
+/* gemm(a, b, c, lda, k, n, {row_begin, row_end, panel_begin, panel_end}) */
+static void
+emit_gemm(ml_emit *e, const char *name, ml_contract_form form)
+{
+	LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr, e->i64, e->i64, e->i64, e->ptr};
+	ml_v f = ml_emit_function(e, name, e->none, params, 7), range[4];
+	output o = {LLVMGetParam(f, 2), LLVMGetParam(f, 5)};
+
+	for (int i = 0; i < 4; i++)
+		range[i] =
+			ml_load(e, e->i64, ml_gep(e, e->i64, LLVMGetParam(f, 6), ml_i64(e, i)), 8);
+	ml_contract c = {
+		.form = form,
+		.a = LLVMGetParam(f, 0),
+		.lda = LLVMGetParam(f, 3),
+		.b = LLVMGetParam(f, 1),
+		.k = LLVMGetParam(f, 4),
+		.row_begin = range[0],
+		.row_end = range[1],
+		.panel_begin = range[2],
+		.panel_end = range[3],
+		.columns = o.n,
+		.store = store,
+		.user = &o,
+	};
+	ml_emit_contract(e, &c);
+	LLVMBuildRetVoid(e->b);
+}
+
+typedef struct source {
+	ml_v src, k, n;
+	LLVMTypeRef element;
+	bool along_k; /* src is [n][k] */
+} source;
+
+static ml_v
+load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
+{
+	source *s = user;
+	ml_v at = s->along_k ? ml_add(e, ml_mul(e, column, s->k), k)
+			     : ml_add(e, ml_mul(e, k, s->n), column);
+
+	return ml_load_lanes(e, s->element, ml_gep(e, s->element, s->src, at), count, 1);
+}
+
+static void
+emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
+{
+	LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64};
+	ml_v f = ml_emit_function(e, name, e->none, params, 6);
+	source s = {LLVMGetParam(f, 1), LLVMGetParam(f, 2), LLVMGetParam(f, 3),
+		    form == ML_CONTRACT_F32 ? e->f32 : e->i8, along_k};
+	ml_pack p = {
+		.form = form,
+		.dst = LLVMGetParam(f, 0),
+		.k = s.k,
+		.n = s.n,
+		.panel_begin = LLVMGetParam(f, 4),
+		.panel_end = LLVMGetParam(f, 5),
+		.along_k = along_k,
+		.load = load,
+		.user = &s,
+	};
+
+	ml_emit_pack(e, &p);
+	LLVMBuildRetVoid(e->b);
+}
+
+static void
+open_all(jitted *j, const ml_target *t)
+{
+	jitted_open(j, t);
+	emit_gemm(&j->e, "f32", ML_CONTRACT_F32);
+	emit_gemm(&j->e, "u8s8", ML_CONTRACT_U8S8);
+	emit_pack(&j->e, "pack_f32", ML_CONTRACT_F32, false);
+	emit_pack(&j->e, "pack_f32_k", ML_CONTRACT_F32, true);
+	emit_pack(&j->e, "pack_s8", ML_CONTRACT_U8S8, false);
+	emit_pack(&j->e, "pack_s8_k", ML_CONTRACT_U8S8, true);
+	ml_emit_contract_tiles(&j->e, ML_CONTRACT_F32);
+	ml_emit_contract_tiles(&j->e, ML_CONTRACT_U8S8);
+	jitted_compile(j);
+}
+
+/* --- what it must equal ----------------------------------------------------------------------- */
+
+static void
+plain_f32(const float *a, const float *b, float *c, int64_t m, int64_t n, int64_t k, int64_t lda)
+{
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t j = 0; j < n; j++) {
+			float acc = 0;
+			for (int64_t x = 0; x < k; x++)
+				acc = fmaf(a[i * lda + x], b[x * n + j], acc);
+			c[i * n + j] = acc;
+		}
+}
+
+static void
+plain_u8s8(const uint8_t *a, const int8_t *b, int32_t *c, int64_t m, int64_t n, int64_t k,
+	   int64_t lda)
+{
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t j = 0; j < n; j++) {
+			int32_t acc = 0;
+			for (int64_t x = 0; x < k; x++)
+				acc += a[i * lda + x] * b[x * n + j];
+			c[i * n + j] = acc;
+		}
+}
+
+typedef struct problem {
+	ml_contract_form form;
+	int64_t m, n, k, lda;
+	void *a, *b, *panels, *want, *got;
+	size_t packed, result;
+} problem;
+
+static problem
+make_problem(ml_contract_form form, int64_t m, int64_t n, int64_t k, uint32_t *seed)
+{
+	size_t size = form == ML_CONTRACT_F32 ? 4 : 1;
+	problem p = {.form = form, .m = m, .n = n, .k = k, .lda = k + random_below(seed, 4)};
+	/* the last row ends with the buffer */
+	size_t na = (size_t)(k ? (m - 1) * p.lda + k : 0), nb = (size_t)(k * n);
+
+	p.a = exact(na * size);
+	p.b = exact(nb * size);
+	p.packed = (size_t)ml_pack_bytes(form, k, n);
+	p.result = (size_t)(m * n) * 4;
+	p.panels = exact(p.packed);
+	p.want = exact(p.result);
+	p.got = exact(p.result);
+	for (size_t i = 0; i < na; i++)
+		if (form == ML_CONTRACT_F32)
+			((float *)p.a)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
+		else
+			((uint8_t *)p.a)[i] =
+				(uint8_t)(next_random(seed) >> 24 | (i % 3 ? 0 : 255));
+	for (size_t i = 0; i < nb; i++)
+		if (form == ML_CONTRACT_F32)
+			((float *)p.b)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
+		else
+			((int8_t *)p.b)[i] = i % 5 ? (int8_t)(next_random(seed) >> 24) : -128;
+	if (form == ML_CONTRACT_F32) {
+		ml_pack_f32(p.panels, p.b, k, n, n, 1);
+		plain_f32(p.a, p.b, p.want, m, n, k, p.lda);
+	} else {
+		ml_pack_s8(p.panels, p.b, k, n, n, 1);
+		plain_u8s8(p.a, p.b, p.want, m, n, k, p.lda);
+	}
+	return p;
+}
+
+static void
+free_problem(problem *p)
+{
+	free(p->a);
+	free(p->b);
+	free(p->panels);
+	free(p->want);
+	free(p->got);
+}
+
+/* In one call, and as four quarters of the output. */
+static void
+check_gemm(gemm_fn *gemm, problem *p)
+{
+	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL;
+	int64_t rows[] = {0, p->m / 3, p->m}, columns[] = {0, panels / 2, panels};
+
+	memset(p->got, 0x55, p->result);
+	gemm(p->a, p->panels, p->got, p->lda, p->k, p->n, (int64_t[]){0, p->m, 0, panels});
+	assert_memory_equal(p->got, p->want, p->result);
+	memset(p->got, 0x55, p->result);
+	for (int i = 0; i < 4; i++)
+		gemm(p->a, p->panels, p->got, p->lda, p->k, p->n,
+		     (int64_t[]){rows[i / 2], rows[i / 2 + 1], columns[i % 2], columns[i % 2 + 1]});
+	assert_memory_equal(p->got, p->want, p->result);
+}
+
+static void
+check_pack(pack_fn *along_n, pack_fn *along_k, const problem *p)
+{
+	size_t size = p->form == ML_CONTRACT_F32 ? 4 : 1;
+	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL;
+	char *got = exact(p->packed), *turned = exact((size_t)(p->k * p->n) * size);
+
+	memset(got, 0x55, p->packed);
+	along_n(got, p->b, p->k, p->n, panels / 2, panels);
+	along_n(got, p->b, p->k, p->n, 0, panels / 2);
+	assert_memory_equal(got, p->panels, p->packed);
+	for (int64_t i = 0; i < p->k; i++)
+		for (int64_t j = 0; j < p->n; j++)
+			memcpy(turned + (size_t)(j * p->k + i) * size,
+			       (char *)p->b + (size_t)(i * p->n + j) * size, size);
+	memset(got, 0x55, p->packed);
+	along_k(got, turned, p->k, p->n, panels / 2, panels);
+	along_k(got, turned, p->k, p->n, 0, panels / 2);
+	assert_memory_equal(got, p->panels, p->packed);
+	free(got);
+	free(turned);
+}
+
+static void
+check_level(const ml_target *t)
+{
+	static const int64_t odd[][3] = {{1, 384, 65}, {2, 257, 33},   {10, 48, 1}, {19, 112, 130},
+					 {64, 64, 64}, {37, 129, 100}, {3, 16, 0}};
+	uint32_t seed = 7;
+	jitted j;
+
+	open_all(&j, t);
+	for (int i = 0; i < 400; i++) {
+		ml_contract_form form = i % 2 ? ML_CONTRACT_U8S8 : ML_CONTRACT_F32;
+		int64_t m = random_below(&seed, 40) + 1, n = random_below(&seed, 40) + 1;
+		int64_t k = random_below(&seed, 40) + 1;
+		size_t big = (size_t)i / 2;
+		if (big < sizeof odd / sizeof *odd) {
+			m = odd[big][0];
+			n = odd[big][1];
+			k = odd[big][2];
+		}
+		problem p = make_problem(form, m, n, k, &seed);
+		bool f32 = form == ML_CONTRACT_F32;
+		check_gemm((gemm_fn *)(uintptr_t)jitted_find(&j, f32 ? "f32" : "u8s8"), &p);
+		check_pack((pack_fn *)(uintptr_t)jitted_find(&j, f32 ? "pack_f32" : "pack_s8"),
+			   (pack_fn *)(uintptr_t)jitted_find(&j, f32 ? "pack_f32_k" : "pack_s8_k"),
+			   &p);
+		free_problem(&p);
+	}
+	jitted_close(&j);
+}
+
+static void
+test_every_level_here(void **state)
+{
+	int levels = 0;
+
+	(void)state;
+	for (int i = 0; i < ML_LEVEL_COUNT; i++) {
+		const ml_target *t = ml_target_level((ml_level)i);
+		if (!ml_target_runs_here(t))
+			continue;
+		print_message("%s\n", t->name);
+		check_level(t);
+		levels++;
+	}
+	assert_true(levels > 0);
+}
+
+/* Levels that this CPU lacks must at least become code with the instructions they exist for. */
+static void
+check_assembly(const char *level, const char *instruction)
+{
+	LLVMMemoryBufferRef text = NULL;
+	char *message = NULL;
+	jitted j;
+
+	jitted_open(&j, ml_target_named(level));
+	ml_emit_contract_tiles(&j.e, ML_CONTRACT_F32);
+	ml_emit_contract_tiles(&j.e, ML_CONTRACT_U8S8);
+	ml_emit_optimize(&j.e, j.machine);
+	assert_int_equal(LLVMTargetMachineEmitToMemoryBuffer(j.machine, j.e.module,
+							     LLVMAssemblyFile, &message, &text),
+			 0);
+	assert_non_null(strstr(LLVMGetBufferStart(text), instruction));
+	LLVMDisposeMemoryBuffer(text);
+	ml_emit_close(&j.e);
+	LLVMDisposeTargetMachine(j.machine);
+	ml_arena_free(&j.arena);
+	ml_arena_free(&j.cx.arena);
+}
+
+static void
+test_assembly_of_levels(void **state)
+{
+	(void)state;
+	check_assembly("neon", "fmla");
+	check_assembly("dotprod", "dot");
+	check_assembly("i8mm", "usdot");
+	check_assembly("avx2", "vpmaddwd");
+	check_assembly("avxvnni", "{vex}\tvpdpbusd");
+	check_assembly("avx512", "vpmaddwd\t%zmm");
+	check_assembly("avx512vnni", "vpdpbusd");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_level_here),
+		cmocka_unit_test(test_assembly_of_levels),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
