@@ -1,0 +1,92 @@
+/* fuse_attention.c -- recognises softmax(q k' scale + mask) v, whatever way heads were split. */
+#include "rules.h"
+
+/* A dot operand brought into the order batch, free, contracted (or contracted, free). */
+static ml_value *
+ordered(ml_match *m, ml_value *v, const ml_attr *batch, const ml_attr *contract, bool contract_last)
+{
+	int64_t perm[4], free_axis = 6 - batch->ints[0] - batch->ints[1] - contract->ints[0];
+	bool identity = true;
+
+	perm[0] = batch->ints[0];
+	perm[1] = batch->ints[1];
+	perm[2] = contract_last ? free_axis : contract->ints[0];
+	perm[3] = contract_last ? contract->ints[0] : free_axis;
+	for (int i = 0; i < 4; i++)
+		identity &= perm[i] == i;
+	return identity ? v : ml_build_transpose(m->b, v, perm);
+}
+
+static bool
+is_head_dot(const ml_value *x, const ml_value *y, const ml_attr *a, const ml_attr *b, const ml_attr *c,
+	    const ml_attr *d)
+{
+	return x->type.dtype == ML_f32 && x->type.rank == 4 && y->type.rank == 4 && a->count == 2 &&
+	       b->count == 2 && c->count == 1 && d->count == 1;
+}
+
+/* The scale is one number, multiplied or divided. */
+static bool
+read_scale(ml_match *m, bool divides)
+{
+	double scale = 1;
+
+	if (GOT(m, n) && !ml_is_splat(GOT(m, n), &scale))
+		return m->why = "the scale is no single number", false;
+	GOT_ATTR(m, s).f64 = divides ? 1 / scale : scale;
+	return true;
+}
+
+static bool
+is_attention(ml_match *m, bool divides)
+{
+	ml_value *q = GOT(m, q), *k = GOT(m, k), *v = GOT(m, v), *p = GOT(m, p);
+
+	if (!is_head_dot(q, k, &GOT_ATTR(m, a), &GOT_ATTR(m, b), &GOT_ATTR(m, c), &GOT_ATTR(m, d)) ||
+	    !is_head_dot(p, v, &GOT_ATTR(m, e), &GOT_ATTR(m, f), &GOT_ATTR(m, g), &GOT_ATTR(m, h)))
+		return false;
+	if (GOT_ATTR(m, i).i64 != 3 || GOT_ATTR(m, g).ints[0] != 3 || GOT_ATTR(m, e).ints[0] != 0 ||
+	    GOT_ATTR(m, e).ints[1] != 1 || !read_scale(m, divides))
+		return false;
+	GOT(m, q) = ordered(m, q, &GOT_ATTR(m, a), &GOT_ATTR(m, c), true);
+	GOT(m, k) = ordered(m, k, &GOT_ATTR(m, b), &GOT_ATTR(m, d), true);
+	GOT(m, v) = ordered(m, v, &GOT_ATTR(m, f), &GOT_ATTR(m, h), false);
+	GOT_ATTR(m, z).i64 = 0;
+	return GOT(m, q) && GOT(m, k) && GOT(m, v);
+}
+
+static bool
+scale_multiplies(ml_match *m)
+{
+	return is_attention(m, false);
+}
+
+static bool
+scale_divides(ml_match *m)
+{
+	return is_attention(m, true);
+}
+
+#define SCORES                                                                                     \
+	OPA(dot, ATTRS(ATTR(dot, lhs_batch, a), ATTR(dot, rhs_batch, b), ATTR(dot, lhs_contract, c), \
+		       ATTR(dot, rhs_contract, d)), ANY(q), ANY(k))
+#define PROBABILITIES(scores)                                                                      \
+	(&(const ml_pattern){.kind = ML_PAT_OP, .letter = ML_LET_p, .op = ML_OP_softmax,           \
+			     .attr = {ATTR(softmax, axis, i)}, .arg = {scores}})
+#define HEADS(scores)                                                                              \
+	OPA(dot, ATTRS(ATTR(dot, lhs_batch, e), ATTR(dot, rhs_batch, f), ATTR(dot, lhs_contract, g), \
+		       ATTR(dot, rhs_contract, h)), PROBABILITIES(scores), ANY(v))
+#define ATTENTION_ATTRS  ATTRS(ATTR(attention, scale, s), ATTR(attention, causal, z))
+#define ATTENTION        OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v))
+#define MASKED_ATTENTION OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v), ANY(m))
+
+static const ml_rule rules[] = {
+	{"attention_mul_mask", .lhs = HEADS(OP(add, OP(mul, SCORES, CST(n)), ANY(m))), .rhs = MASKED_ATTENTION, .when = scale_multiplies},
+	{"attention_div_mask", .lhs = HEADS(OP(add, OP(div, SCORES, CST(n)), ANY(m))), .rhs = MASKED_ATTENTION, .when = scale_divides},
+	{"attention_mask",     .lhs = HEADS(OP(add, SCORES, ANY(m))), .rhs = MASKED_ATTENTION, .when = scale_multiplies},
+	{"attention_mul",      .lhs = HEADS(OP(mul, SCORES, CST(n))), .rhs = ATTENTION, .when = scale_multiplies},
+	{"attention_div",      .lhs = HEADS(OP(div, SCORES, CST(n))), .rhs = ATTENTION, .when = scale_divides},
+	{"attention_plain",    .lhs = HEADS(SCORES), .rhs = ATTENTION, .when = scale_multiplies},
+};
+
+ML_RULE_PASS(fuse_attention, ML_ROUNDS, rules, "scores, softmax and weighted sum become attention");

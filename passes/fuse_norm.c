@@ -1,0 +1,100 @@
+/* fuse_norm.c -- recognises normalisations that exporters spell out. */
+#include "rules.h"
+#include <math.h>
+
+/* Reductions must run over the same trailing axes of x; eps becomes an attribute. */
+static bool
+read_norm(ml_match *m, const ml_attr *axes, ml_value *x, ml_value *eps)
+{
+	double e;
+	int rank = x->type.rank;
+
+	for (int i = 0; i < axes->count; i++)
+		if (axes->ints[i] != rank - axes->count + i)
+			return m->why = "the mean is not over trailing axes", false;
+	if (!ml_is_splat(eps, &e))
+		return false;
+	GOT_ATTR(m, e).f64 = e;
+	GOT_ATTR(m, i).i64 = rank - axes->count;
+	return true;
+}
+
+static bool
+same_axes(const ml_attr *a, const ml_attr *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (int i = 0; i < a->count; i++)
+		if (a->ints[i] != b->ints[i])
+			return false;
+	return true;
+}
+
+/* Scale and bias span exactly the normalised dims. */
+static bool
+spans_row(const ml_value *v, const ml_value *x, int64_t axis)
+{
+	if (v->type.rank != x->type.rank - axis)
+		return false;
+	for (int i = 0; i < v->type.rank; i++)
+		if (v->type.dim[i] != x->type.dim[axis + i])
+			return false;
+	return true;
+}
+
+static bool
+is_layer_norm(ml_match *m)
+{
+	return same_axes(&GOT_ATTR(m, a), &GOT_ATTR(m, f)) &&
+	       read_norm(m, &GOT_ATTR(m, a), GOT(m, x), GOT(m, e)) &&
+	       spans_row(GOT(m, g), GOT(m, x), GOT_ATTR(m, i).i64) &&
+	       spans_row(GOT(m, b), GOT(m, x), GOT_ATTR(m, i).i64);
+}
+
+static bool
+is_rms_norm(ml_match *m)
+{
+	return read_norm(m, &GOT_ATTR(m, a), GOT(m, x), GOT(m, e)) &&
+	       spans_row(GOT(m, g), GOT(m, x), GOT_ATTR(m, i).i64);
+}
+
+static bool
+is_softmax(ml_match *m)
+{
+	if (!same_axes(&GOT_ATTR(m, a), &GOT_ATTR(m, f)) || GOT_ATTR(m, a).count != 1)
+		return false;
+	GOT_ATTR(m, i).i64 = GOT_ATTR(m, a).ints[0];
+	return true;
+}
+
+#define MEAN(v, x)      OPA(reduce_mean, ATTRS(ATTR(reduce_mean, axes, v)), x)
+#define CENTRED         AS(d, sub, ANY(x), MEAN(a, ANY(x)))
+#define VARIANCE        MEAN(f, OP(mul, ANY(d), ANY(d)))
+#define LAYER_NORM_OF   OPA(layer_norm, ATTRS(ATTR(layer_norm, axis, i), ATTR(layer_norm, eps, e)), ANY(x), ANY(g), ANY(b))
+#define RMS             OP(sqrt, OP(add, MEAN(a, OP(mul, ANY(x), ANY(x))), CST(e)))
+#define RMS_NORM_OF     OPA(rms_norm, ATTRS(ATTR(rms_norm, axis, i), ATTR(rms_norm, eps, e)), ANY(x), ANY(g))
+#define SUM(v, x)       OPA(reduce_sum, ATTRS(ATTR(reduce_sum, axes, v)), x)
+
+static const ml_rule rules[] = {
+	{"layer_norm_div",              /* (x - mean) / sqrt(var + eps) * g + b */
+	 .lhs = OP(add, OP(mul, OP(div, CENTRED, OP(sqrt, OP(add, VARIANCE, CST(e)))), ANY(g)), ANY(b)),
+	 .rhs = LAYER_NORM_OF, .when = is_layer_norm},
+
+	{"layer_norm_reciprocal",       /* (x - mean) * (1 / sqrt(var + eps)) * g + b */
+	 .lhs = OP(add, OP(mul, OP(mul, CENTRED, OP(div, NUM(1), OP(sqrt, OP(add, VARIANCE, CST(e))))), ANY(g)), ANY(b)),
+	 .rhs = LAYER_NORM_OF, .when = is_layer_norm},
+
+	{"rms_norm_div",                /* x / sqrt(mean(x x) + eps) * g */
+	 .lhs = OP(mul, OP(div, ANY(x), RMS), ANY(g)),
+	 .rhs = RMS_NORM_OF, .when = is_rms_norm},
+
+	{"rms_norm_reciprocal",         /* x * (1 / sqrt(mean(x x) + eps)) * g */
+	 .lhs = OP(mul, OP(mul, ANY(x), OP(div, NUM(1), RMS)), ANY(g)),
+	 .rhs = RMS_NORM_OF, .when = is_rms_norm},
+
+	{"softmax_stable",              /* exp(x - max) / sum(exp(x - max)) */
+	 .lhs = OP(div, AS(d, exp, OP(sub, ANY(x), OPA(reduce_max, ATTRS(ATTR(reduce_max, axes, a)), ANY(x)))), SUM(f, ANY(d))),
+	 .rhs = OPA(softmax, ATTRS(ATTR(softmax, axis, i)), ANY(x)), .when = is_softmax},
+};
+
+ML_RULE_PASS(fuse_norm, ML_ROUNDS, rules, "spelled-out layer_norm, rms_norm and softmax");
