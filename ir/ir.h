@@ -28,7 +28,7 @@ typedef struct ml_type {
 
 typedef enum ml_dtype_kind { ML_KIND_NONE, ML_KIND_FLOAT, ML_KIND_SIGNED, ML_KIND_UNSIGNED, ML_KIND_BOOL } ml_dtype_kind;
 ml_dtype_kind ml_dtype_kind_of(ml_dtype);
-int ml_dtype_bytes(ml_dtype);
+int ml_dtype_bytes(ml_dtype); /* 0 for ML_none and for what is no dtype */
 const char *ml_dtype_name(ml_dtype); /* "f32" */
 bool ml_dtype_named(const char *, size_t length, ml_dtype *);
 bool ml_is_float(ml_dtype);

@@ -206,7 +206,7 @@ same_dim(const ml_module *m, int old_symbols, ml_dim inferred, ml_dim text)
 		return true;
 	if (!made || !made->fresh || made->index < old_symbols || !meant)
 		return false;
-	if (!meant->fresh) { /* without a line of its own */
+	if (!meant->bound) { /* it had no line of its own */
 		meant->fresh = true;
 		meant->lo = made->lo;
 		meant->hi = made->hi;

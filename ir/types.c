@@ -23,7 +23,7 @@ ml_dtype_kind_of(ml_dtype t)
 int
 ml_dtype_bytes(ml_dtype t)
 {
-	return info[t].bits / 8;
+	return (unsigned)t < DTYPES ? info[t].bits / 8 : 0;
 }
 
 const char *
