@@ -70,8 +70,9 @@ level_table(ml_emit *e, const ml_plan *plan, const ml_entry_options *o)
 
 	_Static_assert(sizeof(mlrt_level) == 24, "the fields below are mlrt_level");
 	for (int i = 0; i < o->nlevels; i++) {
-		ml_v v[] = {text_constant(e, o->levels[i]->name), ml_i32(e, (int32_t)o->levels[i]->level),
-			    ml_i32(e, 0), kernel_table(e, plan, o->levels[i])};
+		ml_v v[] = {text_constant(e, o->levels[i]->name),
+			    ml_i32(e, (int32_t)o->levels[i]->level), ml_i32(e, 0),
+			    kernel_table(e, plan, o->levels[i])};
 		at[i] = LLVMConstStructInContext(e->lc, v, 4, 0);
 	}
 	return private_constant(e, LLVMConstArray2(type, at, (uint64_t)o->nlevels), "levels");
@@ -109,19 +110,19 @@ ml_emit_entry(ml_emit *e, ml_plan *plan, const ml_entry_options *o)
 
 	_Static_assert(sizeof(mlrt_program) == 80, "the fields below are mlrt_program");
 	ml_v v[] = {
-	    ml_i32(e, MLRT_MAGIC),
-	    ml_i32(e, MLRT_ABI),
-	    text_constant(e, o->signature),
-	    plan_fn,
-	    run_fn,
-	    weights_pointer(e, o),
-	    ml_i64(e, (int64_t)plan->weights_bytes),
-	    site_table(e, plan),
-	    ml_i32(e, plan->sites.count),
-	    ml_i32(e, plan->specs.count),
-	    ml_i32(e, o->nlevels),
-	    ml_i32(e, ml_state_words(plan)),
-	    level_table(e, plan, o),
+		ml_i32(e, MLRT_MAGIC),
+		ml_i32(e, MLRT_ABI),
+		text_constant(e, o->signature),
+		plan_fn,
+		run_fn,
+		weights_pointer(e, o),
+		ml_i64(e, (int64_t)plan->weights_bytes),
+		site_table(e, plan),
+		ml_i32(e, plan->sites.count),
+		ml_i32(e, plan->specs.count),
+		ml_i32(e, o->nlevels),
+		ml_i32(e, ml_state_words(plan)),
+		level_table(e, plan, o),
 	};
 	ml_v init = LLVMConstStructInContext(e->lc, v, sizeof v / sizeof *v, 0);
 	ml_v program = LLVMAddGlobal(e->module, LLVMTypeOf(init), "mlopt_program");

@@ -11,7 +11,8 @@ typedef struct ml_entry_options {
 	const ml_target *const *levels; /* rising */
 	int nlevels;
 	const char *signature;
-	bool weights_symbol; /* refer to mlopt_weights; else program.weights is NULL, filled by the loader */
+	bool weights_symbol; /* refer to mlopt_weights; else program.weights is NULL, filled by the
+				loader */
 } ml_entry_options;
 
 /* Defines mlopt_program and what it points to; kernels are external symbols k<spec>_<level>. */
@@ -20,9 +21,9 @@ ml_status ml_emit_entry(ml_emit *, ml_plan *, const ml_entry_options *);
 /* ---- between entry's files ---- */
 
 /* Words of mlrt_frame.state. */
-int ml_state_outputs(void);                  /* first word of the outputs' dims */
-int ml_state_symbols(const ml_plan *);       /* first word of the symbols */
-int ml_state_slots(const ml_plan *);         /* first word of the slots' offsets */
+int ml_state_outputs(void);            /* first word of the outputs' dims */
+int ml_state_symbols(const ml_plan *); /* first word of the symbols */
+int ml_state_slots(const ml_plan *);   /* first word of the slots' offsets */
 int ml_state_words(const ml_plan *);
 
 /* Where a dim's symbols are: a state array.  `overflow`, an alloca of i1, is set when arithmetic
@@ -42,7 +43,11 @@ ml_v ml_entry_alloca(ml_emit *, LLVMTypeRef element, int count);
 
 /* Struct fields of runtime/abi.h by byte offset. */
 #define ML_FIELD(e, type, pointer, struct_, field)                                                 \
-	ml_load((e), (type), ml_gep((e), (e)->i8, (pointer), ml_i64((e), (int64_t)offsetof(struct_, field))), 8)
+	ml_load((e), (type),                                                                       \
+		ml_gep((e), (e)->i8, (pointer), ml_i64((e), (int64_t)offsetof(struct_, field))),   \
+		8)
 #define ML_SET_FIELD(e, value, pointer, struct_, field)                                            \
-	ml_store((e), (value), ml_gep((e), (e)->i8, (pointer), ml_i64((e), (int64_t)offsetof(struct_, field))), 4)
+	ml_store((e), (value),                                                                     \
+		 ml_gep((e), (e)->i8, (pointer), ml_i64((e), (int64_t)offsetof(struct_, field))),  \
+		 4)
 #endif

@@ -84,13 +84,15 @@ emit_atom(const ml_dim_source *s, const ml_atom *a)
 	ml_emit *e = s->e;
 
 	if (a->kind == ML_ATOM_SYM)
-		return ml_load(e, e->i64, word(e, s->state, ml_state_symbols(s->plan) + a->sym->index), 8);
+		return ml_load(e, e->i64,
+			       word(e, s->state, ml_state_symbols(s->plan) + a->sym->index), 8);
 	ml_v x = ml_emit_dim(s, a->a), y = ml_emit_dim(s, a->b);
 	ml_v args[] = {x, y};
 	switch (a->kind) {
 	case ML_ATOM_SYM: break;
 	case ML_ATOM_FLOORDIV: return floordiv(s, x, y);
-	case ML_ATOM_MOD: return LLVMBuildSub(e->b, x, LLVMBuildMul(e->b, y, floordiv(s, x, y), ""), "");
+	case ML_ATOM_MOD:
+		return LLVMBuildSub(e->b, x, LLVMBuildMul(e->b, y, floordiv(s, x, y), ""), "");
 	case ML_ATOM_MIN: return ml_intrinsic(e, "llvm.smin", &e->i64, 1, args, 2);
 	case ML_ATOM_MAX: return ml_intrinsic(e, "llvm.smax", &e->i64, 1, args, 2);
 	}
@@ -109,8 +111,8 @@ ml_emit_dim(const ml_dim_source *s, ml_dim d)
 		for (int k = 0; k < term[i].natoms; k++) {
 			ml_v atom = emit_atom(s, term[i].atom[k]);
 			product = k == 0 && term[i].coefficient == 1
-				      ? atom
-				      : checked(s, "llvm.smul.with.overflow", product, atom);
+					  ? atom
+					  : checked(s, "llvm.smul.with.overflow", product, atom);
 		}
 		sum = i == 0 ? product : checked(s, "llvm.sadd.with.overflow", sum, product);
 	}
@@ -159,7 +161,8 @@ input_site(plan_emit *p, int input, int axis, const char *rule)
 
 	ml_text_init(&t, p->plan->arena);
 	ml_put(&t, "input '");
-	ml_put_escaped(&t, p->plan->m->main->arg[input]->name ? p->plan->m->main->arg[input]->name : "");
+	ml_put_escaped(&t, p->plan->m->main->arg[input]->name ? p->plan->m->main->arg[input]->name
+							      : "");
 	ml_put(&t, "', dim %d: %s", axis, rule);
 	return t.at;
 }
@@ -169,10 +172,11 @@ bind_symbol(plan_emit *p, const ml_sym *s, ml_v value, const char *site)
 {
 	ml_emit *e = p->e;
 
-	require(p, compare(p, LLVMIntSGE, value, ml_i64(e, s->lo)), ML_ERR_SHAPE, site, value, ml_i64(e, s->lo));
+	require(p, compare(p, LLVMIntSGE, value, ml_i64(e, s->lo)), ML_ERR_SHAPE, site, value,
+		ml_i64(e, s->lo));
 	if (s->hi != INT64_MAX)
-		require(p, compare(p, LLVMIntSLE, value, ml_i64(e, s->hi)), ML_ERR_SHAPE, site, value,
-			ml_i64(e, s->hi));
+		require(p, compare(p, LLVMIntSLE, value, ml_i64(e, s->hi)), ML_ERR_SHAPE, site,
+			value, ml_i64(e, s->hi));
 	ml_store(e, value, word(e, p->state, ml_state_symbols(p->plan) + s->index), 8);
 }
 
@@ -194,7 +198,8 @@ bind_inputs(plan_emit *p)
 					continue;
 				ml_v v = ml_load(e, e->i64, word(e, p->in_dims, at), 8);
 				if (pass == 0) {
-					bind_symbol(p, s, v, input_site(p, i, k, "size out of range"));
+					bind_symbol(p, s, v,
+						    input_site(p, i, k, "size out of range"));
 					bound[s->index] = true;
 					continue;
 				}
@@ -216,7 +221,8 @@ emit_guards(plan_emit *p)
 		case ML_GUARD_EQ: ok = compare(p, LLVMIntEQ, a, b); break;
 		case ML_GUARD_LE: ok = compare(p, LLVMIntSLE, a, b); break;
 		case ML_GUARD_DIVIDES:
-			ok = compare(p, LLVMIntEQ, LLVMBuildMul(p->e->b, floordiv(&p->dims, a, b), b, ""), a);
+			ok = compare(p, LLVMIntEQ,
+				     LLVMBuildMul(p->e->b, floordiv(&p->dims, a, b), b, ""), a);
 			break;
 		}
 		require(p, ok, ML_ERR_SHAPE, site, a, b);
@@ -259,7 +265,8 @@ emit_sizes(plan_emit *p)
 	ml_v scratch = checked(&p->dims, "llvm.sadd.with.overflow",
 			       ml_emit_dim(&p->dims, p->plan->scratch_bytes), align);
 	ml_store(e, offset, word(e, p->state, MLRT_STATE_ARENA), 8);
-	ml_store(e, LLVMBuildAnd(e->b, scratch, mask, ""), word(e, p->state, MLRT_STATE_SCRATCH), 8);
+	ml_store(e, LLVMBuildAnd(e->b, scratch, mask, ""), word(e, p->state, MLRT_STATE_SCRATCH),
+		 8);
 }
 
 ml_v

@@ -40,7 +40,8 @@ buffer_pointer(run_emit *r, const ml_buffer *b)
 	case ML_PLACE_ARENA: break;
 	}
 	int word = ml_state_slots(r->plan) + b->index;
-	return offset(r, r->arena, ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, word)), 8));
+	return offset(r, r->arena,
+		      ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, word)), 8));
 }
 
 static void
@@ -80,12 +81,16 @@ emit_kernel(run_emit *r, const ml_step *s)
 
 	store_pointers(r, s);
 	for (int i = 0; i < s->ndims; i++)
-		ml_store(e, ml_emit_dim(&r->dims, s->dim[i]), ml_gep(e, e->i64, r->sizes, ml_i64(e, i)), 8);
+		ml_store(e, ml_emit_dim(&r->dims, s->dim[i]),
+			 ml_gep(e, e->i64, r->sizes, ml_i64(e, i)), 8);
 	ML_SET_FIELD(e, ml_i32(e, s->site), r->task, mlrt_task, site);
-	ml_v args[] = {r->pool, pointer_in(r, r->kernels, s->spec), r->task, ml_emit_dim(&r->dims, s->tiles)};
+	ml_v args[] = {r->pool, pointer_in(r, r->kernels, s->spec), r->task,
+		       ml_emit_dim(&r->dims, s->tiles)};
 	call(r, r->parallel, e->none, args, 4);
 	if (s->nsites)
-		return_if(r, ml_load(e, e->i32, offset(r, r->fault, ml_i64(e, offsetof(mlrt_fault, status))), 4));
+		return_if(r,
+			  ml_load(e, e->i32,
+				  offset(r, r->fault, ml_i64(e, offsetof(mlrt_fault, status))), 4));
 }
 
 /* ---- routines ---- */
@@ -109,8 +114,9 @@ store_routine_sizes(run_emit *r, const ml_node *n)
 				 ml_gep(r->e, r->e->i64, r->sizes, ml_i64(r->e, at++)), 8);
 	attrs = at;
 	for (int i = 0; i < info->nattrs; i++) {
-		ml_v v = info->attr[i].kind == ML_ATTR_dims ? ml_emit_dim(&r->dims, n->attr[i].dims[0])
-							    : ml_i64(r->e, n->attr[i].i64);
+		ml_v v = info->attr[i].kind == ML_ATTR_dims
+				 ? ml_emit_dim(&r->dims, n->attr[i].dims[0])
+				 : ml_i64(r->e, n->attr[i].i64);
 		ml_store(r->e, v, ml_gep(r->e, r->e->i64, r->sizes, ml_i64(r->e, at++)), 8);
 	}
 	return attrs;
@@ -153,8 +159,10 @@ emit_routine(run_emit *r, const ml_step *s)
 	ML_SET_FIELD(e, r->buffers, r->routine, mlrt_routine, buffer);
 	ML_SET_FIELD(e, r->sizes, r->routine, mlrt_routine, dim);
 	ML_SET_FIELD(e, r->ints, r->routine, mlrt_routine, rank);
-	ML_SET_FIELD(e, ml_gep(e, e->i32, r->ints, ml_i64(e, s->node->nin)), r->routine, mlrt_routine, dtype);
-	ML_SET_FIELD(e, ml_gep(e, e->i64, r->sizes, ml_i64(e, attrs)), r->routine, mlrt_routine, attr);
+	ML_SET_FIELD(e, ml_gep(e, e->i32, r->ints, ml_i64(e, s->node->nin)), r->routine,
+		     mlrt_routine, dtype);
+	ML_SET_FIELD(e, ml_gep(e, e->i64, r->sizes, ml_i64(e, attrs)), r->routine, mlrt_routine,
+		     attr);
 	ML_SET_FIELD(e, fresh_word(r, s->node), r->routine, mlrt_routine, size);
 	ML_SET_FIELD(e, r->fault, r->routine, mlrt_routine, fault);
 	ML_SET_FIELD(e, ml_i32(e, s->site), r->routine, mlrt_routine, site);
@@ -229,7 +237,8 @@ emit_if(run_emit *r, const ml_step *s)
 {
 	ml_emit *e = r->e;
 	ml_v c = ml_load(e, e->i8, buffer_pointer(r, s->buffer[0]), 1);
-	ml_if branch = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntNE, c, LLVMConstInt(e->i8, 0, 0), ""));
+	ml_if branch =
+		ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntNE, c, LLVMConstInt(e->i8, 0, 0), ""));
 
 	for (int b = 0; b < 2; b++) {
 		if (b == 1)
@@ -237,7 +246,8 @@ emit_if(run_emit *r, const ml_step *s)
 		for (int i = 0; i < s->body[b]->nargs; i++)
 			set_local(r, s->body[b]->arg[i], buffer_pointer(r, s->buffer[1 + i]));
 		for (int i = 0; i < s->body[b]->nresults; i++)
-			set_local(r, s->body[b]->result[i], buffer_pointer(r, s->buffer[s->nin + i]));
+			set_local(r, s->body[b]->result[i],
+				  buffer_pointer(r, s->buffer[s->nin + i]));
 		emit_sequence(r, s->body[b]);
 	}
 	ml_if_end(e, &branch);
@@ -294,7 +304,8 @@ emit_loop(run_emit *r, const ml_step *s)
 	LLVMBuildBr(e->b, head);
 	LLVMPositionBuilderAtEnd(e->b, head);
 	ml_v i = LLVMBuildPhi(e->b, e->i64, "i"), zero = ml_i64(e, 0);
-	ml_v go = LLVMBuildICmp(e->b, LLVMIntNE, ml_load(e, e->i8, more, 1), LLVMConstInt(e->i8, 0, 0), "");
+	ml_v go = LLVMBuildICmp(e->b, LLVMIntNE, ml_load(e, e->i8, more, 1),
+				LLVMConstInt(e->i8, 0, 0), "");
 	go = LLVMBuildAnd(e->b, go, LLVMBuildICmp(e->b, LLVMIntSLT, i, trip, ""), "");
 	LLVMBuildCondBr(e->b, go, body, after);
 	LLVMPositionBuilderAtEnd(e->b, body);
@@ -333,8 +344,8 @@ count_room(const ml_sequence *s, int *buffers, int *sizes)
 	for (int i = 0; i < s->steps.count; i++) {
 		const ml_step *step = &s->steps.at[i];
 		int n = step->kind == ML_STEP_KERNEL
-			    ? step->ndims
-			    : step->nin * ML_MAX_RANK + ml_op_get(step->node->op)->nattrs;
+				? step->ndims
+				: step->nin * ML_MAX_RANK + ml_op_get(step->node->op)->nattrs;
 		if (n > *sizes)
 			*sizes = n;
 		if (step->nin + step->nout > *buffers)
@@ -366,8 +377,10 @@ static void
 prepare_task(run_emit *r)
 {
 	ml_emit *e = r->e;
-	ml_v arena_bytes = ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, MLRT_STATE_ARENA)), 8);
-	ml_v scratch = ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, MLRT_STATE_SCRATCH)), 8);
+	ml_v arena_bytes =
+		ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, MLRT_STATE_ARENA)), 8);
+	ml_v scratch =
+		ml_load(e, e->i64, ml_gep(e, e->i64, r->state, ml_i64(e, MLRT_STATE_SCRATCH)), 8);
 
 	ML_SET_FIELD(e, r->buffers, r->task, mlrt_task, buffer);
 	ML_SET_FIELD(e, r->sizes, r->task, mlrt_task, dim);

@@ -16,12 +16,13 @@
 #include "../ir/ir.h"
 
 typedef enum ml_family {
-	ML_FAMILY_ROWS,     /* elementwise, movement, gather, reductions: one pass per row; rows.c */
-	ML_FAMILY_CONTRACT, /* dot with prologue and epilogue; dots.c */
-	ML_FAMILY_PACK,     /* a dynamic right operand into panels; dots.c */
-	ML_FAMILY_ATTENTION, /* q, k, v to output, scores of one row block in scratch; attention.c */
-	ML_FAMILY_SCATTER,  /* updates applied in order; scatter.c */
-	ML_FAMILY_SCAN,     /* running sum or product along an axis; scan.c */
+	ML_FAMILY_ROWS, /* elementwise, movement, gather, reductions: one pass per row; rows.c */
+	ML_FAMILY_CONTRACT,  /* dot with prologue and epilogue; dots.c */
+	ML_FAMILY_PACK,      /* a dynamic right operand into panels; dots.c */
+	ML_FAMILY_ATTENTION, /* q, k, v to output, scores of one row block in scratch; attention.c
+			      */
+	ML_FAMILY_SCATTER,   /* updates applied in order; scatter.c */
+	ML_FAMILY_SCAN,      /* running sum or product along an axis; scan.c */
 	ML_FAMILY_COUNT
 } ml_family;
 
@@ -35,8 +36,9 @@ typedef struct ml_grid {
 /* A parsed specification. */
 typedef struct ml_kernel {
 	ml_family family;
-	ml_module *m;  /* main block: inputs, body, yield */
-	int row_axes;  /* ROWS: how many trailing dims of the space form a row (0 = elementwise map) */
+	ml_module *m; /* main block: inputs, body, yield */
+	int row_axes; /* ROWS: how many trailing dims of the space form a row (0 = elementwise map)
+		       */
 	const char *note; /* parameters after the family name in the first line, "" if none */
 } ml_kernel;
 

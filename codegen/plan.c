@@ -348,7 +348,7 @@ schedule_stand_alone(ml_planner *p, ml_node *n)
 		step.buffer[n->nin + i] = result_buffer(p, &n->out[i]);
 	for (int i = 0; i < spare; i++)
 		step.buffer[n->nin + n->nout + i] =
-		    new_buffer(p, ML_PLACE_ARENA, -1, step.buffer[n->nin + i]->bytes);
+			new_buffer(p, ML_PLACE_ARENA, -1, step.buffer[n->nin + i]->bytes);
 	step.site = plan->sites.count;
 	step.nsites = 1;
 	ML_PUSH(plan->arena, plan->sites, ml_site_text(plan->arena, n->prov, "failed"));

@@ -18,37 +18,44 @@ typedef enum ml_place {
 	ML_PLACE_OUTPUT,  /* the caller's result number `index` */
 	ML_PLACE_WEIGHTS, /* at `offset` of the weights image */
 	ML_PLACE_ARENA,   /* in arena slot `index` */
-	ML_PLACE_LOCAL,   /* a pointer the entry keeps for a body's argument or result: number `index` */
+	ML_PLACE_LOCAL, /* a pointer the entry keeps for a body's argument or result: number `index`
+			 */
 } ml_place;
 
 typedef struct ml_buffer {
 	ml_place place;
 	int index;
 	uint64_t offset;
-	ml_dim bytes;     /* with fresh symbols, not yet their bounds */
-	int first, last;  /* steps between which it must keep its bytes (ARENA) */
+	ml_dim bytes;    /* with fresh symbols, not yet their bounds */
+	int first, last; /* steps between which it must keep its bytes (ARENA) */
 } ml_buffer;
 
-typedef enum ml_step_kind { ML_STEP_KERNEL, ML_STEP_ROUTINE, ML_STEP_IF, ML_STEP_LOOP, ML_STEP_CUSTOM } ml_step_kind;
+typedef enum ml_step_kind {
+	ML_STEP_KERNEL,
+	ML_STEP_ROUTINE,
+	ML_STEP_IF,
+	ML_STEP_LOOP,
+	ML_STEP_CUSTOM
+} ml_step_kind;
 
 typedef struct ml_sequence ml_sequence;
 
 /* One thing the entry does. */
 typedef struct ml_step {
 	ml_step_kind kind;
-	ml_node *node;       /* what is computed: the node itself, or a kernel's defining node */
-	ml_buffer **buffer;  /* inputs, then results; LOOP: then one spare for each carried value */
+	ml_node *node;      /* what is computed: the node itself, or a kernel's defining node */
+	ml_buffer **buffer; /* inputs, then results; LOOP: then one spare for each carried value */
 	int nin, nout;
 	/* KERNEL */
-	int spec;            /* which specification */
-	const ml_dim *dim;   /* values of the specification's symbols */
+	int spec;          /* which specification */
+	const ml_dim *dim; /* values of the specification's symbols */
 	int ndims;
 	ml_dim tiles, scratch_bytes;
-	int site, nsites;    /* check texts of this step in the program's site table */
+	int site, nsites; /* check texts of this step in the program's site table */
 	/* IF: then, else; LOOP: body */
 	ml_sequence *body[2];
-	int scanned;         /* LOOP: results after the carried ones */
-	double cost;         /* multiply-adds or element steps at dims = 1, for reports */
+	int scanned; /* LOOP: results after the carried ones */
+	double cost; /* multiply-adds or element steps at dims = 1, for reports */
 } ml_step;
 
 /* The steps of one block. */
@@ -68,12 +75,16 @@ typedef struct ml_spec {
 } ml_spec;
 
 /* A part of the weights image. */
-typedef enum ml_weight_form { ML_WEIGHT_PLAIN, ML_WEIGHT_PANELS_F32, ML_WEIGHT_PANELS_S8 } ml_weight_form;
+typedef enum ml_weight_form {
+	ML_WEIGHT_PLAIN,
+	ML_WEIGHT_PANELS_F32,
+	ML_WEIGHT_PANELS_S8
+} ml_weight_form;
 typedef struct ml_weight {
 	ml_blob *blob; /* borrowed from the module */
 	ml_weight_form form;
-	int64_t k, n;             /* of panels */
-	int64_t k_stride, n_stride; /* in elements of the blob */
+	int64_t k, n;                  /* of panels */
+	int64_t k_stride, n_stride;    /* in elements of the blob */
 	int64_t batches, batch_stride; /* panels of each batch follow each other */
 	uint64_t offset, bytes;
 } ml_weight;
@@ -108,10 +119,10 @@ void ml_plan_print(ml_text *, const ml_plan *);
 typedef struct ml_group {
 	ml_family family;
 	int row_axes;
-	ml_type space;      /* shape in which the group's nodes live */
+	ml_type space; /* shape in which the group's nodes live */
 	ML_VEC(ml_node *) nodes;
-	int last;           /* position of its last node in the block */
-	int step;           /* scheduled as this step, -1 before */
+	int last; /* position of its last node in the block */
+	int step; /* scheduled as this step, -1 before */
 	bool visiting;
 	int stamp;
 } ml_group;
@@ -120,7 +131,7 @@ typedef struct ml_group {
 typedef struct ml_note {
 	ml_node *node;
 	int position;
-	ml_group *group; /* NULL: computed inside its users' kernels, or a step of its own */
+	ml_group *group;  /* NULL: computed inside its users' kernels, or a step of its own */
 	bool stand_alone; /* a step of its own: routine, if, loop, custom */
 	bool scheduled;
 	int stamp;
@@ -130,7 +141,8 @@ typedef struct ml_note {
 /* What the planner knows of a value (value->scratch). */
 typedef struct ml_fact {
 	ml_buffer *buffer; /* where its bytes are, also for aliases */
-	ml_value *stored;  /* for a group's value stored through views: the view that has the buffer */
+	ml_value *
+		stored; /* for a group's value stored through views: the view that has the buffer */
 	ml_buffer *panels; /* packed from it, for the dot `panels_for` */
 	const ml_node *panels_for;
 } ml_fact;
@@ -153,7 +165,8 @@ ml_fact_of(const ml_value *v)
 {
 	return (ml_fact *)(intptr_t)v->scratch;
 }
-/* Numbers the block's nodes, decides what is computed together (notes), and which values get bytes. */
+/* Numbers the block's nodes, decides what is computed together (notes), and which values get bytes.
+ */
 void ml_group_block(ml_planner *);
 bool ml_value_needs_buffer(const ml_value *);
 /* A view by which bytes are only reinterpreted. */
@@ -170,7 +183,8 @@ typedef struct ml_outlined {
 /* The kernel specification of a group: fills step (spec, dims, grid, sites) and lists what it reads
  * and writes. */
 ml_status ml_outline(ml_planner *, ml_group *, ml_step *, ml_outlined *);
-/* The same for the kernel that packs the right operand of a dot as [batches, k, n]; writes panels. */
+/* The same for the kernel that packs the right operand of a dot as [batches, k, n]; writes panels.
+ */
 ml_status ml_outline_pack(ml_planner *, ml_node *dot, ml_step *, ml_outlined *);
 /* Batches, contraction length and columns of a dot's right operand. */
 void ml_dot_sizes(ml_dims *, const ml_node *dot, ml_dim *batches, ml_dim *k, ml_dim *n);

@@ -33,8 +33,8 @@ void ml_arena_free(ml_arena *);
 /* Zeroed, aligned to 16 bytes; never NULL (unwinds as above).  Size 0 gives a valid pointer. */
 void *ml_alloc(ml_arena *, size_t bytes);
 void *ml_alloc_array(ml_arena *, size_t count, size_t size);
-#define ML_NEW(arena, type)           ((type *)ml_alloc((arena), sizeof(type)))
-#define ML_NEW_ARRAY(arena, type, n)  ((type *)ml_alloc_array((arena), (size_t)(n), sizeof(type)))
+#define ML_NEW(arena, type)          ((type *)ml_alloc((arena), sizeof(type)))
+#define ML_NEW_ARRAY(arena, type, n) ((type *)ml_alloc_array((arena), (size_t)(n), sizeof(type)))
 
 char *ml_strdup(ml_arena *, const char *);
 char *ml_strndup(ml_arena *, const char *, size_t n);
@@ -48,9 +48,9 @@ char *ml_vformat(ml_arena *, const char *fmt, va_list);
 		int count, room;                                                                   \
 	}
 #define ML_PUSH(arena, v, element)                                                                 \
-	((v).count == (v).room                                                                     \
-	     ? (void)((v).at = ml_vec_grow((arena), (v).at, (v).count, &(v).room, sizeof *(v).at))  \
-	     : (void)0,                                                                            \
+	((v).count == (v).room ? (void)((v).at = ml_vec_grow((arena), (v).at, (v).count,           \
+							     &(v).room, sizeof *(v).at))           \
+			       : (void)0,                                                          \
 	 (v).at[(v).count++] = (element))
 void *ml_vec_grow(ml_arena *, const void *at, int count, int *room, size_t size);
 

@@ -12,8 +12,8 @@ typedef struct ml_custom_param {
 	ml_dtype dtype;
 	bool scalar; /* passed by value; a tensor of rank 0 in the graph, or an attribute in ONNX */
 	int rank;
-	int dim[ML_MAX_RANK];       /* index into ml_custom_op.dims, or -1 for a fixed size */
-	int64_t size[ML_MAX_RANK];  /* of fixed dims */
+	int dim[ML_MAX_RANK];      /* index into ml_custom_op.dims, or -1 for a fixed size */
+	int64_t size[ML_MAX_RANK]; /* of fixed dims */
 } ml_custom_param;
 
 typedef struct ml_custom_op ml_custom_op;
@@ -29,8 +29,10 @@ struct ml_custom_op {
 
 /* Parses the signature and adds the operator to the context; ML_ERR_ARG with the position in the
  * text when it is wrong.  Every dim of a result must occur in an operand. */
-ml_status ml_custom_register(ml_context *, const char *domain, const char *name, const char *signature, void (*fn)(void));
+ml_status ml_custom_register(ml_context *, const char *domain, const char *name,
+			     const char *signature, void (*fn)(void));
 const ml_custom_op *ml_custom_find(const ml_context *, const char *domain, const char *name);
-/* The node for a call: checks operand types, binds dims (guards for repeated ones), sets results. */
+/* The node for a call: checks operand types, binds dims (guards for repeated ones), sets results.
+ */
 ml_node *ml_build_custom(ml_builder *, const ml_custom_op *, ml_value *const *in, int nin);
 #endif

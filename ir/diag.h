@@ -31,22 +31,22 @@ struct ml_context {
 	ml_arena arena;
 	ML_VEC(ml_diag) diags;
 	int errors;
-	int reported; /* diags already given to log */
+	int reported;      /* diags already given to log */
 	const char *file;  /* model named in messages, or NULL */
 	const char *stage; /* what is being done, for messages */
 	void (*log)(void *user, ml_severity, const char *line);
 	void *log_user;
-	bool remarks; /* report remarks too */
+	bool remarks;                    /* report remarks too */
 	struct ml_custom_op *custom_ops; /* registered by ml_register_op */
 };
 
 /* Records an error and returns `status`, so that `return ml_error(...)` reads well. */
 ml_status ml_error(ml_context *, ml_status, const ml_prov *at, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 void ml_warn(ml_context *, const ml_prov *at, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 void ml_remark(ml_context *, const ml_prov *at, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 /* Adds advice to the newest diagnostic. */
 void ml_hint(ml_context *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

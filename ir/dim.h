@@ -20,7 +20,8 @@ typedef struct ml_sym {
 	const char *name;
 	int index;      /* position in the table, and in value arrays given to ml_dim_eval */
 	int64_t lo, hi; /* inclusive; hi INT64_MAX when unbounded */
-	ml_dim bound;   /* for fresh symbols: value <= bound, in terms of earlier symbols; else NULL */
+	ml_dim bound;   /* for fresh symbols: value <= bound, in terms of earlier symbols; else NULL
+			 */
 	bool fresh;
 } ml_sym;
 
@@ -39,9 +40,10 @@ ml_dim ml_dim_sym(ml_dims *, const ml_sym *);
 ml_dim ml_dim_add(ml_dims *, ml_dim, ml_dim);
 ml_dim ml_dim_sub(ml_dims *, ml_dim, ml_dim);
 ml_dim ml_dim_mul(ml_dims *, ml_dim, ml_dim);
-ml_dim ml_dim_floordiv(ml_dims *, ml_dim, ml_dim); /* rounds to -inf; poison when the divisor may be 0 */
+ml_dim ml_dim_floordiv(ml_dims *, ml_dim,
+		       ml_dim); /* rounds to -inf; poison when the divisor may be 0 */
 ml_dim ml_dim_ceildiv(ml_dims *, ml_dim, ml_dim);
-ml_dim ml_dim_mod(ml_dims *, ml_dim, ml_dim);      /* a - b * floordiv(a, b) */
+ml_dim ml_dim_mod(ml_dims *, ml_dim, ml_dim); /* a - b * floordiv(a, b) */
 ml_dim ml_dim_min(ml_dims *, ml_dim, ml_dim);
 ml_dim ml_dim_max(ml_dims *, ml_dim, ml_dim);
 
@@ -50,11 +52,17 @@ bool ml_dim_is_int(ml_dim, int64_t *value);          /* value may be NULL */
 bool ml_dim_equals(ml_dim, int64_t);                 /* known to be this integer */
 void ml_dim_range(ml_dim, int64_t *lo, int64_t *hi); /* proven bounds, saturated */
 bool ml_dim_divides(ml_dims *, ml_dim whole, ml_dim by, ml_dim *quotient); /* proven exact */
-bool ml_dim_never_equal(ml_dims *, ml_dim, ml_dim);  /* proven different */
-bool ml_dim_le(ml_dims *, ml_dim a, ml_dim b);       /* proven a <= b */
+bool ml_dim_never_equal(ml_dims *, ml_dim, ml_dim);                        /* proven different */
+bool ml_dim_le(ml_dims *, ml_dim a, ml_dim b);                             /* proven a <= b */
 
 /* Structure, for printers and code generators: the sum of terms, each a product of atoms. */
-typedef enum ml_atom_kind { ML_ATOM_SYM, ML_ATOM_FLOORDIV, ML_ATOM_MOD, ML_ATOM_MIN, ML_ATOM_MAX } ml_atom_kind;
+typedef enum ml_atom_kind {
+	ML_ATOM_SYM,
+	ML_ATOM_FLOORDIV,
+	ML_ATOM_MOD,
+	ML_ATOM_MIN,
+	ML_ATOM_MAX
+} ml_atom_kind;
 typedef struct ml_atom {
 	ml_atom_kind kind;
 	const ml_sym *sym;
@@ -72,7 +80,8 @@ bool ml_dim_eval(ml_dim, const int64_t *symbols, int64_t *value);
 /* The same dim with symbol -> dim (replacement[index], NULL keeps). */
 ml_dim ml_dim_substitute(ml_dims *, ml_dim, const ml_dim *replacement);
 
-/* `b*s + 2`, `(h - 1) floordiv 2 + 1`, `min(s, 512)`; symbols that are no identifiers are quoted. */
+/* `b*s + 2`, `(h - 1) floordiv 2 + 1`, `min(s, 512)`; symbols that are no identifiers are quoted.
+ */
 void ml_dim_print(ml_text *, ml_dim);
 /* Reads that syntax; *at moves behind it; NULL on a syntax error. */
 ml_dim ml_dim_parse(ml_dims *, const char **at, const char *end);

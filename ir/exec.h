@@ -15,7 +15,8 @@ typedef struct ml_exec {
 	ml_status (*run)(void *user, ml_runnable *, const ml_tensor *inputs, ml_tensor *outputs,
 			 ml_arena *arena);
 	/* Median of `runs` timed runs, in seconds. */
-	ml_status (*time)(void *user, ml_runnable *, const ml_tensor *inputs, int runs, double *seconds);
+	ml_status (*time)(void *user, ml_runnable *, const ml_tensor *inputs, int runs,
+			  double *seconds);
 	void (*free)(void *user, ml_runnable *);
 } ml_exec;
 

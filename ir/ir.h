@@ -26,9 +26,15 @@ typedef struct ml_type {
 	ml_dim dim[ML_MAX_RANK];
 } ml_type;
 
-typedef enum ml_dtype_kind { ML_KIND_NONE, ML_KIND_FLOAT, ML_KIND_SIGNED, ML_KIND_UNSIGNED, ML_KIND_BOOL } ml_dtype_kind;
+typedef enum ml_dtype_kind {
+	ML_KIND_NONE,
+	ML_KIND_FLOAT,
+	ML_KIND_SIGNED,
+	ML_KIND_UNSIGNED,
+	ML_KIND_BOOL
+} ml_dtype_kind;
 ml_dtype_kind ml_dtype_kind_of(ml_dtype);
-int ml_dtype_bytes(ml_dtype); /* 0 for ML_none and for what is no dtype */
+int ml_dtype_bytes(ml_dtype);        /* 0 for ML_none and for what is no dtype */
 const char *ml_dtype_name(ml_dtype); /* "f32" */
 bool ml_dtype_named(const char *, size_t length, ml_dtype *);
 bool ml_is_float(ml_dtype);
@@ -45,14 +51,22 @@ bool ml_type_parse(ml_dims *, const char **at, const char *end, ml_type *);
 /* ---- operators: generated from ops.def ---- */
 
 typedef enum ml_class {
-	ML_SOURCE, ML_ELEMENTWISE, ML_REDUCE, ML_MOVE, ML_INDEX, ML_CONTRACT, ML_IRREGULAR,
-	ML_CONTROL, ML_COMPOSITE
+	ML_SOURCE,
+	ML_ELEMENTWISE,
+	ML_REDUCE,
+	ML_MOVE,
+	ML_INDEX,
+	ML_CONTRACT,
+	ML_IRREGULAR,
+	ML_CONTROL,
+	ML_COMPOSITE
 } ml_class;
 
 enum {
 	ML_PURE = 1,     /* no effect, result depends on operands only, cannot fail at run time */
 	ML_COMMUTES = 2, /* operands 0 and 1 may be swapped */
-	ML_CHECKS = 4,   /* pure, but fails at run time for some data: removable when unused, not hoistable */
+	ML_CHECKS = 4,   /* pure, but fails at run time for some data: removable when unused, not
+			    hoistable */
 };
 
 enum { ML_ANY = 0xff };
@@ -66,7 +80,15 @@ typedef enum ml_op {
 	ML_OP_LIMIT = 256
 } ml_op;
 
-typedef enum ml_attr_kind { ML_ATTR_i64, ML_ATTR_f64, ML_ATTR_str, ML_ATTR_dtype, ML_ATTR_ints, ML_ATTR_dims, ML_ATTR_blob } ml_attr_kind;
+typedef enum ml_attr_kind {
+	ML_ATTR_i64,
+	ML_ATTR_f64,
+	ML_ATTR_str,
+	ML_ATTR_dtype,
+	ML_ATTR_ints,
+	ML_ATTR_dims,
+	ML_ATTR_blob
+} ml_attr_kind;
 
 typedef struct ml_attr {
 	union {
@@ -84,7 +106,7 @@ typedef struct ml_attr {
 /* ML_ATTR_SLOT(softmax, axis): position of an attribute in node->attr. */
 enum {
 #define ML_OP(no, name, in, out, cls, traits) ML_SLOTS_##name,
-#define ML_ATTR(op, kind, name, init) ML_SLOT_##op##_##name,
+#define ML_ATTR(op, kind, name, init)         ML_SLOT_##op##_##name,
 #include "ops.def"
 	ML_SLOTS_END
 };
@@ -97,7 +119,7 @@ typedef struct ml_attr_info {
 } ml_attr_info;
 
 typedef struct ml_op_info {
-	const char *name; /* NULL for unused numbers */
+	const char *name;         /* NULL for unused numbers */
 	int min_in, max_in, nout; /* ML_ANY = any number */
 	ml_class cls;
 	unsigned traits;
@@ -119,15 +141,15 @@ struct ml_use {
 
 struct ml_value {
 	ml_type type;
-	ml_node *def;     /* NULL for block arguments */
-	ml_block *block;  /* of the argument, NULL for node results */
-	int index;        /* among the results or arguments */
+	ml_node *def;    /* NULL for block arguments */
+	ml_block *block; /* of the argument, NULL for node results */
+	int index;       /* among the results or arguments */
 	ml_use *uses;
 	const char *name; /* ONNX value name, or NULL */
 	/* Known contents of a small integer tensor (rank 0 or 1), element by element; else NULL.
 	 * Shape arithmetic lives here and leaves no code behind. */
 	const ml_dim *content;
-	int64_t scratch;  /* for the pass that is running */
+	int64_t scratch; /* for the pass that is running */
 };
 
 struct ml_node {
@@ -146,7 +168,7 @@ struct ml_node {
 
 struct ml_block {
 	ml_module *module;
-	ml_node *owner;  /* control node, NULL for the main block */
+	ml_node *owner; /* control node, NULL for the main block */
 	ml_value **arg;
 	int nargs;
 	ml_node *first, *last; /* last is the yield once the block is complete */
@@ -216,7 +238,8 @@ bool ml_is_splat(const ml_value *, double *number);
 /* Conversions of one element between memory and numbers (also used by the evaluator). */
 double ml_read_f64(ml_dtype, const void *bytes, int64_t i);
 int64_t ml_read_s64(ml_dtype, const void *bytes, int64_t i);
-void ml_write_f64(ml_dtype, void *bytes, int64_t i, double); /* rounds to nearest even; saturates to integers */
+void ml_write_f64(ml_dtype, void *bytes, int64_t i,
+		  double); /* rounds to nearest even; saturates to integers */
 void ml_write_s64(ml_dtype, void *bytes, int64_t i, int64_t); /* wraps */
 
 /* ---- building: build.c, infer.c ---- */
@@ -250,16 +273,20 @@ ml_value *ml_build_const(ml_builder *, const ml_type *, ml_blob *); /* takes the
 ml_value *ml_build_f64(ml_builder *, ml_dtype, double);             /* scalar of any dtype */
 ml_value *ml_build_ints(ml_builder *, const int64_t *, int n);      /* s64[n] */
 ml_value *ml_build_dim(ml_builder *, ml_dim);                       /* s64 scalar */
-ml_value *ml_build_cast(ml_builder *, ml_value *, ml_dtype);        /* x itself when it has the type */
+ml_value *ml_build_cast(ml_builder *, ml_value *, ml_dtype); /* x itself when it has the type */
 ml_value *ml_build_reshape(ml_builder *, ml_value *, const ml_dim *shape, int rank);
 ml_value *ml_build_transpose(ml_builder *, ml_value *, const int64_t *perm);
 ml_value *ml_build_broadcast(ml_builder *, ml_value *, const ml_dim *shape, int rank);
-ml_value *ml_build_slice(ml_builder *, ml_value *, const ml_dim *start, const ml_dim *size, const int64_t *step);
-ml_value *ml_build_pad(ml_builder *, ml_value *, ml_value *value, const ml_dim *low, const ml_dim *high, const int64_t *interior);
+ml_value *ml_build_slice(ml_builder *, ml_value *, const ml_dim *start, const ml_dim *size,
+			 const int64_t *step);
+ml_value *ml_build_pad(ml_builder *, ml_value *, ml_value *value, const ml_dim *low,
+		       const ml_dim *high, const int64_t *interior);
 ml_value *ml_build_concat(ml_builder *, ml_value *const *, int n, int axis);
 ml_value *ml_build_reduce(ml_builder *, ml_op, ml_value *, const int64_t *axes, int naxes);
 ml_value *ml_build_gather(ml_builder *, ml_value *data, ml_value *index, int axis);
-ml_value *ml_build_dot(ml_builder *, ml_value *a, ml_value *b, const int64_t *a_batch, const int64_t *b_batch, int nbatch, const int64_t *a_contract, const int64_t *b_contract, int ncontract);
+ml_value *ml_build_dot(ml_builder *, ml_value *a, ml_value *b, const int64_t *a_batch,
+		       const int64_t *b_batch, int nbatch, const int64_t *a_contract,
+		       const int64_t *b_contract, int ncontract);
 /* x . w with NumPy matmul semantics for rank >= 2 (batch dims broadcast). */
 ml_value *ml_build_matmul(ml_builder *, ml_value *, ml_value *);
 ml_value *ml_build_iota(ml_builder *, const ml_dim *shape, int rank, int axis, ml_dtype);
@@ -284,14 +311,15 @@ ml_status ml_expand(ml_builder *, ml_node *, ml_value **results);
 
 /* ---- text, checks, reference ---- */
 
-void ml_print(ml_text *, const ml_module *);             /* the whole module; print.c */
+void ml_print(ml_text *, const ml_module *); /* the whole module; print.c */
 void ml_print_node(ml_text *, const ml_node *);
 /* Blobs too large to be printed are looked up by hash: `find(user, hash)` lends one or NULL. */
 typedef ml_blob *ml_find_blob(void *user, uint64_t hash);
-ml_status ml_parse(ml_context *, const char *text, size_t length, ml_find_blob *, void *user, ml_module **); /* parse.c */
+ml_status ml_parse(ml_context *, const char *text, size_t length, ml_find_blob *, void *user,
+		   ml_module **); /* parse.c */
 /* The first broken invariant as ML_ERR_PASS with a message; verify.c lists them all. */
 ml_status ml_verify(const ml_module *);
-void ml_print_dot(ml_text *, const ml_module *);         /* Graphviz; dot.c */
+void ml_print_dot(ml_text *, const ml_module *); /* Graphviz; dot.c */
 
 /* Reference evaluator: every float is computed in f64 and rounded to its dtype after each node
  * unless `wide`; integers wrap at their width.  Slow and plainly right. */
@@ -308,7 +336,8 @@ typedef struct ml_eval_options {
 	uint64_t max_steps; /* scalar operations before giving up with ML_ERR_LIMIT; 0 = no limit */
 } ml_eval_options;
 /* inputs[i] matches main argument i; outputs are allocated in `arena`. */
-ml_status ml_evaluate(const ml_module *, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena, const ml_eval_options *);
+ml_status ml_evaluate(const ml_module *, const ml_tensor *inputs, ml_tensor *outputs,
+		      ml_arena *arena, const ml_eval_options *);
 /* One pure node whose operands are all constants -> blobs (constant folding). */
 ml_status ml_fold_node(const ml_node *, ml_blob **results, uint64_t max_bytes);
 #endif

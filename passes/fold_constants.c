@@ -21,8 +21,8 @@ is_foldable(const ml_node *n)
 {
 	int64_t in = 0, out = 0;
 
-	if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) || ml_op_get(n->op)->cls == ML_SOURCE ||
-	    n->nin == 0)
+	if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) ||
+	    ml_op_get(n->op)->cls == ML_SOURCE || n->nin == 0)
 		return false;
 	for (int i = 0; i < n->nin; i++) {
 		if (!ml_is_const(ml_in(n, i)))
@@ -76,8 +76,9 @@ fold_content(ml_node *n)
 			return true;
 		}
 	void *bytes;
-	ml_blob *blob = ml_blob_new(&n->block->module->cx->memory,
-				    (uint64_t)count * (uint64_t)ml_dtype_bytes(v->type.dtype), &bytes);
+	ml_blob *blob =
+		ml_blob_new(&n->block->module->cx->memory,
+			    (uint64_t)count * (uint64_t)ml_dtype_bytes(v->type.dtype), &bytes);
 	for (int64_t i = 0; i < count; i++) {
 		ml_dim_is_int(v->content[i], &number);
 		ml_write_s64(v->type.dtype, bytes, i, number);

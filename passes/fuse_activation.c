@@ -26,14 +26,22 @@ sigmoid_form(ml_match *m)
 	return form(m, "sigmoid");
 }
 
-#define GELU        OPA(gelu, ATTRS(ATTR(gelu, form, f)), ANY(x))
-#define ERF_DIV     OP(add, OP(erf, OP(div, ANY(x), NUM(1.4142135))), NUM(1))
-#define ERF_MUL     OP(add, OP(erf, OP(mul, ANY(x), NUM(0.70710678))), NUM(1))
-#define CUBE        OP(mul, OP(mul, ANY(x), ANY(x)), ANY(x))
-#define TANH_SUM    OP(add, OP(tanh, OP(mul, OP(add, ANY(x), OP(mul, CUBE, NUM(0.044715))), NUM(0.7978845))), NUM(1))
+#define GELU    OPA(gelu, ATTRS(ATTR(gelu, form, f)), ANY(x))
+#define ERF_DIV OP(add, OP(erf, OP(div, ANY(x), NUM(1.4142135))), NUM(1))
+#define ERF_MUL OP(add, OP(erf, OP(mul, ANY(x), NUM(0.70710678))), NUM(1))
+#define CUBE    OP(mul, OP(mul, ANY(x), ANY(x)), ANY(x))
+#define TANH_SUM                                                                                   \
+	OP(add, OP(tanh, OP(mul, OP(add, ANY(x), OP(mul, CUBE, NUM(0.044715))), NUM(0.7978845))),  \
+	   NUM(1))
 /* x (0.79788 + 0.035677 x x): the same with the factor multiplied in */
-#define TANH_IN     OP(add, OP(tanh, OP(mul, ANY(x), OP(add, OP(mul, OP(mul, ANY(x), ANY(x)), NUM(0.0356774)), NUM(0.7978845)))), NUM(1))
+#define TANH_IN                                                                                    \
+	OP(add,                                                                                    \
+	   OP(tanh,                                                                                \
+	      OP(mul, ANY(x),                                                                      \
+		 OP(add, OP(mul, OP(mul, ANY(x), ANY(x)), NUM(0.0356774)), NUM(0.7978845)))),      \
+	   NUM(1))
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"sigmoid",                     /* 1 / (1 + exp(-x)) */
 	 .lhs = OP(div, NUM(1), OP(add, OP(exp, OP(neg, ANY(x))), NUM(1))),
@@ -64,5 +72,7 @@ static const ml_rule rules[] = {
 	{"gelu_sigmoid",                /* x sigmoid(1.702 x) */
 	 .lhs = OP(mul, ANY(x), OP(sigmoid, OP(mul, ANY(x), NUM(1.702)))), .rhs = GELU, .when = sigmoid_form},
 };
+/* clang-format on */
 
-ML_RULE_PASS(fuse_activation, ML_ROUNDS, rules, "spelled-out gelu (erf, tanh, sigmoid) and sigmoid");
+ML_RULE_PASS(fuse_activation, ML_ROUNDS, rules,
+	     "spelled-out gelu (erf, tanh, sigmoid) and sigmoid");

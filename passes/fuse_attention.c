@@ -18,8 +18,8 @@ ordered(ml_match *m, ml_value *v, const ml_attr *batch, const ml_attr *contract,
 }
 
 static bool
-is_head_dot(const ml_value *x, const ml_value *y, const ml_attr *a, const ml_attr *b, const ml_attr *c,
-	    const ml_attr *d)
+is_head_dot(const ml_value *x, const ml_value *y, const ml_attr *a, const ml_attr *b,
+	    const ml_attr *c, const ml_attr *d)
 {
 	return x->type.dtype == ML_f32 && x->type.rank == 4 && y->type.rank == 4 && a->count == 2 &&
 	       b->count == 2 && c->count == 1 && d->count == 1;
@@ -42,7 +42,8 @@ is_attention(ml_match *m, bool divides)
 {
 	ml_value *q = GOT(m, q), *k = GOT(m, k), *v = GOT(m, v), *p = GOT(m, p);
 
-	if (!is_head_dot(q, k, &GOT_ATTR(m, a), &GOT_ATTR(m, b), &GOT_ATTR(m, c), &GOT_ATTR(m, d)) ||
+	if (!is_head_dot(q, k, &GOT_ATTR(m, a), &GOT_ATTR(m, b), &GOT_ATTR(m, c),
+			 &GOT_ATTR(m, d)) ||
 	    !is_head_dot(p, v, &GOT_ATTR(m, e), &GOT_ATTR(m, f), &GOT_ATTR(m, g), &GOT_ATTR(m, h)))
 		return false;
 	if (GOT_ATTR(m, i).i64 != 3 || GOT_ATTR(m, g).ints[0] != 3 || GOT_ATTR(m, e).ints[0] != 0 ||
@@ -68,18 +69,26 @@ scale_divides(ml_match *m)
 }
 
 #define SCORES                                                                                     \
-	OPA(dot, ATTRS(ATTR(dot, lhs_batch, a), ATTR(dot, rhs_batch, b), ATTR(dot, lhs_contract, c), \
-		       ATTR(dot, rhs_contract, d)), ANY(q), ANY(k))
+	OPA(dot,                                                                                   \
+	    ATTRS(ATTR(dot, lhs_batch, a), ATTR(dot, rhs_batch, b), ATTR(dot, lhs_contract, c),    \
+		  ATTR(dot, rhs_contract, d)),                                                     \
+	    ANY(q), ANY(k))
 #define PROBABILITIES(scores)                                                                      \
-	(&(const ml_pattern){.kind = ML_PAT_OP, .letter = ML_LET_p, .op = ML_OP_softmax,           \
-			     .attr = {ATTR(softmax, axis, i)}, .arg = {scores}})
+	(&(const ml_pattern){.kind = ML_PAT_OP,                                                    \
+			     .letter = ML_LET_p,                                                   \
+			     .op = ML_OP_softmax,                                                  \
+			     .attr = {ATTR(softmax, axis, i)},                                     \
+			     .arg = {scores}})
 #define HEADS(scores)                                                                              \
-	OPA(dot, ATTRS(ATTR(dot, lhs_batch, e), ATTR(dot, rhs_batch, f), ATTR(dot, lhs_contract, g), \
-		       ATTR(dot, rhs_contract, h)), PROBABILITIES(scores), ANY(v))
+	OPA(dot,                                                                                   \
+	    ATTRS(ATTR(dot, lhs_batch, e), ATTR(dot, rhs_batch, f), ATTR(dot, lhs_contract, g),    \
+		  ATTR(dot, rhs_contract, h)),                                                     \
+	    PROBABILITIES(scores), ANY(v))
 #define ATTENTION_ATTRS  ATTRS(ATTR(attention, scale, s), ATTR(attention, causal, z))
 #define ATTENTION        OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v))
 #define MASKED_ATTENTION OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v), ANY(m))
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"attention_mul_mask", .lhs = HEADS(OP(add, OP(mul, SCORES, CST(n)), ANY(m))), .rhs = MASKED_ATTENTION, .when = scale_multiplies},
 	{"attention_div_mask", .lhs = HEADS(OP(add, OP(div, SCORES, CST(n)), ANY(m))), .rhs = MASKED_ATTENTION, .when = scale_divides},
@@ -88,5 +97,6 @@ static const ml_rule rules[] = {
 	{"attention_div",      .lhs = HEADS(OP(div, SCORES, CST(n))), .rhs = ATTENTION, .when = scale_divides},
 	{"attention_plain",    .lhs = HEADS(SCORES), .rhs = ATTENTION, .when = scale_multiplies},
 };
+/* clang-format on */
 
 ML_RULE_PASS(fuse_attention, ML_ROUNDS, rules, "scores, softmax and weighted sum become attention");

@@ -1,4 +1,5 @@
-/* fuse_batch_norm.c -- batch_norm is a scale and a shift per channel: fold it into the conv before. */
+/* fuse_batch_norm.c -- batch_norm is a scale and a shift per channel: fold it into the conv before.
+ */
 #include "rules.h"
 #include <math.h>
 
@@ -28,17 +29,20 @@ fold_into_conv(ml_match *m)
 		shape[i] = i == 0 ? w->type.dim[0] : ml_dim_int(m->b->m->dims, 1);
 	ml_value *per_filter = ml_build_reshape(m->b, scale, shape, w->type.rank);
 	GOT(m, w) = ml_op2(m->b, ML_OP_mul, w, per_filter);
-	GOT(m, b) = GOT(m, b) ? ml_op2(m->b, ML_OP_add, ml_op2(m->b, ML_OP_mul, GOT(m, b), scale), shift)
+	GOT(m, b) = GOT(m, b) ? ml_op2(m->b, ML_OP_add, ml_op2(m->b, ML_OP_mul, GOT(m, b), scale),
+				       shift)
 			      : shift;
 	return GOT(m, w) && GOT(m, b);
 }
 
 #define CONV_ATTRS                                                                                 \
-	ATTRS(ATTR(conv, stride, h), ATTR(conv, dilation, i), ATTR(conv, low, l), ATTR(conv, high, k), \
-	      ATTR(conv, groups, g))
-#define BATCH_NORM(x) OPA(batch_norm, ATTRS(ATTR(batch_norm, eps, e)), x, CST(s), CST(t), CST(m), CST(v))
-#define FOLDED        OPA(conv, CONV_ATTRS, ANY(x), ANY(w), ANY(b))
+	ATTRS(ATTR(conv, stride, h), ATTR(conv, dilation, i), ATTR(conv, low, l),                  \
+	      ATTR(conv, high, k), ATTR(conv, groups, g))
+#define BATCH_NORM(x)                                                                              \
+	OPA(batch_norm, ATTRS(ATTR(batch_norm, eps, e)), x, CST(s), CST(t), CST(m), CST(v))
+#define FOLDED OPA(conv, CONV_ATTRS, ANY(x), ANY(w), ANY(b))
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"conv_batch_norm",             /* bn(conv(x, w))  =>  conv(x, w c, d) */
 	 .lhs = BATCH_NORM(OPA(conv, CONV_ATTRS, ANY(x), CST(w))),
@@ -47,5 +51,6 @@ static const ml_rule rules[] = {
 	 .lhs = BATCH_NORM(OPA(conv, CONV_ATTRS, ANY(x), CST(w), CST(b))),
 	 .rhs = FOLDED, .when = fold_into_conv},
 };
+/* clang-format on */
 
 ML_RULE_PASS(fuse_batch_norm, ML_ROUNDS, rules, "fold batch_norm into the conv before it");

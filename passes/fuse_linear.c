@@ -30,6 +30,7 @@ bias_spans_last_dim(ml_match *m)
 	return GOT(m, b) != NULL;
 }
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"linear_matmul",               /* x . W  =>  linear(x, W) */
 	 .lhs = OP(dot, ANY(x), CST(w)),
@@ -41,5 +42,6 @@ static const ml_rule rules[] = {
 	 .rhs = OP(linear, ANY(x), CST(w), CST(b)),
 	 .when = bias_spans_last_dim},
 };
+/* clang-format on */
 
 ML_RULE_PASS(fuse_linear, ML_ROUNDS, rules, "MatMul and Gemm with their bias become linear");

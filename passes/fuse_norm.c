@@ -67,14 +67,18 @@ is_softmax(ml_match *m)
 	return true;
 }
 
-#define MEAN(v, x)      OPA(reduce_mean, ATTRS(ATTR(reduce_mean, axes, v)), x)
-#define CENTRED         AS(d, sub, ANY(x), MEAN(a, ANY(x)))
-#define VARIANCE        MEAN(f, OP(mul, ANY(d), ANY(d)))
-#define LAYER_NORM_OF   OPA(layer_norm, ATTRS(ATTR(layer_norm, axis, i), ATTR(layer_norm, eps, e)), ANY(x), ANY(g), ANY(b))
-#define RMS             OP(sqrt, OP(add, MEAN(a, OP(mul, ANY(x), ANY(x))), CST(e)))
-#define RMS_NORM_OF     OPA(rms_norm, ATTRS(ATTR(rms_norm, axis, i), ATTR(rms_norm, eps, e)), ANY(x), ANY(g))
-#define SUM(v, x)       OPA(reduce_sum, ATTRS(ATTR(reduce_sum, axes, v)), x)
+#define MEAN(v, x) OPA(reduce_mean, ATTRS(ATTR(reduce_mean, axes, v)), x)
+#define CENTRED    AS(d, sub, ANY(x), MEAN(a, ANY(x)))
+#define VARIANCE   MEAN(f, OP(mul, ANY(d), ANY(d)))
+#define LAYER_NORM_OF                                                                              \
+	OPA(layer_norm, ATTRS(ATTR(layer_norm, axis, i), ATTR(layer_norm, eps, e)), ANY(x),        \
+	    ANY(g), ANY(b))
+#define RMS OP(sqrt, OP(add, MEAN(a, OP(mul, ANY(x), ANY(x))), CST(e)))
+#define RMS_NORM_OF                                                                                \
+	OPA(rms_norm, ATTRS(ATTR(rms_norm, axis, i), ATTR(rms_norm, eps, e)), ANY(x), ANY(g))
+#define SUM(v, x) OPA(reduce_sum, ATTRS(ATTR(reduce_sum, axes, v)), x)
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"layer_norm_div",              /* (x - mean) / sqrt(var + eps) * g + b */
 	 .lhs = OP(add, OP(mul, OP(div, CENTRED, OP(sqrt, OP(add, VARIANCE, CST(e)))), ANY(g)), ANY(b)),
@@ -96,5 +100,6 @@ static const ml_rule rules[] = {
 	 .lhs = OP(div, AS(d, exp, OP(sub, ANY(x), OPA(reduce_max, ATTRS(ATTR(reduce_max, axes, a)), ANY(x)))), SUM(f, ANY(d))),
 	 .rhs = OPA(softmax, ATTRS(ATTR(softmax, axis, i)), ANY(x)), .when = is_softmax},
 };
+/* clang-format on */
 
 ML_RULE_PASS(fuse_norm, ML_ROUNDS, rules, "spelled-out layer_norm, rms_norm and softmax");

@@ -16,9 +16,9 @@ typedef struct numbering {
 static bool
 same_blob(const ml_blob *a, const ml_blob *b)
 {
-	return a == b || (a->size == b->size && (a->bytes == b->bytes ||
-						 (a->size <= COMPARED_BYTES &&
-						  !memcmp(a->bytes, b->bytes, (size_t)a->size))));
+	return a == b || (a->size == b->size &&
+			  (a->bytes == b->bytes || (a->size <= COMPARED_BYTES &&
+						    !memcmp(a->bytes, b->bytes, (size_t)a->size))));
 }
 
 static bool
@@ -70,9 +70,15 @@ hash_node(const ml_node *n)
 	for (int i = 0; i < info->nattrs; i++) {
 		const ml_attr *a = &n->attr[i];
 		switch (info->attr[i].kind) {
-		case ML_ATTR_ints: h = ml_hash_bytes(a->ints, (size_t)a->count * sizeof *a->ints, h); break;
-		case ML_ATTR_dims: h = ml_hash_bytes(a->dims, (size_t)a->count * sizeof *a->dims, h); break;
-		case ML_ATTR_blob: h = ml_hash_bytes(&a->blob->size, sizeof a->blob->size, h); break;
+		case ML_ATTR_ints:
+			h = ml_hash_bytes(a->ints, (size_t)a->count * sizeof *a->ints, h);
+			break;
+		case ML_ATTR_dims:
+			h = ml_hash_bytes(a->dims, (size_t)a->count * sizeof *a->dims, h);
+			break;
+		case ML_ATTR_blob:
+			h = ml_hash_bytes(&a->blob->size, sizeof a->blob->size, h);
+			break;
 		case ML_ATTR_str: h = ml_hash_bytes(a->str, strlen(a->str), h); break;
 		case ML_ATTR_dtype: h = ml_hash_bytes(&a->dtype, sizeof a->dtype, h); break;
 		case ML_ATTR_i64:
@@ -109,7 +115,8 @@ merge_in_block(void *user, ml_block *block)
 	t.slot = ML_NEW_ARRAY(px->scratch, ml_node *, t.size);
 	for (ml_node *n = block->first, *next; n; n = next) {
 		next = n->next;
-		if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) || n->nblocks || n->nout == 0)
+		if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) || n->nblocks ||
+		    n->nout == 0)
 			continue;
 		ml_node *same = find_or_enter(&t, n);
 		if (!same || !ml_spend_fuel(px))
@@ -129,4 +136,5 @@ run(ml_pass_ctx *px, ml_module *m)
 	return ml_for_each_block(m, merge_in_block, px);
 }
 
-ML_PASS(merge_equal, ML_EXACT, run, "nodes that compute the same from the same operands become one");
+ML_PASS(merge_equal, ML_EXACT, run,
+	"nodes that compute the same from the same operands become one");

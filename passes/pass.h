@@ -18,11 +18,11 @@ typedef struct ml_pass ml_pass;
 typedef struct ml_pass_ctx {
 	ml_context *cx;
 	const ml_pass *pass;
-	ml_arena *scratch;    /* freed after the pass */
+	ml_arena *scratch; /* freed after the pass */
 	int opt_level;
-	int changes;          /* counted by the pass; engine and builders of rules do it for rules */
-	int64_t *fuel;        /* rewrites left; stop at 0 */
-	int *fired;           /* per rule of this pass, for --rule-stats */
+	int changes;   /* counted by the pass; engine and builders of rules do it for rules */
+	int64_t *fuel; /* rewrites left; stop at 0 */
+	int *fired;    /* per rule of this pass, for --rule-stats */
 	/* Only for the phases calibrate, prune, distill and gate. */
 	const ml_exec *exec;
 	const ml_data *data;

@@ -173,7 +173,8 @@ report_rules(const pass_run *r, const ml_pass *pass, const int *fired)
 {
 	for (int i = 0; i < pass->nrules; i++)
 		if (fired[i])
-			ml_put(r->report, "%6d  %s/%s\n", fired[i], pass->name, pass->rules[i].name);
+			ml_put(r->report, "%6d  %s/%s\n", fired[i], pass->name,
+			       pass->rules[i].name);
 }
 
 static ml_status
@@ -184,8 +185,13 @@ run_pass(const pass_run *r, const ml_pass *pass)
 	const char *stage = cx->stage;
 
 	ml_arena_init(&scratch, &cx->memory);
-	ml_pass_ctx px = {.cx = cx, .pass = pass, .scratch = &scratch, .opt_level = r->o->opt_level,
-			  .fuel = r->fuel, .exec = r->o->exec, .data = r->o->data};
+	ml_pass_ctx px = {.cx = cx,
+			  .pass = pass,
+			  .scratch = &scratch,
+			  .opt_level = r->o->opt_level,
+			  .fuel = r->fuel,
+			  .exec = r->o->exec,
+			  .data = r->o->data};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
 	double start = seconds_now();
@@ -195,7 +201,8 @@ run_pass(const pass_run *r, const ml_pass *pass)
 		st = ml_verify(r->m);
 	cx->stage = stage;
 	if (r->o->time_passes)
-		ml_put(r->report, "%9.3f ms %6d changes  %s\n", spent * 1e3, px.changes, pass->name);
+		ml_put(r->report, "%9.3f ms %6d changes  %s\n", spent * 1e3, px.changes,
+		       pass->name);
 	if (r->o->rule_stats)
 		report_rules(r, pass, px.fired);
 	if (r->o->print_after && r->o->show && px.changes &&

@@ -4,14 +4,14 @@
 #include "pass.h"
 
 typedef struct ml_pipeline_options {
-	int opt_level;          /* 0..3 */
+	int opt_level; /* 0..3 */
 	bool int8;
-	const char *passes;     /* "a,b,c" instead of the default list; NULL = default */
-	const char *skip;       /* "a,b": names left out */
-	const char *stop_after; /* name of the last pass to run */
+	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
+	const char *skip;        /* "a,b": names left out */
+	const char *stop_after;  /* name of the last pass to run */
 	const char *print_after; /* name or "all": the module is shown when the pass changed it */
 	bool verify_each, time_passes, rule_stats;
-	int64_t fuel;           /* rewrites allowed; < 0 = no limit */
+	int64_t fuel; /* rewrites allowed; < 0 = no limit */
 	/* Receives dumps and statistics: one call per text. */
 	void (*show)(void *user, const char *title, const char *text);
 	void *show_user;
@@ -28,7 +28,8 @@ typedef struct ml_pipeline {
 /* All passes known by name: those of pipeline.def and those added. */
 const ml_pass *ml_pass_named(const ml_pipeline *, const char *name, size_t length);
 /* The default list for the options, or the one they spell out. */
-ml_status ml_pipeline_init(ml_pipeline *, ml_context *, ml_arena *, const ml_pipeline_options *, const ml_pass *const *plugins, int nplugins);
+ml_status ml_pipeline_init(ml_pipeline *, ml_context *, ml_arena *, const ml_pipeline_options *,
+			   const ml_pass *const *plugins, int nplugins);
 /* Places a pass behind another; ML_ERR_ARG when there is no such pass. */
 ml_status ml_pipeline_add_after(ml_pipeline *, ml_context *, const char *name, const ml_pass *);
 ml_status ml_pipeline_run(const ml_pipeline *, ml_module *, const ml_pipeline_options *);

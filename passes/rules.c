@@ -230,7 +230,8 @@ run_on_block(void *user, ml_block *block)
 		if (n->nout != 1 || !n->out[0].uses)
 			continue;
 		for (int i = 0; i < pass->nrules; i++) {
-			if (pass->rules[i].lhs->op != n->op || !try_rule(run->px, &pass->rules[i], n))
+			if (pass->rules[i].lhs->op != n->op ||
+			    !try_rule(run->px, &pass->rules[i], n))
 				continue;
 			run->px->fired[i]++;
 			run->px->changes++;

@@ -18,10 +18,35 @@
 #include "pass.h"
 
 /* Capture letters. */
-enum { ML_LET_a = 1, ML_LET_b, ML_LET_c, ML_LET_d, ML_LET_e, ML_LET_f, ML_LET_g, ML_LET_h,
-       ML_LET_i, ML_LET_j, ML_LET_k, ML_LET_l, ML_LET_m, ML_LET_n, ML_LET_o, ML_LET_p, ML_LET_q,
-       ML_LET_r, ML_LET_s, ML_LET_t, ML_LET_u, ML_LET_v, ML_LET_w, ML_LET_x, ML_LET_y, ML_LET_z,
-       ML_LETTERS };
+enum {
+	ML_LET_a = 1,
+	ML_LET_b,
+	ML_LET_c,
+	ML_LET_d,
+	ML_LET_e,
+	ML_LET_f,
+	ML_LET_g,
+	ML_LET_h,
+	ML_LET_i,
+	ML_LET_j,
+	ML_LET_k,
+	ML_LET_l,
+	ML_LET_m,
+	ML_LET_n,
+	ML_LET_o,
+	ML_LET_p,
+	ML_LET_q,
+	ML_LET_r,
+	ML_LET_s,
+	ML_LET_t,
+	ML_LET_u,
+	ML_LET_v,
+	ML_LET_w,
+	ML_LET_x,
+	ML_LET_y,
+	ML_LET_z,
+	ML_LETTERS
+};
 
 enum { ML_PATTERN_ARGS = 7, ML_PATTERN_ATTRS = 6, ML_MATCH_NODES = 48 };
 
@@ -42,14 +67,14 @@ struct ml_pattern {
 
 /* What a match found, and what a guard may add for the replacement. */
 typedef struct ml_match {
-	ml_builder *b;                /* before the root; guards may build constants with it */
+	ml_builder *b; /* before the root; guards may build constants with it */
 	ml_pass_ctx *px;
 	ml_node *root;
-	ml_value *at[ML_LETTERS];     /* captured values */
-	ml_attr attr[ML_LETTERS];     /* captured attributes */
+	ml_value *at[ML_LETTERS];      /* captured values */
+	ml_attr attr[ML_LETTERS];      /* captured attributes */
 	ml_node *node[ML_MATCH_NODES]; /* matched nodes, root first */
 	int nnodes;
-	const char *why;              /* a guard that refuses may say why: a remark */
+	const char *why; /* a guard that refuses may say why: a remark */
 } ml_match;
 
 #define ANY(v) (&(const ml_pattern){.kind = ML_PAT_ANY, .letter = ML_LET_##v})
@@ -57,23 +82,26 @@ typedef struct ml_match {
 #define CST(v) (&(const ml_pattern){.kind = ML_PAT_CST, .letter = ML_LET_##v})
 /* A constant whose elements all equal c (relative tolerance 1e-5); in a replacement: a scalar of
  * the root's dtype. */
-#define NUM(c) (&(const ml_pattern){.kind = ML_PAT_NUM, .number = (c)})
+#define NUM(c)     (&(const ml_pattern){.kind = ML_PAT_NUM, .number = (c)})
 #define OP(o, ...) (&(const ml_pattern){.kind = ML_PAT_OP, .op = ML_OP_##o, .arg = {__VA_ARGS__}})
 /* OP with a name for its value. */
 #define AS(v, o, ...)                                                                              \
-	(&(const ml_pattern){.kind = ML_PAT_OP, .letter = ML_LET_##v, .op = ML_OP_##o, .arg = {__VA_ARGS__}})
+	(&(const ml_pattern){                                                                      \
+		.kind = ML_PAT_OP, .letter = ML_LET_##v, .op = ML_OP_##o, .arg = {__VA_ARGS__}})
 /* OP with attributes: OPA(softmax, ATTRS(ATTR(softmax, axis, a)), ANY(x)). */
 #define OPA(o, attrs, ...)                                                                         \
-	(&(const ml_pattern){.kind = ML_PAT_OP, .op = ML_OP_##o, .attr = attrs, .arg = {__VA_ARGS__}})
-#define ATTRS(...)          {__VA_ARGS__}
-#define ATTR(o, name, v)    {ML_ATTR_SLOT(o, name) + 1, ML_LET_##v}
-#define GOT(m, v)           ((m)->at[ML_LET_##v])
-#define GOT_ATTR(m, v)      ((m)->attr[ML_LET_##v])
+	(&(const ml_pattern){                                                                      \
+		.kind = ML_PAT_OP, .op = ML_OP_##o, .attr = attrs, .arg = {__VA_ARGS__}})
+#define ATTRS(...)       {__VA_ARGS__}
+#define ATTR(o, name, v) {ML_ATTR_SLOT(o, name) + 1, ML_LET_##v}
+#define GOT(m, v)        ((m)->at[ML_LET_##v])
+#define GOT_ATTR(m, v)   ((m)->attr[ML_LET_##v])
 
 struct ml_rule {
 	const char *name;
 	const ml_pattern *lhs, *rhs;
-	/* Facts a pattern cannot state; may compute attributes and constants for the replacement. */
+	/* Facts a pattern cannot state; may compute attributes and constants for the replacement.
+	 */
 	bool (*when)(ml_match *);
 	bool shared; /* inner values may have other users: they stay for those */
 };

@@ -26,6 +26,7 @@ inner_cast_is_exact(ml_match *m)
 	       ml_dtype_bytes(between) >= ml_dtype_bytes(from);
 }
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"add_zero",      .lhs = OP(add, ANY(x), NUM(0)), .rhs = ANY(x), .when = has_root_type},
 	{"sub_zero",      .lhs = OP(sub, ANY(x), NUM(0)), .rhs = ANY(x), .when = has_root_type},
@@ -60,5 +61,6 @@ static const ml_rule rules[] = {
 	{"pow_three",     .lhs = OP(pow, ANY(x), NUM(3)), .rhs = OP(mul, OP(mul, ANY(x), ANY(x)), ANY(x)), .when = has_root_type},
 	{"pow_half",      .lhs = OP(pow, ANY(x), NUM(0.5)), .rhs = OP(sqrt, ANY(x)), .when = is_float_root},
 };
+/* clang-format on */
 
 ML_RULE_PASS(simplify_algebra, ML_ROUNDS, rules, "identities, double negations, small powers");

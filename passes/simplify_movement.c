@@ -144,6 +144,7 @@ right_is_computed(ml_match *m)
 	ATTRS(ATTR(dot, lhs_batch, a), ATTR(dot, rhs_batch, b), ATTR(dot, lhs_contract, c),        \
 	      ATTR(dot, rhs_contract, d))
 
+/* clang-format off */
 static const ml_rule rules[] = {
 	{"reshape_same",         .lhs = OP(reshape, ANY(x)), .rhs = ANY(x), .when = keeps_type},
 	{"reshape_reshape",      .lhs = RESHAPE(s, OP(reshape, ANY(x))), .rhs = RESHAPE(s, ANY(x)), .shared = true},
@@ -161,5 +162,7 @@ static const ml_rule rules[] = {
 	{"dot_transposed_left",  .lhs = OPA(dot, DOT_AXES, TRANSPOSE(p, ANY(x)), ANY(y)),
 	 .rhs = OPA(dot, DOT_AXES, ANY(x), ANY(y)), .when = left_through_transpose, .shared = true},
 };
+/* clang-format on */
 
-ML_RULE_PASS(simplify_movement, ML_EXACT, rules, "fewer and simpler reshapes, transposes, slices and pads");
+ML_RULE_PASS(simplify_movement, ML_EXACT, rules,
+	     "fewer and simpler reshapes, transposes, slices and pads");

@@ -19,12 +19,12 @@ typedef struct mlrt_fault {
 
 /* What one region's kernel gets.  The arrays live on the stack of the generated entry. */
 typedef struct mlrt_task {
-	void *const *buffer;  /* inputs, then outputs of the kernel */
-	const int64_t *dim;   /* values of the kernel's symbols */
+	void *const *buffer; /* inputs, then outputs of the kernel */
+	const int64_t *dim;  /* values of the kernel's symbols */
 	mlrt_fault *fault;
-	int32_t site;         /* first site number of this region; kernels add their local number */
+	int32_t site; /* first site number of this region; kernels add their local number */
 	int32_t reserved;
-	uint8_t *scratch;     /* thread t owns scratch + t * scratch_stride */
+	uint8_t *scratch; /* thread t owns scratch + t * scratch_stride */
 	int64_t scratch_stride;
 } mlrt_task;
 
@@ -35,12 +35,12 @@ typedef void mlrt_kernel(const mlrt_task *, int64_t begin, int64_t end, uint8_t 
 /* One call of an irregular operator's routine, int32_t mlrt_<operator>(const mlrt_routine *): 0, or
  * an ml_status with the fault set.  Numbers of dtypes are those of mlopt/types.def. */
 typedef struct mlrt_routine {
-	void *const *buffer;    /* operands, then results */
-	const int64_t *dim;     /* all dims of all operands, in order */
-	const int32_t *rank;    /* of each operand */
-	const int32_t *dtype;   /* of each operand */
-	const int64_t *attr;    /* integer attributes in the order of ops.def, dims evaluated */
-	int64_t *size;          /* receives the result's data-dependent size, if it has one */
+	void *const *buffer;  /* operands, then results */
+	const int64_t *dim;   /* all dims of all operands, in order */
+	const int32_t *rank;  /* of each operand */
+	const int32_t *dtype; /* of each operand */
+	const int64_t *attr;  /* integer attributes in the order of ops.def, dims evaluated */
+	int64_t *size;        /* receives the result's data-dependent size, if it has one */
 	mlrt_fault *fault;
 	int32_t site;
 	int32_t reserved;
@@ -57,12 +57,12 @@ struct mlrt_pool {
 
 /* One call of a program. */
 typedef struct mlrt_frame {
-	void *const *in;              /* tensors in declared order */
-	void *const *out;             /* each large enough for its dims in state */
-	int64_t *state;               /* as filled by plan; run updates output dims that depend on data */
-	uint8_t *arena;               /* arena_bytes, 64-byte aligned */
+	void *const *in;  /* tensors in declared order */
+	void *const *out; /* each large enough for its dims in state */
+	int64_t *state;   /* as filled by plan; run updates output dims that depend on data */
+	uint8_t *arena;   /* arena_bytes, 64-byte aligned */
 	const uint8_t *weights;
-	mlrt_kernel *const *kernels;  /* of the chosen ISA level */
+	mlrt_kernel *const *kernels; /* of the chosen ISA level */
 	const mlrt_pool *pool;
 	mlrt_fault fault;
 } mlrt_frame;
@@ -72,8 +72,8 @@ typedef struct mlrt_frame {
 enum { MLRT_STATE_ARENA = 0, MLRT_STATE_SCRATCH = 1, MLRT_STATE_DIMS = 2 };
 
 typedef struct mlrt_level {
-	const char *name;             /* "avx2", "avx512vnni", ... */
-	int32_t id;                   /* ml_level */
+	const char *name; /* "avx2", "avx512vnni", ... */
+	int32_t id;       /* ml_level */
 	int32_t reserved;
 	mlrt_kernel *const *kernels;
 } mlrt_level;
@@ -81,16 +81,16 @@ typedef struct mlrt_level {
 /* What an artefact exports as `mlopt_program`, and the JIT returns. */
 typedef struct mlrt_program {
 	uint32_t magic, abi;
-	const char *signature;        /* see signature.h */
-	/* Binds symbols from the inputs' dims (all inputs' dims in order), checks ranges and guards,
-	 * fills state.  Returns 0 or an ml_status with *fault set. */
+	const char *signature; /* see signature.h */
+	/* Binds symbols from the inputs' dims (all inputs' dims in order), checks ranges and
+	 * guards, fills state.  Returns 0 or an ml_status with *fault set. */
 	int32_t (*plan)(const int64_t *in_dims, int32_t threads, int64_t *state, mlrt_fault *fault);
 	int32_t (*run)(mlrt_frame *);
 	const uint8_t *weights;
 	uint64_t weights_bytes;
-	const char *const *sites;     /* text of each check: "node '/emb/Gather' (Gather-13): index" */
+	const char *const *sites; /* text of each check: "node '/emb/Gather' (Gather-13): index" */
 	int32_t nsites, nkernels;
-	int32_t nlevels, nstate;      /* state words */
-	const mlrt_level *level;      /* rising */
+	int32_t nlevels, nstate; /* state words */
+	const mlrt_level *level; /* rising */
 } mlrt_program;
 #endif

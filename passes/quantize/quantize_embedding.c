@@ -10,8 +10,8 @@ is_embedding(const ml_node *n, int64_t *rows, int64_t *columns)
 
 	return n->op == ML_OP_gather && ml_is_const(table) && table->type.dtype == ML_f32 &&
 	       table->type.rank == 2 && ML_A(n, gather, axis).i64 == 0 &&
-	       ml_dim_is_int(table->type.dim[0], rows) && ml_dim_is_int(table->type.dim[1], columns) &&
-	       *rows * *columns >= SMALLEST;
+	       ml_dim_is_int(table->type.dim[0], rows) &&
+	       ml_dim_is_int(table->type.dim[1], columns) && *rows * *columns >= SMALLEST;
 }
 
 static ml_value *

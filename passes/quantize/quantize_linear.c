@@ -1,7 +1,8 @@
 /* quantize_linear.c -- linear layers on 8-bit integers.
  *
  * Weights: s8, symmetric, one scale per output channel.  Activations: u8 with a zero point per row,
- * at run time.  q . wq is exact in s32; (q . wq - zero * colsum(wq)) * s * sw + b is the result in f32.
+ * at run time.  q . wq is exact in s32; (q . wq - zero * colsum(wq)) * s * sw + b is the result in
+ * f32.
  */
 #include "quantize.h"
 
@@ -65,7 +66,8 @@ quantize_node(ml_pass_ctx *px, ml_node *n)
 	y->name = n->out[0].name;
 	ml_replace_uses(&n->out[0], y);
 	ml_node_remove(n);
-	ml_remark(px->cx, y->def->prov, "quantized: s8 weights per channel, u8 activations per row");
+	ml_remark(px->cx, y->def->prov,
+		  "quantized: s8 weights per channel, u8 activations per row");
 	px->changes++;
 	return ML_OK;
 }
