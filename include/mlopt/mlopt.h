@@ -8,6 +8,13 @@
 extern "C" {
 #endif
 
+/* Functions of the API; the libraries hide everything else. */
+#if defined(__GNUC__)
+#define ML_API __attribute__((visibility("default")))
+#else
+#define ML_API
+#endif
+
 /* What every fallible function returns; ML_OK is 0.  Texts: ml_status_text(). */
 typedef enum ml_status {
 #define ML_STATUS(number, name, tag, meaning) name = number,

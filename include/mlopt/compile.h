@@ -1,0 +1,66 @@
+/* compile.h -- compiling models into memory or into files: what libmlopt adds to libmlopt-rt.
+ *
+ * A model is the path of an .onnx file, or of IR text (.mlt).  Every failing call leaves its
+ * messages in the context.  One thread at a time may use a context; different contexts are
+ * independent.
+ */
+#ifndef MLOPT_COMPILE_H
+#define MLOPT_COMPILE_H
+#include "mlopt/mlopt.h"
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ml_options ml_options;
+
+/* Options belong to a context and are freed before it.  NULL in their place = all defaults. */
+ML_API ml_status ml_options_new(ml_context *, ml_options **);
+ML_API void ml_options_free(ml_options *);
+
+/* Sets one option by the name and with the value it has on mloptc's command line:
+ * ("O", "3"), ("int8", NULL), ("dim", "batch=1").  All are listed in options.def.  Options that
+ * may be given several times add up.  ML_ERR_ARG for unknown names and values that do not fit. */
+ML_API ml_status ml_options_set(ml_options *, const char *name, const char *value);
+
+/* The input becomes a constant; `data` holds its elements contiguously, row-major, and is copied. */
+ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, int rank,
+				   const int64_t *dim, const void *data);
+
+/* Where texts go that options ask for: dumps (`title` = the pass), statistics, explanations.
+ * Without it they are dropped. */
+ML_API void ml_options_show(ml_options *,
+			    void (*show)(void *user, const char *title, const char *text),
+			    void *user);
+/* Called as stages begin; `what` names the stage. */
+ML_API void ml_options_progress(ml_options *,
+				void (*progress)(void *user, int stage, int stages,
+						 const char *what),
+				void *user);
+
+/* Compiles for the running CPU, code in memory; the model does not refer to context or options.
+ * On failure *model is NULL. */
+ML_API ml_status ml_compile_file(ml_context *, const char *path, const ml_options *, ml_model **model);
+/* The same from a model's bytes in memory; external data is refused. */
+ML_API ml_status ml_compile_memory(ml_context *, const void *bytes, size_t size, const ml_options *,
+				   ml_model **model);
+/* Compiles into a file, whose kind is the option `emit`; text kinds go to ml_options_show() when
+ * `output` is NULL.  The file appears whole or not at all. */
+ML_API ml_status ml_compile_to(ml_context *, const char *path, const ml_options *, const char *output);
+/* Does everything up to code generation.  ML_OK when the model would compile. */
+ML_API ml_status ml_check(ml_context *, const char *path, const ml_options *);
+/* What a model is: inputs, outputs, parameters, operators, symbolic dims, as text or JSON. */
+ML_API ml_status ml_inspect(ml_context *, const char *path, const ml_options *, bool json,
+			    void (*write)(void *user, const char *text, size_t length), void *user);
+/* Shrinks a model while `fails(user, candidate)` says that the candidate, written to the path
+ * `output`, still shows the failure.  What is left at `output` (.mlt or .onnx by its name) is the
+ * smallest one found; ML_ERR_ARG when the model itself does not fail. */
+ML_API ml_status ml_reduce(ml_context *, const char *path, const ml_options *,
+			   bool (*fails)(void *user, const char *candidate), void *user,
+			   const char *output);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
