@@ -10,7 +10,7 @@ typedef struct prover {
 } prover;
 
 ml_dim
-ml_dim_of_atom(ml_dims *dims, const ml_atom *a)
+ml_dim_from_atom(ml_dims *dims, const ml_atom *a)
 {
 	switch (a->kind) {
 	case ML_ATOM_SYM: return ml_dim_sym(dims, a->sym);
@@ -23,12 +23,12 @@ ml_dim_of_atom(ml_dims *dims, const ml_atom *a)
 }
 
 ml_dim
-ml_dim_of_term(ml_dims *dims, const ml_term *t)
+ml_dim_from_term(ml_dims *dims, const ml_term *t)
 {
 	ml_dim d = ml_dim_int(dims, t->coefficient);
 
 	for (int i = 0; i < t->natoms; i++)
-		d = ml_dim_mul(dims, d, ml_dim_of_atom(dims, t->atom[i]));
+		d = ml_dim_mul(dims, d, ml_dim_from_atom(dims, t->atom[i]));
 	return d;
 }
 
@@ -68,7 +68,7 @@ term_without(ml_dims *dims, const ml_term *t, int skip)
 
 	for (int i = 0; i < t->natoms; i++)
 		if (i != skip)
-			d = ml_dim_mul(dims, d, ml_dim_of_atom(dims, t->atom[i]));
+			d = ml_dim_mul(dims, d, ml_dim_from_atom(dims, t->atom[i]));
 	return d;
 }
 
@@ -299,7 +299,7 @@ divide_term(ml_dims *dims, const ml_term *t, const ml_term *by)
 	ml_dim d = ml_dim_int(dims, t->coefficient / by->coefficient);
 	for (int k = 0; k < t->natoms; k++)
 		if (!used[k])
-			d = ml_dim_mul(dims, d, ml_dim_of_atom(dims, t->atom[k]));
+			d = ml_dim_mul(dims, d, ml_dim_from_atom(dims, t->atom[k]));
 	return d;
 }
 
@@ -361,7 +361,7 @@ content(ml_dims *dims, ml_dim d)
 	for (int i = 0; i < n; i++)
 		number = gcd(number, t[i].coefficient);
 	for (int k = 0; n && k < t[0].natoms; k++) {
-		ml_dim wanted = ml_dim_mul(dims, atoms, ml_dim_of_atom(dims, t[0].atom[k]));
+		ml_dim wanted = ml_dim_mul(dims, atoms, ml_dim_from_atom(dims, t[0].atom[k]));
 		const ml_term *tw;
 		bool common = true;
 		ml_dim_terms(wanted, &tw);
@@ -387,7 +387,7 @@ common_factor(ml_dims *dims, ml_dim a, const ml_term *t)
 		for (int k = 0; k < t->natoms; k++)
 			if (!used[k] && same_atom(t->atom[k], ta->atom[i])) {
 				used[k] = true;
-				d = ml_dim_mul(dims, d, ml_dim_of_atom(dims, t->atom[k]));
+				d = ml_dim_mul(dims, d, ml_dim_from_atom(dims, t->atom[k]));
 				break;
 			}
 	return d;
@@ -406,7 +406,7 @@ divide_all(ml_dims *dims, ml_dim d, const ml_term *by, ml_dim *remainder)
 		if (m)
 			quotient = ml_dim_add(dims, quotient, m);
 		else
-			*remainder = ml_dim_add(dims, *remainder, ml_dim_of_term(dims, &t[i]));
+			*remainder = ml_dim_add(dims, *remainder, ml_dim_from_term(dims, &t[i]));
 	}
 	return quotient;
 }

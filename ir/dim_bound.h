@@ -34,7 +34,7 @@ bool ml_dim_mentions(ml_dim d, const ml_sym *s);
 /* d = factor * s + rest, with s in neither.  False when s occurs in any other way. */
 bool ml_dim_linear(ml_dims *, ml_dim d, const ml_sym *s, ml_dim *factor, ml_dim *rest);
 /* One atom as a dim. */
-ml_dim ml_dim_of_atom(ml_dims *, const ml_atom *);
+ml_dim ml_dim_from_atom(ml_dims *, const ml_atom *);
 /* One term as a dim. */
-ml_dim ml_dim_of_term(ml_dims *, const ml_term *);
+ml_dim ml_dim_from_term(ml_dims *, const ml_term *);
 #endif

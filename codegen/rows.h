@@ -1,0 +1,52 @@
+/* rows.h -- a row kernel taken apart: its space, its stages, what is kept between them. */
+#ifndef ML_ROWS_H
+#define ML_ROWS_H
+#include "expr.h"
+
+enum { ML_MAX_STAGES = 32 };
+
+/* A value computed in one stage and read from the row's scratch in later ones. */
+typedef struct ml_kept {
+	const ml_value *value;
+	int stage;     /* where it is computed */
+	ml_dim offset; /* in the scratch, bytes */
+} ml_kept;
+
+/* One loop along the row. */
+typedef struct ml_stage {
+	ML_VEC(const ml_node *) reductions;
+	ML_VEC(int) results; /* elements of rows stored here */
+	ML_VEC(int) scalars; /* row scalars stored before the loop */
+} ml_stage;
+
+/* Elementwise maps (no reduction over rows) have one stage without reductions, and all dims of
+ * their space are outer ones. */
+typedef struct ml_rows {
+	ml_kernel *kernel;
+	ml_arena *arena;
+	ml_type space; /* dims of what is computed; for row kernels of what is reduced */
+	int outer;     /* leading dims that number the rows */
+	bool is_map;
+	int nstages;
+	ml_stage stage[ML_MAX_STAGES];
+	ML_VEC(ml_kept) kept;
+	ml_dim scratch_bytes;
+	int64_t tile_elements; /* elements of the space per tile */
+} ml_rows;
+
+/* rows_plan.c; makes no symbols, so that the planner can call it on its own module. */
+ml_status ml_rows_plan(ml_kernel *, ml_arena *, ml_rows *);
+/* The stage in which a node's value can first be computed; valid after ml_rows_plan. */
+int ml_rows_stage_of(const ml_value *);
+bool ml_rows_is_reduction(const ml_rows *, const ml_node *);
+bool ml_rows_is_scalar(const ml_rows *, const ml_type *);
+
+/* Adjacent dims that every access treats as one; rows_merge.c. */
+typedef struct ml_groups {
+	int n;
+	int first[ML_MAX_RANK], last[ML_MAX_RANK]; /* dims of the space, inclusive */
+	ml_dim size[ML_MAX_RANK];
+} ml_groups;
+/* Groups of the outer dims.  Tries the kernel's expressions out in a function that is deleted. */
+void ml_rows_merge(ml_rows *, ml_emit *, ml_groups *);
+#endif

@@ -1,0 +1,242 @@
+/* rows_plan.c -- finds the stages of a row kernel and what is worth keeping between them. */
+#include "rows.h"
+#include <string.h>
+
+enum {
+	PLAIN_TILE = 2048, /* elements */
+	DEAR_TILE = 512,   /* with transcendental functions */
+	LOOP_TILE = 64     /* with loops inside of elements */
+};
+
+static bool
+same_shape(const ml_type *a, const ml_type *b)
+{
+	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
+}
+
+static bool
+is_plain_reduce(const ml_node *n)
+{
+	return n->op >= ML_OP_reduce_sum && n->op <= ML_OP_reduce_max;
+}
+
+/* Reduces exactly the last `axes` dims of its operand. */
+static bool
+reduces_suffix(const ml_node *n, int axes)
+{
+	const ml_attr *a = &ML_A(n, reduce_sum, axes);
+	int rank = ml_in(n, 0)->type.rank;
+	unsigned seen = 0;
+
+	if (a->count != axes)
+		return false;
+	for (int i = 0; i < axes; i++)
+		seen |= 1u << a->ints[i];
+	return seen == ((1u << axes) - 1) << (rank - axes);
+}
+
+bool
+ml_rows_is_reduction(const ml_rows *r, const ml_node *n)
+{
+	return !r->is_map && is_plain_reduce(n) && same_shape(&ml_in(n, 0)->type, &r->space) &&
+	       reduces_suffix(n, r->space.rank - r->outer);
+}
+
+bool
+ml_rows_is_scalar(const ml_rows *r, const ml_type *t)
+{
+	if (r->is_map || t->rank != r->space.rank ||
+	    memcmp(t->dim, r->space.dim, (size_t)r->outer * sizeof *t->dim))
+		return false;
+	for (int i = r->outer; i < t->rank; i++)
+		if (!ml_dim_equals(t->dim[i], 1))
+			return false;
+	return true;
+}
+
+/* ---- space ---- */
+
+static ml_status
+find_space(ml_rows *r)
+{
+	const ml_block *main = r->kernel->m->main;
+	int axes = r->kernel->row_axes;
+
+	for (const ml_node *n = main->first; axes > 0 && n; n = n->next)
+		if (is_plain_reduce(n) && reduces_suffix(n, axes)) {
+			r->space = ml_in(n, 0)->type;
+			r->outer = r->space.rank - axes;
+			return ML_OK;
+		}
+	r->is_map = true;
+	if (main->last->nin == 0)
+		return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, NULL, "a kernel without results");
+	r->space = ml_expr_computed(ml_in(main->last, 0))->type;
+	r->outer = r->space.rank;
+	return ML_OK;
+}
+
+/* ---- stages ---- */
+
+/* Levels live in node->scratch: the stage in which the node's value can first be computed. */
+int
+ml_rows_stage_of(const ml_value *v)
+{
+	return v->def ? (int)v->def->scratch : 0;
+}
+
+static ml_status
+find_stages(ml_rows *r)
+{
+	ml_block *main = r->kernel->m->main;
+
+	for (ml_node *n = main->first; n; n = n->next) {
+		int level = 0;
+		for (int i = 0; i < n->nin; i++)
+			if (ml_rows_stage_of(ml_in(n, i)) > level)
+				level = ml_rows_stage_of(ml_in(n, i));
+		if (level >= ML_MAX_STAGES - 1)
+			return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, n->prov,
+					"too many reductions depend on each other");
+		n->scratch = level;
+		if (!ml_rows_is_reduction(r, n))
+			continue;
+		ML_PUSH(r->arena, r->stage[level].reductions, n);
+		n->scratch = level + 1;
+		if (r->nstages < level + 1)
+			r->nstages = level + 1;
+	}
+	return ML_OK;
+}
+
+static ml_status
+place_results(ml_rows *r)
+{
+	const ml_node *yield = r->kernel->m->main->last;
+
+	for (int i = 0; i < yield->nin; i++) {
+		const ml_value *v = ml_expr_computed(ml_in(yield, i));
+		int stage = ml_rows_stage_of(v);
+		if (r->nstages < stage + 1)
+			r->nstages = stage + 1;
+		if (same_shape(&v->type, &r->space))
+			ML_PUSH(r->arena, r->stage[stage].results, i);
+		else if (ml_rows_is_scalar(r, &v->type))
+			ML_PUSH(r->arena, r->stage[stage].scalars, i);
+		else
+			return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, NULL,
+					"result %d does not fit the space of its kernel", i);
+	}
+	return ML_OK;
+}
+
+/* ---- what is kept ---- */
+
+typedef enum price { CHEAP, DEAR, LOOP } price;
+
+static price
+price_of(const ml_rows *r, const ml_node *n)
+{
+	if (n->op >= ML_OP_exp && n->op <= ML_OP_erf)
+		return DEAR;
+	if (n->op == ML_OP_pow || n->op == ML_OP_rem || n->op == ML_OP_mod)
+		return DEAR;
+	ml_class c = ml_op_get(n->op)->cls;
+	return c == ML_CONTRACT || (c == ML_REDUCE && !ml_rows_is_reduction(r, n)) ? LOOP : CHEAP;
+}
+
+static void
+demand(const ml_value *v, uint32_t *need, uint32_t stages)
+{
+	if (v->def)
+		need[v->def->id] |= stages;
+}
+
+static uint32_t
+lowest_bit(uint32_t x)
+{
+	return x & (0u - x);
+}
+
+static int
+bit_number(uint32_t bit)
+{
+	int n = 0;
+
+	while (bit >>= 1)
+		n++;
+	return n;
+}
+
+/* Row scalars are computed once per row; only values with a lane for every element are kept. */
+static void
+visit(ml_rows *r, const ml_node *n, uint32_t *need)
+{
+	uint32_t stages = need[n->id];
+	price p = price_of(r, n);
+
+	if (p != CHEAP && r->tile_elements > (p == LOOP ? LOOP_TILE : DEAR_TILE))
+		r->tile_elements = p == LOOP ? LOOP_TILE : DEAR_TILE;
+	if (p != CHEAP && stages != lowest_bit(stages) && same_shape(&n->out[0].type, &r->space)) {
+		stages = lowest_bit(stages);
+		ml_kept k = {.value = &n->out[0], .stage = bit_number(stages)};
+		ML_PUSH(r->arena, r->kept, k);
+	}
+	if (ml_rows_is_reduction(r, n))
+		stages = 1u << (n->scratch - 1);
+	for (int i = 0; i < n->nin; i++)
+		demand(ml_in(n, i), need, stages);
+}
+
+static void
+find_kept(ml_rows *r)
+{
+	const ml_module *m = r->kernel->m;
+	ml_dims *dims = m->dims;
+	uint32_t *need = ML_NEW_ARRAY(r->arena, uint32_t, m->next_id + 1);
+	ml_dim row = ml_dim_int(dims, 1), line = ml_dim_int(dims, 64);
+
+	for (int s = 0; s < r->nstages; s++)
+		for (int i = 0; i < r->stage[s].results.count; i++) {
+			const ml_value *v = ml_in(m->main->last, r->stage[s].results.at[i]);
+			demand(ml_expr_computed(v), need, 1u << s);
+		}
+	for (const ml_node *n = m->main->last->prev; n; n = n->prev)
+		visit(r, n, need);
+	for (int i = r->outer; i < r->space.rank; i++)
+		row = ml_dim_mul(dims, row, r->space.dim[i]);
+	for (int i = 0; i < r->kept.count; i++) {
+		ml_kept *k = &r->kept.at[i];
+		int64_t size = ml_dtype_bytes(k->value->type.dtype);
+		ml_dim bytes = ml_dim_mul(dims, row, ml_dim_int(dims, size < 4 ? 4 : size));
+		k->offset = r->scratch_bytes;
+		bytes = ml_dim_mul(dims, ml_dim_ceildiv(dims, bytes, line), line);
+		r->scratch_bytes = ml_dim_add(dims, r->scratch_bytes, bytes);
+	}
+}
+
+ml_status
+ml_rows_plan(ml_kernel *k, ml_arena *arena, ml_rows *r)
+{
+	*r = (ml_rows){.kernel = k,
+		       .arena = arena,
+		       .tile_elements = PLAIN_TILE,
+		       .scratch_bytes = ml_dim_int(k->m->dims, 0)};
+	ML_STEP(find_space(r));
+	ML_STEP(find_stages(r));
+	ML_STEP(place_results(r));
+	find_kept(r);
+	return ML_OK;
+}
+
+ml_status
+ml_rows_grid(ml_kernel *k, ml_grid *grid)
+{
+	ml_rows r;
+
+	ML_STEP(ml_rows_plan(k, &k->m->arena, &r));
+	grid->tiles = ml_dim_ceildiv(k->m->dims, ml_type_count(k->m->dims, &r.space),
+				     ml_dim_int(k->m->dims, r.tile_elements));
+	grid->scratch_bytes = r.scratch_bytes;
+	return ML_OK;
+}
