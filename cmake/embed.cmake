@@ -20,6 +20,7 @@ foreach(triple ${ML_TRIPLES})
 		set(bc ${generated}/${name}_${arch}.bc)
 		add_custom_command(OUTPUT ${bc}
 			COMMAND ${ML_CLANG} --target=${triple} -std=c11 -O2 -ffreestanding -fPIC -fno-stack-protector
+				-ffp-contract=off -fvisibility=hidden -I${CMAKE_CURRENT_SOURCE_DIR}/include
 				-Wall -Wextra -emit-llvm -c ${source} -o ${bc}
 			DEPENDS ${source} ${embed_headers} VERBATIM)
 		set(embedded ${generated}/embedded_${name}_${arch}.c)
