@@ -1,0 +1,338 @@
+/* test_mlt.c -- runs the .mlt files beside it: IR in, passes, IR out, numbers before and after.
+ *
+ * A file holds cases, separated by lines of dashes.  A case has a first line `# passes: a,b`, a
+ * module, and directives:
+ *   # CHECK: text       the text occurs after the previous CHECK's match (spaces count as one)
+ *   # CHECK-NOT: text   the text occurs nowhere
+ *   # unchanged         the passes change nothing
+ * A case without a directive fails.  Each case is also a numerics test (the evaluator agrees before
+ * and after, within the passes' declared effect) and an idempotence test (a second run changes
+ * nothing).
+ */
+#include "ir/ir.h"
+#include "passes/pipeline.h"
+#include <ctype.h>
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+typedef struct test_case {
+	const char *file;
+	int line; /* of the case's first line */
+	char *text;
+	char passes[256];
+} test_case;
+
+static ml_context cx;
+static ml_memory *memory = &cx.memory;
+
+static void
+fail_case(const test_case *c, const char *what, const char *detail)
+{
+	fail_msg("%s:%d: %s\n%s", c->file, c->line, what, detail);
+}
+
+/* ---- text ---- */
+
+static char *
+squeeze(ml_arena *arena, const char *text)
+{
+	char *out = ml_alloc(arena, strlen(text) + 1), *to = out;
+
+	for (const char *s = text; *s; s++) {
+		if (!isspace((unsigned char)*s))
+			*to++ = *s;
+		else if (to > out && to[-1] != ' ')
+			*to++ = ' ';
+	}
+	while (to > out && to[-1] == ' ')
+		to--;
+	*to = 0;
+	return out;
+}
+
+/* The directive's text when `line` is one, else NULL. */
+static const char *
+directive(const char *line, const char *name)
+{
+	size_t n = strlen(name);
+
+	while (*line == ' ' || *line == '\t')
+		line++;
+	if (*line++ != '#')
+		return NULL;
+	while (*line == ' ')
+		line++;
+	return strncmp(line, name, n) ? NULL : line + n;
+}
+
+static const char *
+error_text(ml_arena *arena)
+{
+	ml_text t;
+
+	ml_text_init(&t, arena);
+	for (int i = 0; i < cx.diags.count; i++)
+		ml_diag_print(&t, &cx, &cx.diags.at[i]);
+	return t.at;
+}
+
+/* ---- numbers ---- */
+
+enum { DIM = 3, ROOM = 1 << 16 };
+
+static double
+random_number(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (double)(int64_t)(*seed >> 11) / (double)(1ll << 52) - 1;
+}
+
+/* A tensor for an argument: symbols stand for their smallest size, but at least 3. */
+static ml_tensor
+make_input(ml_arena *arena, const ml_module *m, const ml_value *arg, uint64_t *seed)
+{
+	ml_tensor t = {.dtype = arg->type.dtype, .rank = arg->type.rank};
+	int nsyms = ml_sym_count(m->dims);
+	int64_t *sizes = ML_NEW_ARRAY(arena, int64_t, nsyms), count = 1;
+
+	for (int i = 0; i < nsyms; i++) {
+		const ml_sym *s = ml_sym_at(m->dims, i);
+		sizes[i] = s->lo > DIM ? s->lo : s->hi < DIM ? s->hi : DIM;
+	}
+	for (int i = 0; i < t.rank; i++) {
+		assert_true(ml_dim_eval(arg->type.dim[i], sizes, &t.dim[i]));
+		count *= t.dim[i];
+	}
+	t.bytes = (size_t)count * (size_t)ml_dtype_bytes(t.dtype);
+	t.data = ml_alloc(arena, t.bytes);
+	for (int64_t i = 0; i < count; i++) {
+		double x = random_number(seed);
+		if (ml_is_float(t.dtype))
+			ml_write_f64(t.dtype, t.data, i, x * 2);
+		else
+			ml_write_s64(t.dtype, t.data, i,
+				     x > 0); /* valid as index, bool and count */
+	}
+	return t;
+}
+
+static ml_tensor *
+evaluate(const test_case *c, const ml_module *m, const ml_tensor *in, ml_arena *arena)
+{
+	ml_tensor *out = ML_NEW_ARRAY(arena, ml_tensor, m->main->last->nin + 1);
+	ml_eval_options o = {0};
+
+	if (ml_evaluate(m, in, out, arena, &o) != ML_OK)
+		fail_case(c, "the evaluator failed", error_text(arena));
+	return out;
+}
+
+static void
+compare(const test_case *c, const ml_tensor *a, const ml_tensor *b, ml_effect effect)
+{
+	static const double tolerance[] = {
+		[ML_EXACT] = 1e-7, [ML_ROUNDS] = 1e-5, [ML_LOSSY] = 4e-2};
+	double top = 1e-30;
+
+	assert_int_equal(a->bytes, b->bytes);
+	int64_t count = (int64_t)a->bytes / ml_dtype_bytes(a->dtype);
+	for (int64_t i = 0; i < count; i++) {
+		double x = fabs(ml_read_f64(a->dtype, a->data, i));
+		if (isfinite(x) && x > top)
+			top = x;
+	}
+	for (int64_t i = 0; i < count; i++) {
+		double x = ml_read_f64(a->dtype, a->data, i), y = ml_read_f64(b->dtype, b->data, i);
+		if (x == y || (isnan(x) && isnan(y)) || fabs(x - y) <= tolerance[effect] * top)
+			continue;
+		char detail[128];
+		snprintf(detail, sizeof detail, "element %d: %.9g became %.9g", (int)i, x, y);
+		fail_case(c, "the passes changed the numbers", detail);
+	}
+}
+
+/* ---- one case ---- */
+
+static ml_effect
+worst_effect(const ml_pipeline *p)
+{
+	ml_effect worst = ML_EXACT;
+
+	for (int i = 0; i < p->stages.count; i++)
+		if (p->stages.at[i].pass->effect > worst)
+			worst = p->stages.at[i].pass->effect;
+	return worst;
+}
+
+static char *
+print_module(const ml_module *m, ml_arena *arena)
+{
+	ml_text t;
+
+	ml_text_init(&t, arena);
+	ml_print(&t, m);
+	return t.at;
+}
+
+static void
+run_passes(const test_case *c, ml_module *m, ml_pipeline *p, ml_arena *arena)
+{
+	ml_pipeline_options o = {
+		.opt_level = 3, .passes = c->passes, .verify_each = true, .fuel = -1};
+
+	if (ml_pipeline_init(p, &cx, arena, &o, NULL, 0) != ML_OK ||
+	    ml_pipeline_run(p, m, &o) != ML_OK)
+		fail_case(c, "the passes failed", error_text(arena));
+}
+
+static void
+check_directives(const test_case *c, const char *before, const char *after, ml_arena *arena)
+{
+	char *text = squeeze(arena, after), *lines = ml_strdup(arena, c->text), *state = NULL;
+	const char *at = text, *rest;
+	int directives = 0;
+
+	for (char *line = strtok_r(lines, "\n", &state); line;
+	     line = strtok_r(NULL, "\n", &state)) {
+		if ((rest = directive(line, "CHECK: "))) {
+			const char *wanted = squeeze(arena, rest), *found = strstr(at, wanted);
+			if (!found)
+				fail_case(c, wanted, after);
+			at = found + strlen(wanted);
+			directives++;
+		} else if ((rest = directive(line, "CHECK-NOT: "))) {
+			if (strstr(text, squeeze(arena, rest)))
+				fail_case(c, rest, after);
+			directives++;
+		} else if (directive(line, "unchanged")) {
+			if (strcmp(before, after))
+				fail_case(c, "changed", after);
+			directives++;
+		}
+	}
+	if (!directives)
+		fail_case(c, "no directive", c->text);
+}
+
+static void
+run_case(const test_case *c)
+{
+	ml_arena arena;
+	ml_module *m;
+	ml_pipeline p;
+	uint64_t seed = 1;
+
+	ml_arena_init(&arena, memory);
+	cx.diags.count = 0;
+	if (ml_parse(&cx, c->text, strlen(c->text), NULL, NULL, &m) != ML_OK)
+		fail_case(c, "does not parse", error_text(&arena));
+	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, m->main->nargs + 1);
+	for (int i = 0; i < m->main->nargs; i++)
+		in[i] = make_input(&arena, m, m->main->arg[i], &seed);
+	int results = m->main->last->nin;
+	ml_tensor *want = evaluate(c, m, in, &arena);
+	char *before = print_module(m, &arena);
+	run_passes(c, m, &p, &arena);
+	char *after = print_module(m, &arena);
+	check_directives(c, before, after, &arena);
+	ml_tensor *got = evaluate(c, m, in, &arena);
+	for (int i = 0; i < results; i++)
+		compare(c, &want[i], &got[i], worst_effect(&p));
+	run_passes(c, m, &p, &arena);
+	char *again = print_module(m, &arena);
+	if (strcmp(after, again))
+		fail_case(c, "a second run changed something", again);
+	ml_module_free(m);
+	ml_arena_free(&arena);
+}
+
+/* ---- files ---- */
+
+static int
+run_file(const char *path)
+{
+	static char text[ROOM];
+	FILE *f = fopen(path, "r");
+	int cases = 0, line = 1;
+
+	assert_non_null(f);
+	size_t n = fread(text, 1, sizeof text - 1, f);
+	fclose(f);
+	assert_true(n < sizeof text - 1);
+	text[n] = 0;
+	for (char *at = text, *end; *at; at = end) {
+		end = strstr(at, "\n---");
+		end = end ? end + 1 : at + strlen(at);
+		char saved = *end;
+		*end = 0;
+		test_case c = {.file = path, .line = line, .text = at};
+		const char *passes = strstr(at, "# passes:");
+		if (!passes || sscanf(passes, "# passes: %255s", c.passes) != 1)
+			fail_case(&c, "no line `# passes:`", at);
+		run_case(&c);
+		cases++;
+		for (const char *s = at; s < end; s++)
+			line += *s == '\n';
+		*end = saved;
+		end += strcspn(end, "\n");
+		end += *end == '\n';
+		line++;
+	}
+	return cases;
+}
+
+static void
+test_every_file(void **state)
+{
+	DIR *dir = opendir(ML_SOURCE_DIR "/tests/passes");
+	int cases = 0;
+
+	(void)state;
+	assert_non_null(dir);
+	for (struct dirent *d; (d = readdir(dir));) {
+		char path[512];
+		size_t n = strlen(d->d_name);
+		if (n < 4 || strcmp(d->d_name + n - 4, ".mlt"))
+			continue;
+		snprintf(path, sizeof path, ML_SOURCE_DIR "/tests/passes/%s", d->d_name);
+		cases += run_file(path);
+	}
+	closedir(dir);
+	assert_true(cases > 0);
+	print_message("%d cases\n", cases);
+}
+
+/* Every pass of the pipeline has a file of its name. */
+static void
+test_every_pass_has_a_file(void **state)
+{
+	(void)state;
+	for (int i = 0; i < ml_stage_count; i++) {
+		char path[512];
+		snprintf(path, sizeof path, ML_SOURCE_DIR "/tests/passes/%s.mlt",
+			 ml_stages[i].pass->name);
+		FILE *f = fopen(path, "r");
+		if (!f)
+			fail_msg("%s is missing", path);
+		fclose(f);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_file),
+		cmocka_unit_test(test_every_pass_has_a_file),
+	};
+
+	cx.memory = ml_memory_libc();
+	ml_arena_init(&cx.arena, memory);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
