@@ -25,12 +25,15 @@ struct ml_custom_op {
 	const char **dims; /* names in order of first use */
 	int ndims;
 	void (*fn)(void);
+	/* Calls fn on tensors, for the evaluator; NULL where nobody can (the driver knows how). */
+	ml_status (*evaluate)(const ml_custom_op *, const ml_tensor *in, int nin, ml_tensor *out,
+			      int nout);
 };
 
 /* Parses the signature and adds the operator to the context; ML_ERR_ARG with the position in the
  * text when it is wrong.  Every dim of a result must occur in an operand. */
 ml_status ml_custom_register(ml_context *, const char *domain, const char *name,
-			     const char *signature, void (*fn)(void));
+			     const char *signature, void (*fn)(void), ml_custom_op **);
 const ml_custom_op *ml_custom_find(const ml_context *, const char *domain, const char *name);
 /* The node for a call: checks operand types, binds dims (guards for repeated ones), sets results.
  */
