@@ -3,39 +3,49 @@
 #include "parse.h"
 #include <string.h>
 
+/* n, "any name", ?0 */
+static ml_status
+parse_symbol_name(ml_parser *p, ml_sym **s)
+{
+	const char *name;
+
+	if (ml_next_is(p, "\"")) {
+		ML_STEP(ml_parse_string(p, &name));
+		*s = ml_sym_named(p->m->dims, name, strlen(name));
+		return ML_OK;
+	}
+	const char *start = p->at;
+	bool fresh = ml_accept(p, "?");
+	name = p->at;
+	while (p->at < p->end &&
+	       (fresh ? *p->at >= '0' && *p->at <= '9' : ml_is_name_char(*p->at, p->at == name)))
+		p->at++;
+	if (p->at == name)
+		return ml_parse_error(p, p->at, "expected the name of a size");
+	*s = ml_sym_named(p->m->dims, start, (size_t)(p->at - start));
+	(*s)->fresh = fresh;
+	return ML_OK;
+}
+
 /* sym n in 1..512     sym ?0 <= n*2 */
 static ml_status
 parse_symbol(ml_parser *p)
 {
-	ml_dims *dims = p->m->dims;
 	ml_sym *s;
-	ml_span word = {p->at, 0};
-	const char *name;
 
 	ml_skip(p);
-	if (ml_next_is(p, "\"")) {
-		ML_STEP(ml_parse_string(p, &name));
-		s = ml_sym_named(dims, name, strlen(name));
-	} else {
-		bool fresh = ml_accept(p, "?");
-		word.at = p->at;
-		while (p->at < p->end && ml_is_name_char(*p->at, !fresh && p->at == word.at))
-			p->at++;
-		if (p->at == word.at)
-			return ml_parse_error(p, p->at, "expected the name of a size");
-		word.at -= fresh;
-		s = ml_sym_named(dims, word.at, (size_t)(p->at - word.at));
-		s->fresh = fresh;
-	}
-	if (ml_accept(p, "in")) {
+	ML_STEP(parse_symbol_name(p, &s));
+	const char *behind = p->at;
+	bool ranged = ml_accept(p, "in");
+	if (ranged && ml_next_is(p, "%")) { /* no range: the next line is an input */
+		p->at = behind;
+	} else if (ranged) {
 		ML_STEP(ml_parse_int(p, 0, INT64_MAX, &s->lo));
 		ML_STEP(ml_expect(p, ".."));
 		if (p->at < p->end && *p->at >= '0' && *p->at <= '9')
 			ML_STEP(ml_parse_int(p, s->lo, INT64_MAX, &s->hi));
 	}
-	if (ml_accept(p, "<="))
-		ML_STEP(ml_parse_dim(p, &s->bound));
-	return ML_OK;
+	return ml_accept(p, "<=") ? ml_parse_dim(p, &s->bound) : ML_OK;
 }
 
 static ml_status

@@ -19,8 +19,8 @@
  * 13  Known contents belong to integer tensors of rank 0 or 1, one dim for each element, and
  *     those of constants are the constant's elements.
  * 14  if has two bodies, loop has one, others none.
- * 15  Arguments of bodies have the types of the operands they stand for, yields those of the
- *     results (a loop's carried values: up to sizes, which may change between iterations).
+ * 15  Arguments of bodies have the types of the operands they stand for; what bodies yield has
+ *     the types of the results (if: up to sizes that differ between the branches).
  * 16  Guards state a rule about dims of the table.
  * 17  Result types are what inference gives for operands and attributes.
  * 18  Inference of the whole module needs no guard that the module does not have.

@@ -162,11 +162,15 @@ verify_if(const ml_verifier *v, const ml_node *n)
 	return ML_OK;
 }
 
-/* Carried values may change their sizes, so only element type and rank are compared. */
+/* What the loop makes of a yielded type: scanned values are stacked along a new first dim. */
 static bool
-same_kind(const ml_type *a, const ml_type *b)
+stacks_to(const ml_type *yielded, const ml_type *result)
 {
-	return a->dtype == b->dtype && a->rank == b->rank;
+	ml_type each = {.dtype = result->dtype, .rank = result->rank - 1};
+
+	for (int i = 0; i < each.rank; i++)
+		each.dim[i] = result->dim[i + 1];
+	return ml_type_equal(yielded, &each);
 }
 
 static ml_status
@@ -185,14 +189,12 @@ verify_loop(const ml_verifier *v, const ml_node *n)
 	if (!is_scalar(&b->arg[0]->type, ML_s64) || !is_scalar(&ml_in(b->last, 0)->type, ML_bool))
 		return ml_broken(v, 15, n, "the body does not take s64[] and yield bool[] first");
 	for (int i = 1; i < b->nargs; i++) {
-		const ml_type *outer = &ml_in(n, 1 + i)->type, *inner = &b->arg[i]->type;
-		if (i <= carried ? !same_kind(outer, inner) : !ml_type_equal(outer, inner))
+		if (!ml_type_equal(&ml_in(n, 1 + i)->type, &b->arg[i]->type))
 			return ml_broken(v, 15, n, "argument %d has another type", i);
 	}
 	for (int i = 0; i < n->nout; i++) {
-		ml_type yielded = ml_in(b->last, 1 + i)->type;
-		yielded.rank += i >= carried; /* stacked along a new first dim */
-		if (!same_kind(&yielded, &n->out[i].type))
+		const ml_type *yielded = &ml_in(b->last, 1 + i)->type, *result = &n->out[i].type;
+		if (i < carried ? !ml_type_equal(yielded, result) : !stacks_to(yielded, result))
 			return ml_broken(v, 15, n, "result %d has another type", i);
 	}
 	return ML_OK;
@@ -229,6 +231,17 @@ ml_verify_guards(const ml_verifier *v)
 
 /* ---- 17, 18 ---- */
 
+static const ml_sym *
+fresh_symbol(ml_dim d)
+{
+	const ml_term *term;
+
+	if (ml_dim_terms(d, &term) != 1 || term->coefficient != 1 || term->natoms != 1 ||
+	    term->atom[0]->kind != ML_ATOM_SYM || !term->atom[0]->sym->fresh)
+		return NULL;
+	return term->atom[0]->sym;
+}
+
 /* Symbols made by inference stand for the ones the first inference made. */
 static bool
 same_type(const ml_type *a, const ml_type *again, int old_symbols)
@@ -236,11 +249,9 @@ same_type(const ml_type *a, const ml_type *again, int old_symbols)
 	if (a->dtype != again->dtype || a->rank != again->rank)
 		return false;
 	for (int i = 0; i < a->rank; i++) {
-		const ml_term *term;
-		bool made = ml_dim_terms(again->dim[i], &term) == 1 && term->natoms == 1 &&
-			    term->atom[0]->kind == ML_ATOM_SYM &&
-			    term->atom[0]->sym->index >= old_symbols;
-		if (a->dim[i] != again->dim[i] && !made)
+		const ml_sym *made = fresh_symbol(again->dim[i]);
+		bool stands_in = made && made->index >= old_symbols && fresh_symbol(a->dim[i]);
+		if (a->dim[i] != again->dim[i] && !stands_in)
 			return false;
 	}
 	return true;
