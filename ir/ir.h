@@ -313,8 +313,9 @@ ml_status ml_expand(ml_builder *, ml_node *, ml_value **results);
 
 void ml_print(ml_text *, const ml_module *); /* the whole module; print.c */
 void ml_print_node(ml_text *, const ml_node *);
-/* Blobs too large to be printed are looked up by hash: `find(user, hash)` lends one or NULL. */
-typedef ml_blob *ml_find_blob(void *user, uint64_t hash);
+/* Blobs too large to be printed are looked up by hash: `find(user, hash, type)` lends one
+ * or NULL. */
+typedef ml_blob *ml_find_blob(void *user, uint64_t hash, const ml_type *);
 ml_status ml_parse(ml_context *, const char *text, size_t length, ml_find_blob *, void *user,
 		   ml_module **); /* parse.c */
 /* The first broken invariant as ML_ERR_PASS with a message; verify.c lists them all. */

@@ -56,9 +56,10 @@ read_splat(ml_parser *p, const ml_type *type, int64_t count, char *bytes)
 }
 
 static ml_status
-find_blob(ml_parser *p, const char *start, uint64_t hash, uint64_t size, ml_blob **blob)
+find_blob(ml_parser *p, const char *start, uint64_t hash, const ml_type *type, uint64_t size,
+	  ml_blob **blob)
 {
-	ml_blob *found = p->find ? p->find(p->user, hash) : NULL;
+	ml_blob *found = p->find ? p->find(p->user, hash, type) : NULL;
 
 	if (!found)
 		return ml_parse_error(
@@ -85,7 +86,7 @@ read_literal(ml_parser *p, const ml_type *type, ml_blob **blob)
 	    __builtin_mul_overflow(size, (uint64_t)count, &size))
 		return ml_parse_error(p, start, "a constant needs a type of known size");
 	if (ml_parse_hash(p, &hash))
-		return find_blob(p, start, hash, size, blob);
+		return find_blob(p, start, hash, type, size, blob);
 	bool list = ml_accept(p, "{");
 	if (list && (uint64_t)count > (uint64_t)(p->end - p->at))
 		return ml_parse_error(p, start, "%" PRId64 " elements are expected here", count);
