@@ -1,0 +1,138 @@
+/* jit.c -- a plan becomes code and weights in this process, through LLVM's LLJIT. */
+#include "jit.h"
+#include "../ir/custom.h"
+#include <llvm-c/Error.h>
+#include <llvm-c/LLJIT.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct ml_jit {
+	ml_memory memory;
+	LLVMOrcLLJITRef lljit;
+	mlrt_program program; /* the one in the code, with weights */
+	void *weights;        /* pages of our own, read-only */
+	size_t weights_bytes;
+};
+
+static ml_status
+orc(ml_context *cx, LLVMErrorRef error, const char *what)
+{
+	if (!error)
+		return ML_OK;
+	char *text = LLVMGetErrorMessage(error);
+	ml_status status = ml_error(cx, ML_ERR_CODEGEN, NULL, "%s: %s", what, text);
+	LLVMDisposeErrorMessage(text);
+	return status;
+}
+
+static ml_status
+map_weights(ml_context *cx, const ml_plan *plan, ml_jit *jit)
+{
+	size_t n = plan->weights_bytes ? plan->weights_bytes : 1;
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return ml_error(cx, ML_ERR_NOMEM, NULL, "no memory for %zu bytes of weights", n);
+	jit->weights = p;
+	jit->weights_bytes = n;
+	ml_write_weights(plan, p);
+	mprotect(p, n, PROT_READ);
+	return ML_OK;
+}
+
+static LLVMOrcCSymbolMapPair
+absolute(LLVMOrcLLJITRef lljit, const char *name, void (*address)(void))
+{
+	return (LLVMOrcCSymbolMapPair){
+		LLVMOrcLLJITMangleAndIntern(lljit, name),
+		{(LLVMOrcExecutorAddress)(uintptr_t)address,
+		 {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}},
+	};
+}
+
+/* Compiled code may call these and the registered operators, nothing else of this process: what
+ * links here then links as an artefact too. */
+static ml_status
+define_symbols(ml_context *cx, ml_jit *jit, const ml_signature *s)
+{
+	LLVMOrcCSymbolMapPair *pair =
+		ML_NEW_ARRAY(&cx->arena, LLVMOrcCSymbolMapPair, s->custom.count + 3);
+	size_t n = 0;
+
+	pair[n++] = absolute(jit->lljit, "memcpy", (void (*)(void))memcpy);
+	pair[n++] = absolute(jit->lljit, "memmove", (void (*)(void))memmove);
+	pair[n++] = absolute(jit->lljit, "memset", (void (*)(void))memset);
+	for (int i = 0; i < s->custom.count; i++)
+		pair[n++] = absolute(jit->lljit, s->custom.at[i]->symbol, s->custom.at[i]->fn);
+	LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
+	return orc(cx, LLVMOrcJITDylibDefine(lib, LLVMOrcAbsoluteSymbols(pair, n)),
+		   "defining symbols");
+}
+
+static ml_status
+link(ml_context *cx, ml_jit *jit, const ml_signature *s, ml_objects *objects)
+{
+	LLVMOrcExecutorAddress address = 0;
+
+	ML_STEP(orc(cx, LLVMOrcCreateLLJIT(&jit->lljit, NULL), "starting the JIT"));
+	ML_STEP(define_symbols(cx, jit, s));
+	LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
+	for (int i = 0; i < objects->count; i++) {
+		LLVMMemoryBufferRef bytes = objects->at[i].bytes;
+		objects->at[i].bytes = NULL;
+		ML_STEP(orc(cx, LLVMOrcLLJITAddObjectFile(jit->lljit, lib, bytes), "adding code"));
+	}
+	ML_STEP(orc(cx, LLVMOrcLLJITLookup(jit->lljit, &address, "mlopt_program"), "linking"));
+	jit->program = *(const mlrt_program *)(uintptr_t)address;
+	jit->program.weights = jit->weights;
+	return ML_OK;
+}
+
+ml_status
+ml_jit_new(ml_context *cx, ml_plan *plan, const ml_jit_options *o, ml_jit **out)
+{
+	ml_signature signature;
+	ml_objects objects = {0};
+
+	ml_signature_make(plan, NULL, &signature);
+	for (int i = 0; i < signature.custom.count; i++)
+		if (!signature.custom.at[i]->fn)
+			return ml_error(cx, ML_ERR_ARG, NULL, "operator %s has no function to call",
+					signature.custom.at[i]->symbol);
+	ml_object_options options = {
+		.entry = {.levels = &o->target, .nlevels = 1, .signature = signature.text},
+		.workers = o->workers,
+		.save_temps = o->save_temps,
+	};
+	ml_jit *jit = ml_resize(&cx->memory, NULL, 0, sizeof *jit);
+	*jit = (ml_jit){.memory = cx->memory};
+	ml_status status = ml_objects_make(cx, plan, &options, &objects);
+	if (status == ML_OK)
+		status = map_weights(cx, plan, jit);
+	if (status == ML_OK)
+		status = link(cx, jit, &signature, &objects);
+	ml_objects_free(&objects);
+	if (status)
+		ml_jit_free(jit);
+	else
+		*out = jit;
+	return status;
+}
+
+const mlrt_program *
+ml_jit_program(const ml_jit *jit)
+{
+	return &jit->program;
+}
+
+void
+ml_jit_free(ml_jit *jit)
+{
+	if (!jit)
+		return;
+	if (jit->lljit)
+		LLVMConsumeError(LLVMOrcDisposeLLJIT(jit->lljit));
+	if (jit->weights)
+		munmap(jit->weights, jit->weights_bytes);
+	jit->memory.resize(jit->memory.user, jit, sizeof *jit, 0);
+}

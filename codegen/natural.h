@@ -1,0 +1,9 @@
+/* natural.h -- an artefact's C functions, with typed pointers and named dims as parameters. */
+#ifndef ML_NATURAL_H
+#define ML_NATURAL_H
+#include "entry.h"
+#include "signature.h"
+
+/* Defines NAME, NAME_workspace, NAME_set_threads and mlopt_signature beside mlopt_program. */
+void ml_emit_natural(ml_emit *, const ml_plan *, const ml_signature *);
+#endif

@@ -1,0 +1,218 @@
+/* objects.c -- a plan becomes object files: the list of jobs, and the threads that do them. */
+#include "objects.h"
+#include "job.h"
+#include "natural.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	/* Small enough that two workers share a small model, large enough that LLVM's cost per
+	 * module is lost in the noise. */
+	BATCH_SPECS = 4,
+	STACK_BYTES = 64 << 20, /* LLVM and our parsers recurse with the depth of expressions */
+	MAX_WORKERS = 64,
+};
+
+typedef ML_VEC(ml_job) job_list;
+
+/* The jobs of one round, taken one by one. */
+typedef struct crew {
+	ml_job *job;
+	int count;
+	int next; /* atomic */
+	const ml_memory *memory;
+	const ml_plan *plan;
+	const char *save_temps;
+} crew;
+
+static void *
+work(void *argument)
+{
+	crew *c = argument;
+	ml_worker w;
+
+	ml_worker_open(&w, c->memory, c->plan, c->save_temps);
+	for (int i; (i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->count;)
+		ml_worker_do(&w, &c->job[i]);
+	ml_worker_close(&w);
+	return NULL;
+}
+
+static int
+cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+/* Does jobs first.. of the list.  When no thread can be started, the caller works. */
+static void
+run_round(ml_context *cx, const ml_plan *plan, const ml_object_options *o, job_list *jobs,
+	  int first)
+{
+	crew c = {jobs->at + first, jobs->count - first, 0, &cx->memory, plan, o->save_temps};
+	int workers = o->workers > 0 ? o->workers : cpus(), started = 0;
+	pthread_t thread[MAX_WORKERS];
+	pthread_attr_t attr;
+
+	workers = workers > c.count ? c.count : workers;
+	workers = workers > MAX_WORKERS ? MAX_WORKERS : workers;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	while (started < workers && !pthread_create(&thread[started], &attr, work, &c))
+		started++;
+	pthread_attr_destroy(&attr);
+	if (!started)
+		work(&c);
+	for (int i = 0; i < started; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/* ---- the list of jobs ---- */
+
+static void
+add_kernels(ml_plan *plan, const ml_object_options *o, job_list *jobs)
+{
+	for (int l = 0; l < o->entry.nlevels; l++)
+		for (int i = 0; i < plan->specs.count; i += BATCH_SPECS) {
+			const ml_target *t = o->entry.levels[l];
+			int end = i + BATCH_SPECS < plan->specs.count ? i + BATCH_SPECS
+								      : plan->specs.count;
+			ml_job j = {.kind = ML_JOB_KERNELS,
+				    .target = t,
+				    .first = i,
+				    .end = end,
+				    .name = ml_format(plan->arena, "kernels%d_%s", i / BATCH_SPECS,
+						      t->name)};
+			ML_PUSH(plan->arena, *jobs, j);
+		}
+}
+
+/* Tiles that kernels of a level call, once per level. */
+static void
+add_tiles(ml_plan *plan, const ml_object_options *o, job_list *jobs, int kernels)
+{
+	static const char *const forms[] = {"f32", "u8s8"};
+
+	for (int l = 0; l < o->entry.nlevels; l++)
+		for (int form = 0; form < ML_CONTRACT_FORMS; form++) {
+			const ml_target *t = o->entry.levels[l];
+			bool used = false;
+			for (int i = 0; i < kernels; i++)
+				used |= jobs->at[i].target == t && jobs->at[i].uses_tiles[form];
+			if (!used)
+				continue;
+			ml_job j = {.kind = ML_JOB_TILES,
+				    .target = t,
+				    .form = (ml_contract_form)form,
+				    .name = ml_format(plan->arena, "tiles_%s_%s", forms[form],
+						      t->name)};
+			ML_PUSH(plan->arena, *jobs, j);
+		}
+}
+
+static bool
+uses_routines(const ml_sequence *s)
+{
+	for (int i = 0; i < s->steps.count; i++) {
+		const ml_step *step = &s->steps.at[i];
+		if (step->kind == ML_STEP_ROUTINE)
+			return true;
+		for (int k = 0; k < 2 && step->body[k]; k++)
+			if (uses_routines(step->body[k]))
+				return true;
+	}
+	return false;
+}
+
+/* In the JIT's process the session brings pool and level; only routines are called by code. */
+static void
+add_embedded(ml_plan *plan, const ml_object_options *o, job_list *jobs)
+{
+	const ml_target *t = o->entry.levels[0];
+	bool routines = uses_routines(plan->main);
+	ml_embedded file;
+
+	for (int i = 0; ml_embedded_get(t->triple, i, &file); i++)
+		if (strcmp(file.name, "routines") ? o->natural != NULL : routines) {
+			ml_job j = {.kind = ML_JOB_EMBEDDED,
+				    .target = t,
+				    .bitcode = file,
+				    .name = ml_format(plan->arena, "runtime_%s", file.name)};
+			ML_PUSH(plan->arena, *jobs, j);
+		}
+}
+
+/* The entry is emitted here, because it reads and extends the plan, and compiled by a worker. */
+static ml_status
+add_entry(ml_context *cx, ml_plan *plan, const ml_object_options *o, job_list *jobs)
+{
+	jmp_buf unwind, *outer = cx->memory.on_fail;
+	ml_job j = {.kind = ML_JOB_EMITTED, .target = o->entry.levels[0], .name = "entry"};
+
+	ML_PUSH(plan->arena, *jobs, j);
+	ml_job *entry = &jobs->at[jobs->count - 1];
+	ml_emit_open(&entry->emitted, j.target, plan->arena, "entry");
+	cx->memory.on_fail = &unwind;
+	if (setjmp(unwind)) {
+		ml_emit_close(&entry->emitted);
+		cx->memory.on_fail = outer;
+		longjmp(*outer, 1);
+	}
+	ml_status status = ml_emit_entry(&entry->emitted, plan, &o->entry);
+	if (status == ML_OK && o->natural)
+		ml_emit_natural(&entry->emitted, plan, o->natural);
+	cx->memory.on_fail = outer;
+	if (status)
+		ml_emit_close(&entry->emitted);
+	return status;
+}
+
+/* ---- results ---- */
+
+static ml_status
+report(ml_context *cx, const job_list *jobs)
+{
+	ml_status first = ML_OK;
+
+	for (int i = 0; i < jobs->count; i++)
+		if (jobs->at[i].status) {
+			ml_error(cx, jobs->at[i].status, NULL, "%s", jobs->at[i].message);
+			first = first ? first : jobs->at[i].status;
+		}
+	return first;
+}
+
+ml_status
+ml_objects_make(ml_context *cx, ml_plan *plan, const ml_object_options *o, ml_objects *out)
+{
+	job_list jobs = {0};
+
+	/* First the entry, whose failure needs no clean-up beside its own. */
+	ML_STEP(add_entry(cx, plan, o, &jobs));
+	add_embedded(plan, o, &jobs);
+	add_kernels(plan, o, &jobs);
+	int kernels = jobs.count;
+	run_round(cx, plan, o, &jobs, 0);
+	add_tiles(plan, o, &jobs, kernels);
+	run_round(cx, plan, o, &jobs, kernels);
+	*out = (ml_objects){ML_NEW_ARRAY(plan->arena, ml_object, jobs.count), jobs.count};
+	for (int i = 0; i < jobs.count; i++)
+		out->at[i] = (ml_object){jobs.at[i].name, jobs.at[i].object};
+	ml_status status = report(cx, &jobs);
+	if (status)
+		ml_objects_free(out);
+	return status;
+}
+
+void
+ml_objects_free(ml_objects *o)
+{
+	for (int i = 0; i < o->count; i++)
+		if (o->at[i].bytes)
+			LLVMDisposeMemoryBuffer(o->at[i].bytes);
+	o->count = 0;
+}

@@ -1,0 +1,34 @@
+/* objects.h -- a plan becomes object files: the one path of JIT and AOT.
+ *
+ * Worker threads, each with an LLVM context and target machines of its own, compile batches of
+ * specifications, the contraction tiles these use, the generated entry and the embedded runtime.
+ * What goes into which object depends on the plan and the options alone, never on the number of
+ * workers or on timing.
+ */
+#ifndef ML_OBJECTS_H
+#define ML_OBJECTS_H
+#include "entry.h"
+#include "signature.h"
+
+typedef struct ml_object_options {
+	ml_entry_options entry;
+	/* Adds the natural C functions and the runtime they need; NULL: the table alone (JIT). */
+	const ml_signature *natural;
+	int workers;            /* 0: as many as CPUs */
+	const char *save_temps; /* folder for .mlt, .ll and .s of everything, or NULL */
+} ml_object_options;
+
+typedef struct ml_object {
+	const char *name; /* "kernels3_avx2": unique, for file names */
+	LLVMMemoryBufferRef bytes;
+} ml_object;
+
+typedef struct ml_objects {
+	ml_object *at; /* in a fixed order; in the plan's arena */
+	int count;
+} ml_objects;
+
+/* Every failure of a worker is reported to the context, in the order of the objects. */
+ml_status ml_objects_make(ml_context *, ml_plan *, const ml_object_options *, ml_objects *);
+void ml_objects_free(ml_objects *); /* the bytes not taken (set to NULL) by others */
+#endif
