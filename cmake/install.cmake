@@ -1,7 +1,9 @@
 # What `cmake --install` puts where, with pkg-config and CMake package files.
 include(CMakePackageConfigHelpers)
 install(TARGETS mlopt mlopt-rt EXPORT mloptTargets)
-install(DIRECTORY include/mlopt DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# ops.def is a link in the tree, to stand beside the other lists.
+install(DIRECTORY include/mlopt DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} PATTERN ops.def EXCLUDE)
+install(FILES ir/ops.def DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mlopt)
 install(EXPORT mloptTargets NAMESPACE mlopt:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mlopt)
 configure_package_config_file(cmake/mloptConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/mloptConfig.cmake
 	INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mlopt)

@@ -10,13 +10,10 @@
 #include "blob.h"
 #include "diag.h"
 #include "dim.h"
+#include "mlopt/ir.h"
 
 enum { ML_MAX_RANK = 12 };
 
-typedef struct ml_module ml_module;
-typedef struct ml_block ml_block;
-typedef struct ml_node ml_node;
-typedef struct ml_value ml_value;
 
 /* ---- types ---- */
 
@@ -72,14 +69,6 @@ enum {
 enum { ML_ANY = 0xff };
 #define ML_OPT(min, max) ((min) | (max) << 8)
 
-typedef enum ml_op {
-	ML_OP_none = 0,
-#define ML_OP(no, name, in, out, cls, traits) ML_OP_##name = no,
-#define ML_ATTR(op, kind, name, init)
-#include "ops.def"
-	ML_OP_LIMIT = 256
-} ml_op;
-
 typedef enum ml_attr_kind {
 	ML_ATTR_i64,
 	ML_ATTR_f64,
@@ -102,15 +91,6 @@ typedef struct ml_attr {
 	};
 	int count; /* of ints and dims */
 } ml_attr;
-
-/* ML_ATTR_SLOT(softmax, axis): position of an attribute in node->attr. */
-enum {
-#define ML_OP(no, name, in, out, cls, traits) ML_SLOTS_##name,
-#define ML_ATTR(op, kind, name, init)         ML_SLOT_##op##_##name,
-#include "ops.def"
-	ML_SLOTS_END
-};
-#define ML_ATTR_SLOT(op, name) (ML_SLOT_##op##_##name - ML_SLOTS_##op - 1)
 
 typedef struct ml_attr_info {
 	const char *name;

@@ -7,15 +7,10 @@
 #define ML_PASS_H
 #include "../ir/exec.h"
 #include "../ir/ir.h"
-
-/* What a pass may do to the numbers: nothing, another rounding order, or more than that. */
-typedef enum ml_effect { ML_EXACT, ML_ROUNDS, ML_LOSSY } ml_effect;
-
-typedef struct ml_rule ml_rule;
-typedef struct ml_pass ml_pass;
+#include "mlopt/pass.h"
 
 /* What a pass is given. */
-typedef struct ml_pass_ctx {
+struct ml_pass_ctx {
 	ml_context *cx;
 	const ml_pass *pass;
 	ml_arena *scratch; /* freed after the pass */
@@ -27,18 +22,7 @@ typedef struct ml_pass_ctx {
 	const ml_exec *exec;
 	const ml_data *data;
 	const ml_module *teacher;
-} ml_pass_ctx;
-
-struct ml_pass {
-	const char *name, *help;
-	ml_effect effect;
-	ml_status (*run)(ml_pass_ctx *, ml_module *);
-	const ml_rule *rules; /* when run is ml_run_rules */
-	int nrules;
 };
-
-#define ML_PASS(id, how, fn, text)                                                                 \
-	const ml_pass ml_pass_##id = {.name = #id, .help = text, .effect = how, .run = fn}
 
 /* Takes one unit of fuel; false when there is none left. */
 bool ml_spend_fuel(ml_pass_ctx *);
@@ -46,7 +30,6 @@ bool ml_spend_fuel(ml_pass_ctx *);
 ml_status ml_for_each_block(ml_module *, ml_status (*visit)(void *, ml_block *), void *user);
 /* Removes nodes whose results nobody reads, in one block, and counts them. */
 int ml_drop_unused(ml_block *);
-ml_status ml_run_rules(ml_pass_ctx *, ml_module *);
 
 /* The pipeline's rows. */
 typedef enum ml_when { ML_WHEN_ALWAYS, ML_WHEN_INT8 } ml_when;
