@@ -6,7 +6,7 @@
  */
 #include "tile.h"
 
-enum { CHUNK = 512 }; /* k at a time: 6 rows of it are 6 KB, which stay in L1 beside B */
+enum { CHUNK = 512 }; /* k at a time: four rows of it are 4 KB, which stay in L1 beside B */
 
 /* acc + sums of neighbouring products of 16-bit lanes; all operands as 32-bit lanes. */
 static ml_v
@@ -122,14 +122,13 @@ run_panel(ml_emit *e, const ml_tile *t, ml_v wide, ml_v b, ml_v groups, ml_v to,
 	ml_v four = ml_load(e, type, ml_gep(e, type, b, l.i), 4);
 	for (int i = 0; i < t->rows; i++)
 		acc[i] = l.carry[i];
-	for (int odd = 0; odd < 2; odd++) {
-		ml_v pair = widen_signed(e, four, odd);
-		for (int i = 0; i < t->rows; i++) {
+	ml_v pair[2] = {widen_signed(e, four, 0), widen_signed(e, four, 1)};
+	for (int i = 0; i < t->rows; i++)
+		for (int odd = 0; odd < 2; odd++) {
 			ml_v word = word_at(e, wide, i, odd, t->rows, l.i);
 			ml_v a = ml_splat(e, ml_load(e, e->i32, word, 4));
-			acc[i] = multiply_pairs(e, acc[i], a, pair);
+			acc[i] = multiply_pairs(e, acc[i], a, pair[odd]);
 		}
-	}
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < t->rows; i++)
 		ml_store(e, l.carry[i], at[i], ML_TILE_ALIGN);
