@@ -12,8 +12,6 @@
 #include "dim.h"
 #include "mlopt/ir.h"
 
-enum { ML_MAX_RANK = 12 };
-
 
 /* ---- types ---- */
 

@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 typedef struct ml_options ml_options;
+typedef struct ml_model ml_model;
 
 /* Options belong to a context and are freed before it.  NULL in their place = all defaults. */
 ML_API ml_status ml_options_new(ml_context *, ml_options **);
