@@ -14,11 +14,11 @@ task_field(ml_expr *x, size_t offset, LLVMTypeRef type)
 	return ml_load(x->e, type, p, 8);
 }
 
-static void
-set_symbol(ml_expr *x, const ml_sym *s, ml_v v)
+void
+ml_expr_set_symbol(ml_expr *x, const ml_sym *s, ml_v v)
 {
 	while (x->sym_value.count <= s->index)
-		ML_PUSH(x->e->arena, x->sym_value, NULL);
+		ML_PUSH(x->arena, x->sym_value, NULL);
 	x->sym_value.at[s->index] = v;
 }
 
@@ -29,7 +29,7 @@ ml_expr_open(ml_expr *x, ml_emit *e, ml_kernel *k, const char *name)
 	LLVMTypeRef room = LLVMArrayType2(e->i8, 128);
 	int nbuffers = k->m->main->nargs + k->m->main->last->nin;
 
-	*x = (ml_expr){.e = e, .kernel = k, .axis.lanes = ML_LANES};
+	*x = (ml_expr){.e = e, .kernel = k, .arena = e->arena, .axis.lanes = ML_LANES};
 	ml_emit_function(e, name, e->none, params, 4);
 	x->task = LLVMGetParam(e->fn, 0);
 	x->scratch = LLVMGetParam(e->fn, 3);
@@ -40,9 +40,18 @@ ml_expr_open(ml_expr *x, ml_emit *e, ml_kernel *k, const char *name)
 	x->buffer = ML_NEW_ARRAY(e->arena, ml_v, nbuffers);
 	for (int i = 0; i < nbuffers; i++)
 		x->buffer[i] = ml_load(e, e->ptr, ml_gep(e, e->ptr, buffers, ml_i64(e, i)), 8);
-	for (int i = 0; i < ml_sym_count(k->m->dims); i++)
-		set_symbol(x, ml_sym_at(k->m->dims, i),
-			   ml_load(e, e->i64, ml_gep(e, e->i64, dims, ml_i64(e, i)), 8));
+	for (int i = 0; i < ml_sym_count(k->m->dims); i++) {
+		const ml_sym *s = ml_sym_at(k->m->dims, i);
+		if (!s->bound) /* else an index of an earlier analysis */
+			ml_expr_set_symbol(
+				x, s, ml_load(e, e->i64, ml_gep(e, e->i64, dims, ml_i64(e, i)), 8));
+	}
+}
+
+void
+ml_expr_analyse(ml_expr *x, ml_kernel *k)
+{
+	*x = (ml_expr){.kernel = k, .arena = &k->m->arena, .axis.lanes = ML_LANES};
 }
 
 ml_status
@@ -81,7 +90,7 @@ ml_expr_loop_var(ml_expr *x, ml_v value, ml_dim inclusive_bound)
 {
 	ml_sym *s = ml_sym_fresh(x->kernel->m->dims, inclusive_bound);
 
-	set_symbol(x, s, value);
+	ml_expr_set_symbol(x, s, value);
 	return s;
 }
 
@@ -102,7 +111,7 @@ ml_expr_lanes(ml_expr *x, ml_v block, ml_dim size)
 void
 ml_expr_set_block(ml_expr *x, ml_v block, ml_v count)
 {
-	set_symbol(x, x->axis.block, block);
+	ml_expr_set_symbol(x, x->axis.block, block);
 	x->count = count;
 }
 
@@ -130,7 +139,7 @@ ml_expr_release(ml_expr *x, int mark)
 static void
 know(ml_expr *x, ml_known k)
 {
-	ML_PUSH(x->e->arena, x->known, k);
+	ML_PUSH(x->arena, x->known, k);
 }
 
 void
@@ -142,7 +151,7 @@ ml_expr_bind(ml_expr *x, const ml_value *value, ml_v v)
 const ml_dim *
 ml_expr_keep_index(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
-	ml_dim *copy = ML_NEW_ARRAY(x->e->arena, ml_dim, v->type.rank);
+	ml_dim *copy = ML_NEW_ARRAY(x->arena, ml_dim, v->type.rank);
 
 	memcpy(copy, index, (size_t)v->type.rank * sizeof *copy);
 	return copy;
@@ -319,7 +328,7 @@ void
 ml_expr_trace(ml_expr *x, ml_dim d)
 {
 	if (x->trace && !x->trace->quiet)
-		ML_PUSH(x->e->arena, x->trace->dims, d);
+		ML_PUSH(x->arena, x->trace->dims, d);
 }
 
 ml_v
@@ -364,8 +373,8 @@ opaque_quotient(ml_expr *x, ml_dim a, ml_dim b)
 		ml_scalar_op(x->e, ML_OP_max, ML_s64, (ml_v[]){ml_expr_dim(x, b), ml_i64(x->e, 1)});
 	ml_v v = floor_divide(x, ml_expr_dim(x, a), by, may_be_negative(x, a));
 	ml_sym *s = ml_sym_fresh(dims, bound.rest || !last ? a : bound.whole);
-	set_symbol(x, s, v);
-	ml_dim *index = ML_NEW_ARRAY(x->e->arena, ml_dim, 2);
+	ml_expr_set_symbol(x, s, v);
+	ml_dim *index = ML_NEW_ARRAY(x->arena, ml_dim, 2);
 	memcpy(index, key, sizeof key);
 	know(x, (ml_known){.dim = ml_dim_sym(dims, s), .index = index, .v = v});
 	return ml_dim_sym(dims, s);

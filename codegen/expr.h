@@ -41,6 +41,7 @@ typedef struct ml_trace {
 typedef struct ml_expr {
 	ml_emit *e;
 	ml_kernel *kernel;
+	ml_arena *arena;
 	ml_v task;         /* const mlrt_task * */
 	ml_v scratch;      /* this thread's scratch */
 	ml_v *buffer;      /* inputs, then results */
@@ -56,6 +57,8 @@ typedef struct ml_expr {
 
 /* Begins function `name` with the signature mlrt_kernel: loads buffers and sizes. */
 void ml_expr_open(ml_expr *, ml_emit *, ml_kernel *, const char *name);
+/* Index arithmetic alone, without code: for ml_expr_leaf. */
+void ml_expr_analyse(ml_expr *, ml_kernel *);
 /* Ends it: returns, and reports what failed. */
 ml_status ml_expr_close(ml_expr *);
 /* The kernel's parameters. */
@@ -64,6 +67,7 @@ ml_v ml_expr_end(ml_expr *);
 
 /* Declares a loop variable: 0 <= i <= inclusive_bound. */
 const ml_sym *ml_expr_loop_var(ml_expr *, ml_v value, ml_dim inclusive_bound);
+void ml_expr_set_symbol(ml_expr *, const ml_sym *, ml_v value);
 /* Lanes: declares position (bound size - 1), block and lane; the position as a dim. */
 ml_dim ml_expr_lanes(ml_expr *, ml_v block, ml_dim size);
 /* Gives the block symbol another LLVM value: the next loop over the same lanes. */
@@ -83,6 +87,9 @@ void ml_expr_bind_row(ml_expr *, const ml_value *value, const ml_dim *index, ml_
 
 /* The element (or 16 lanes) of `value` at index[0..rank-1]. */
 ml_v ml_expr_at(ml_expr *, const ml_value *value, const ml_dim *index);
+/* The tensor whose elements v shows unchanged, and the address of the one at `index`; NULL when
+ * there is more between them than index maps. */
+const ml_value *ml_expr_leaf(ml_expr *, const ml_value *v, const ml_dim *index, ml_dim *address);
 /* The value that a kernel's result shows: behind reshapes and transposes. */
 const ml_value *ml_expr_computed(const ml_value *result);
 /* Stores v at the index of ml_expr_computed(result), mapped forward through the views between it
@@ -126,6 +133,13 @@ bool ml_expr_depends_on_lane(const ml_expr *, ml_dim);
 ml_v ml_expr_move(ml_expr *, const ml_node *, const ml_dim *index);
 ml_v ml_expr_gather(ml_expr *, const ml_node *, const ml_dim *index);
 ml_v ml_expr_wrap_index(ml_expr *, const ml_node *, ml_v index);
+/* i in [-size, size) as an i64 in [0, size); records a fault of n and gives 0 otherwise. */
+ml_v ml_expr_wrapped(ml_expr *, const ml_node *n, ml_dtype, ml_v i, ml_dim size, ml_v *ok);
 ml_v ml_expr_reduce(ml_expr *, const ml_node *, const ml_dim *index);
 ml_v ml_expr_dot(ml_expr *, const ml_node *, const ml_dim *index);
+/* The index into a dot's operand: batch and contracted axes as given, its free axes from *free on;
+ * returns where the other operand's free axes begin. */
+const ml_dim *ml_expr_operand_index(const ml_value *, const ml_attr *batch, const ml_attr *contract,
+				    const ml_dim *batch_index, const ml_dim *k, const ml_dim *free,
+				    ml_dim *in);
 #endif

@@ -91,9 +91,8 @@ ml_expr_check(ml_expr *x, ml_v ok, ml_status status, int site, ml_v value, ml_v 
 	ml_if_end(e, &then);
 }
 
-/* i in [-size, size) as an i64 in [0, size); records a fault and gives 0 otherwise. */
-static ml_v
-wrapped(ml_expr *x, const ml_node *n, ml_dtype t, ml_v i, ml_dim size, ml_v *ok)
+ml_v
+ml_expr_wrapped(ml_expr *x, const ml_node *n, ml_dtype t, ml_v i, ml_dim size, ml_v *ok)
 {
 	ml_emit *e = x->e;
 	ml_v index = ml_scalar_cast(e, t, ML_s64, i);
@@ -113,7 +112,7 @@ ml_v
 ml_expr_wrap_index(ml_expr *x, const ml_node *n, ml_v index)
 {
 	ml_dtype t = ml_in(n, 0)->type.dtype;
-	ml_v ok, v = wrapped(x, n, t, index, ML_A(n, wrap_index, size).dims[0], &ok);
+	ml_v ok, v = ml_expr_wrapped(x, n, t, index, ML_A(n, wrap_index, size).dims[0], &ok);
 
 	return ml_scalar_cast(x->e, ML_s64, t, v);
 }
@@ -137,12 +136,12 @@ gathered_symbol(ml_expr *x, const ml_node *n, const ml_dim *index, ml_v *ok)
 		}
 	}
 	ml_v i = ml_expr_at(x, positions, index + axis);
-	ml_v v = wrapped(x, n, positions->type.dtype, i, size, ok);
+	ml_v v = ml_expr_wrapped(x, n, positions->type.dtype, i, size, ok);
 	ml_dim last = ml_dim_sub(dims, size, ml_dim_int(dims, 1));
 	ml_known k = {.node = n, .mask = x->mask, .v = *ok};
 	k.dim = ml_dim_sym(dims, ml_expr_loop_var(x, v, last));
 	k.index = ml_expr_keep_index(x, positions, index + axis);
-	ML_PUSH(x->e->arena, x->known, k);
+	ML_PUSH(x->arena, x->known, k);
 	return k.dim;
 }
 

@@ -287,6 +287,21 @@ ml_expr_move(ml_expr *x, const ml_node *n, const ml_dim *index)
 	return ml_expr_at(x, ml_in(n, 0), in);
 }
 
+const ml_value *
+ml_expr_leaf(ml_expr *x, const ml_value *v, const ml_dim *index, ml_dim *address)
+{
+	ml_dim in[ML_MAX_RANK];
+
+	if (!v->def) {
+		*address = ml_expr_linear(x, v->type.rank, v->type.dim, index);
+		return v;
+	}
+	if (!map_table[v->def->op])
+		return NULL;
+	map_table[v->def->op](x, v->def, index, in);
+	return ml_expr_leaf(x, ml_in(v->def, 0), in, address);
+}
+
 /* ---- storing through views ---- */
 
 static bool

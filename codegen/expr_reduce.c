@@ -149,10 +149,9 @@ contains(const ml_attr *a, int64_t axis)
 	return false;
 }
 
-/* An operand's index: batch and contracted axes as given, free axes from *free on. */
-static const ml_dim *
-operand_index(const ml_value *v, const ml_attr *batch, const ml_attr *contract,
-	      const ml_dim *batch_index, const ml_dim *k, const ml_dim *free, ml_dim *in)
+const ml_dim *
+ml_expr_operand_index(const ml_value *v, const ml_attr *batch, const ml_attr *contract,
+		      const ml_dim *batch_index, const ml_dim *k, const ml_dim *free, ml_dim *in)
 {
 	for (int i = 0; i < batch->count; i++)
 		in[batch->ints[i]] = batch_index[i];
@@ -194,9 +193,9 @@ ml_expr_dot(ml_expr *x, const ml_node *n, const ml_dim *index)
 		size[i] = a->type.dim[contract->ints[i]];
 	ml_v *carry = nest_begin(x, &l, size, contract->count, k, &sum, 1);
 	const ml_dim *free = index + ML_A(n, dot, lhs_batch).count;
-	free = operand_index(a, &ML_A(n, dot, lhs_batch), contract, index, k, free, in_a);
-	operand_index(b, &ML_A(n, dot, rhs_batch), &ML_A(n, dot, rhs_contract), index, k, free,
-		      in_b);
+	free = ml_expr_operand_index(a, &ML_A(n, dot, lhs_batch), contract, index, k, free, in_a);
+	ml_expr_operand_index(b, &ML_A(n, dot, rhs_batch), &ML_A(n, dot, rhs_contract), index, k,
+			      free, in_b);
 	ml_v next = multiply_add(x, n, ml_expr_at(x, a, in_a), ml_expr_at(x, b, in_b), carry[0]);
 	nest_end(x, &l, &next, &sum);
 	return ml_scalar_round(x->e, t, sum);

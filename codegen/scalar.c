@@ -118,36 +118,26 @@ op_isnan(const op_args *a)
 	return LLVMBuildFCmp(a->e->b, LLVMRealUNO, a->in[0], a->in[0], "");
 }
 
-/* The vector polynomials serve scalars as well, so that both have the same bits. */
-static ml_v
-of_vectors(const op_args *a, ml_v (*f)(ml_emit *, ml_v))
-{
-	if (ml_is_vector(a->in[0]))
-		return f(a->e, a->in[0]);
-	return LLVMBuildExtractElement(a->e->b, f(a->e, ml_splat(a->e, a->in[0])), ml_i32(a->e, 0),
-				       "");
-}
-
-#define OF_VECTORS(name)                                                                           \
+#define OF_VMATH(name)                                                                             \
 	static ml_v op_##name(const op_args *a)                                                    \
 	{                                                                                          \
-		return of_vectors(a, ml_vm_##name);                                                \
+		return ml_vm_##name(a->e, a->in[0]);                                               \
 	}
-OF_VECTORS(exp)
-OF_VECTORS(log)
-OF_VECTORS(sin)
-OF_VECTORS(cos)
-OF_VECTORS(tan)
-OF_VECTORS(asin)
-OF_VECTORS(acos)
-OF_VECTORS(atan)
-OF_VECTORS(sinh)
-OF_VECTORS(cosh)
-OF_VECTORS(tanh)
-OF_VECTORS(asinh)
-OF_VECTORS(acosh)
-OF_VECTORS(atanh)
-OF_VECTORS(erf)
+OF_VMATH(exp)
+OF_VMATH(log)
+OF_VMATH(sin)
+OF_VMATH(cos)
+OF_VMATH(tan)
+OF_VMATH(asin)
+OF_VMATH(acos)
+OF_VMATH(atan)
+OF_VMATH(sinh)
+OF_VMATH(cosh)
+OF_VMATH(tanh)
+OF_VMATH(asinh)
+OF_VMATH(acosh)
+OF_VMATH(atanh)
+OF_VMATH(erf)
 
 /* ---- two operands ---- */
 
@@ -271,14 +261,7 @@ int_pow(const op_args *a)
 static ml_v
 op_pow(const op_args *a)
 {
-	ml_emit *e = a->e;
-
-	if (!a->real)
-		return int_pow(a);
-	if (ml_is_vector(a->in[0]))
-		return ml_vm_pow(e, a->in[0], a->in[1]);
-	ml_v v = ml_vm_pow(e, ml_splat(e, a->in[0]), ml_splat(e, a->in[1]));
-	return LLVMBuildExtractElement(e->b, v, ml_i32(e, 0), "");
+	return a->real ? ml_vm_pow(a->e, a->in[0], a->in[1]) : int_pow(a);
 }
 
 static ml_v

@@ -1,0 +1,136 @@
+/* dots_pack.c -- the kernel that brings a right operand [batches, k, n] into panels. */
+#include "dots.h"
+#include "family.h"
+
+enum { PANELS_PER_TILE = 4 };
+
+typedef struct pack_emit {
+	ml_expr x;
+	const ml_value *v;
+	const ml_sym *batch, *other; /* other: the index that has no lanes */
+	ml_dim position;             /* the one that has */
+	bool along_k;
+} pack_emit;
+
+static const ml_value *
+operand(const ml_kernel *k)
+{
+	return ml_in(k->m->main->last, 0);
+}
+
+static ml_dim
+panel_groups(ml_dims *dims, const ml_value *v)
+{
+	return ml_dim_ceildiv(dims, v->type.dim[2], ml_dim_int(dims, PANELS_PER_TILE * ML_PANEL));
+}
+
+ml_status
+ml_pack_grid(ml_kernel *k, ml_grid *grid)
+{
+	ml_dims *dims = k->m->dims;
+	const ml_value *v = operand(k);
+
+	if (v->type.rank != 3 || (v->type.dtype != ML_f32 && v->type.dtype != ML_s8))
+		return ml_error(k->m->cx, ML_ERR_CODEGEN, NULL,
+				"panels are made of f32 or s8[b, k, n]");
+	grid->tiles = ml_dim_mul(dims, v->type.dim[0], panel_groups(dims, v));
+	grid->scratch_bytes = ml_dim_int(dims, 0);
+	return ML_OK;
+}
+
+/* Is the operand contiguous along k, not along n? */
+static bool
+is_along_k(ml_kernel *k)
+{
+	ml_dims *dims = k->m->dims;
+	const ml_value *v = operand(k);
+	ml_dim index[3], address, step, rest;
+	const ml_sym *s[3];
+	ml_expr x;
+
+	ml_expr_analyse(&x, k);
+	for (int i = 0; i < 3; i++) {
+		ml_dim last = ml_dim_sub(dims, v->type.dim[i], ml_dim_int(dims, 1));
+		s[i] = ml_expr_loop_var(&x, NULL, last);
+		index[i] = ml_dim_sym(dims, s[i]);
+	}
+	return ml_expr_leaf(&x, v, index, &address) &&
+	       ml_dim_linear(dims, address, s[1], &step, &rest) && ml_dim_equals(step, 1) &&
+	       !(ml_dim_linear(dims, address, s[2], &step, &rest) && ml_dim_equals(step, 1));
+}
+
+/* 16 elements from (k, column) on, along k or along n; zero where there are none. */
+static ml_v
+load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
+{
+	pack_emit *w = user;
+	ml_expr *x = &w->x;
+	ml_dims *dims = x->kernel->m->dims;
+	ml_v first = w->along_k ? k : column;
+	ml_dim other = ml_dim_sym(dims, w->other);
+	ml_dim index[] = {ml_dim_sym(dims, w->batch), w->along_k ? w->position : other,
+			  w->along_k ? other : w->position};
+	int mark = ml_expr_mark(x);
+
+	ml_expr_set_symbol(x, w->other, w->along_k ? column : k);
+	ml_expr_set_block(x, LLVMBuildLShr(e->b, first, ml_i64(e, 4), ""), count);
+	ml_v v = ml_to_memory(e, w->v->type.dtype, ml_expr_at(x, w->v, index));
+	if (!ml_is_vector(v))
+		v = ml_splat(e, v);
+	if (count)
+		v = LLVMBuildSelect(e->b, ml_lane_mask(e, count), v, LLVMConstNull(LLVMTypeOf(v)),
+				    "");
+	x->count = NULL;
+	ml_expr_release(x, mark);
+	return v;
+}
+
+static void
+emit_tile(pack_emit *w, ml_v tile)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	ml_dims *dims = x->kernel->m->dims;
+	const ml_dim *size = w->v->type.dim;
+	ml_dim one = ml_dim_int(dims, 1), panel = ml_dim_int(dims, ML_PANEL);
+	ml_contract_form form = w->v->type.dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	ml_v groups =
+		ml_scalar_op(e, ML_OP_max, ML_s64,
+			     (ml_v[]){ml_expr_dim(x, panel_groups(dims, w->v)), ml_i64(e, 1)});
+	ml_v batch = LLVMBuildUDiv(e->b, tile, groups, "");
+	ml_v begin = ml_mul(e, LLVMBuildURem(e->b, tile, groups, ""), ml_i64(e, PANELS_PER_TILE));
+	ml_v panels = ml_expr_dim(x, ml_dim_ceildiv(dims, size[2], panel));
+
+	w->batch = ml_expr_loop_var(x, batch, ml_dim_sub(dims, size[0], one));
+	w->other = ml_expr_loop_var(x, batch, ml_dim_sub(dims, size[w->along_k ? 2 : 1], one));
+	w->position = ml_expr_lanes(x, batch, size[w->along_k ? 1 : 2]);
+	ml_pack p = {
+		.form = form,
+		.dst = ml_gep(e, e->i8, x->buffer[x->kernel->m->main->nargs],
+			      ml_mul(e, batch, ml_dots_panel_bytes(x, form, size[1], size[2]))),
+		.k = ml_expr_dim(x, size[1]),
+		.n = ml_expr_dim(x, size[2]),
+		.panel_begin = begin,
+		.panel_end = ml_min_s(e, ml_add(e, begin, ml_i64(e, PANELS_PER_TILE)), panels),
+		.along_k = w->along_k,
+		.load = load,
+		.user = w,
+	};
+	ml_emit_pack(e, &p);
+	ml_expr_no_lanes(x);
+}
+
+ml_status
+ml_pack_emit(ml_emit *e, ml_kernel *k, const char *name)
+{
+	pack_emit w = {.v = operand(k), .along_k = is_along_k(k)};
+
+	ml_expr_open(&w.x, e, k, name);
+	ml_loop l = ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), ml_i64(e, 1), NULL, 0,
+				  "tile");
+	int mark = ml_expr_mark(&w.x);
+	emit_tile(&w, l.i);
+	ml_expr_release(&w.x, mark);
+	ml_loop_end(e, &l, NULL);
+	return ml_expr_close(&w.x);
+}

@@ -1,0 +1,153 @@
+/* dots_plan.c -- sizes and tile grid of contraction kernels; is the left operand read in place? */
+#include "dots.h"
+#include "family.h"
+
+enum {
+	ROW_BLOCK = 64,        /* rows of a tile, read in place */
+	PACKED_ROW_BLOCK = 32, /* the same when they go through scratch */
+};
+
+static const ml_node *
+find_dot(const ml_kernel *k)
+{
+	const ml_node *found = NULL;
+
+	for (const ml_node *n = k->m->main->first; n; n = n->next)
+		if (n->op == ML_OP_dot && !ml_in(n, 1)->def)
+			found = n;
+	return found;
+}
+
+static bool
+form_of(const ml_node *dot, ml_contract_form *form)
+{
+	ml_dtype a = ml_in(dot, 0)->type.dtype, b = ml_in(dot, 1)->type.dtype;
+
+	*form = a == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	return (a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8);
+}
+
+static ml_dim
+product(ml_dims *dims, const ml_dim *d, int n)
+{
+	ml_dim p = ml_dim_int(dims, 1);
+
+	for (int i = 0; i < n; i++)
+		p = ml_dim_mul(dims, p, d[i]);
+	return p;
+}
+
+static void
+contracted_shape(const ml_dots *d, ml_dim *shape)
+{
+	for (int i = 0; i < d->nk; i++)
+		shape[i] = ml_in(d->dot, 0)->type.dim[ML_A(d->dot, dot, lhs_contract).ints[i]];
+}
+
+void
+ml_dots_lhs_index(ml_expr *x, const ml_dots *d, ml_dim batch, ml_dim row, ml_dim k, ml_dim *index)
+{
+	const ml_dim *out = d->dot->out[0].type.dim;
+	ml_dim at[ML_MAX_RANK], shape[ML_MAX_RANK], ks[ML_MAX_RANK];
+
+	contracted_shape(d, shape);
+	ml_expr_delinear(x, d->nbatch, out, batch, at);
+	ml_expr_delinear(x, d->nrows, out + d->nbatch, row, at + d->nbatch);
+	ml_expr_delinear(x, d->nk, shape, k, ks);
+	ml_expr_operand_index(ml_in(d->dot, 0), &ML_A(d->dot, dot, lhs_batch),
+			      &ML_A(d->dot, dot, lhs_contract), at, ks, at + d->nbatch, index);
+}
+
+void
+ml_dots_out_index(ml_expr *x, const ml_dots *d, ml_dim batch, ml_dim row, ml_dim column,
+		  ml_dim *index)
+{
+	const ml_dim *out = d->dot->out[0].type.dim;
+
+	ml_expr_delinear(x, d->nbatch, out, batch, index);
+	ml_expr_delinear(x, d->nrows, out + d->nbatch, row, index + d->nbatch);
+	ml_expr_delinear(x, d->ncolumns, out + d->nbatch + d->nrows, column,
+			 index + d->nbatch + d->nrows);
+}
+
+static ml_dim
+less_one(ml_dims *dims, ml_dim d)
+{
+	return ml_dim_sub(dims, d, ml_dim_int(dims, 1));
+}
+
+static bool
+mentions_index(ml_dims *dims, ml_dim d)
+{
+	for (int i = 0; i < ml_sym_count(dims); i++)
+		if (ml_sym_at(dims, i)->bound && ml_dim_mentions(d, ml_sym_at(dims, i)))
+			return true;
+	return false;
+}
+
+/* Rows of contiguous k, equally far apart, somewhere in a tensor? */
+static void
+find_rows(ml_dots *d)
+{
+	ml_dims *dims = d->kernel->m->dims;
+	const ml_value *a = ml_in(d->dot, 0), *leaf;
+	ml_dim index[ML_MAX_RANK], address, step, rest, base;
+	ml_expr x;
+
+	ml_expr_analyse(&x, d->kernel);
+	const ml_sym *batch = ml_expr_loop_var(&x, NULL, less_one(dims, d->batches));
+	const ml_sym *row = ml_expr_loop_var(&x, NULL, less_one(dims, d->m));
+	const ml_sym *k = ml_expr_loop_var(&x, NULL, less_one(dims, d->k));
+	ml_dots_lhs_index(&x, d, ml_dim_sym(dims, batch), ml_dim_sym(dims, row),
+			  ml_dim_sym(dims, k), index);
+	leaf = ml_expr_leaf(&x, a, index, &address);
+	if (leaf && ml_dim_linear(dims, address, k, &step, &rest) &&
+	    (ml_dim_equals(step, 1) || ml_dim_equals(d->k, 1)) &&
+	    ml_dim_linear(dims, rest, row, &d->lda, &base) && !mentions_index(dims, d->lda))
+		d->leaf = leaf;
+}
+
+ml_status
+ml_dots_plan(ml_kernel *kernel, ml_dots *d)
+{
+	ml_dims *dims = kernel->m->dims;
+	const ml_node *dot = find_dot(kernel);
+	ml_dim shape[ML_MAX_RANK];
+
+	*d = (ml_dots){.kernel = kernel, .dot = dot};
+	if (!dot || !form_of(dot, &d->form))
+		return ml_error(kernel->m->cx, ML_ERR_CODEGEN, NULL,
+				"a contraction kernel without a dot that has tiles");
+	d->nbatch = ML_A(dot, dot, lhs_batch).count;
+	d->nk = ML_A(dot, dot, lhs_contract).count;
+	d->nrows = ml_in(dot, 0)->type.rank - d->nbatch - d->nk;
+	d->ncolumns = ml_in(dot, 1)->type.rank - d->nbatch - d->nk;
+	contracted_shape(d, shape);
+	const ml_dim *out = dot->out[0].type.dim;
+	d->batches = product(dims, out, d->nbatch);
+	d->m = product(dims, out + d->nbatch, d->nrows);
+	d->n = product(dims, out + d->nbatch + d->nrows, d->ncolumns);
+	d->k = product(dims, shape, d->nk);
+	find_rows(d);
+	d->row_block = d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
+	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
+	/* Rows are packed once for all of their columns. */
+	d->panel_blocks =
+		d->leaf ? ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_PANEL_BLOCK * ML_PANEL))
+			: ml_dim_int(dims, 1);
+	return ML_OK;
+}
+
+ml_status
+ml_contract_grid(ml_kernel *k, ml_grid *grid)
+{
+	ml_dims *dims = k->m->dims;
+	ml_dots d;
+
+	ML_STEP(ml_dots_plan(k, &d));
+	grid->tiles = ml_dim_mul(dims, d.batches, ml_dim_mul(dims, d.row_blocks, d.panel_blocks));
+	int64_t bytes = d.row_block * ml_dtype_bytes(ml_in(d.dot, 0)->type.dtype);
+	grid->scratch_bytes =
+		d.leaf ? ml_dim_int(dims, 0) : ml_dim_mul(dims, d.k, ml_dim_int(dims, bytes));
+	return ML_OK;
+}

@@ -1,0 +1,352 @@
+/* harness_kernel.c -- the means of harness_kernel.h. */
+#include "harness_kernel.h"
+#include "jitted.h"
+#include "../../codegen/contract.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { MAX_BUFFERS = 24, MAX_DIMS = 6 };
+
+typedef struct guarded {
+	char *map;
+	size_t map_bytes;
+	char *at;
+	size_t bytes;
+} guarded;
+
+typedef struct run {
+	const kernel_case *c;
+	ml_context cx;
+	ml_kernel *k;
+	ml_arena arena;
+	int nin, nout;
+	ml_tensor in[MAX_BUFFERS], expected[MAX_BUFFERS];
+	ml_status evaluated;
+	ml_grid grid;
+	int64_t tiles, scratch_bytes;
+	char *first[MAX_BUFFERS]; /* results of the first level */
+} run;
+
+/* The bytes end (or begin) where the process may not touch memory. */
+static guarded
+guard(size_t bytes, bool at_end)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
+	guarded g = {.bytes = bytes, .map_bytes = inner + 2 * page};
+
+	g.map = mmap(NULL, g.map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(g.map != MAP_FAILED);
+	if (inner)
+		assert_int_equal(mprotect(g.map + page, inner, PROT_READ | PROT_WRITE), 0);
+	g.at = g.map + page + (at_end ? inner - bytes : 0);
+	memset(g.map + page, 0x5a, inner);
+	return g;
+}
+
+static void
+unguard(guarded *g)
+{
+	munmap(g->map, g->map_bytes);
+}
+
+/* ---- inputs ---- */
+
+static uint64_t
+random_bits(uint64_t *state)
+{
+	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static double
+random_float(const kernel_case *c, uint64_t *state)
+{
+	static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e30, -1e-30, 0.5, -1.5};
+	uint64_t bits = random_bits(state);
+
+	if (c->specials && bits % 3 == 0)
+		return special[bits / 3 % (sizeof special / sizeof *special)];
+	return (double)(int64_t)(bits >> 11) / (double)(1ll << 53) * 4 - 2;
+}
+
+static void
+fill(const run *r, ml_tensor *t, uint64_t *state)
+{
+	int64_t count = (int64_t)t->bytes / ml_dtype_bytes(t->dtype);
+	const kernel_case *c = r->c;
+
+	for (int64_t i = 0; i < count; i++) {
+		uint64_t bits = random_bits(state);
+		if (ml_is_float(t->dtype))
+			ml_write_f64(t->dtype, t->data, i, random_float(c, state));
+		else if (t->dtype == ML_bool)
+			((uint8_t *)t->data)[i] = bits & 1;
+		else if (c->low || c->high)
+			ml_write_s64(t->dtype, t->data, i,
+				     c->low + (int64_t)(bits % (uint64_t)(c->high - c->low + 1)));
+		else
+			ml_write_s64(t->dtype, t->data, i,
+				     bits % 7 ? (int64_t)random_bits(state) : (int64_t)(bits % 5) - 2);
+	}
+}
+
+static ml_tensor
+make_tensor(run *r, const ml_type *type)
+{
+	ml_tensor t = {.dtype = type->dtype, .rank = type->rank};
+
+	t.bytes = (size_t)ml_dtype_bytes(t.dtype);
+	for (int i = 0; i < t.rank; i++) {
+		assert_true(ml_dim_eval(type->dim[i], r->c->dim, &t.dim[i]));
+		t.bytes *= (size_t)t.dim[i];
+	}
+	t.data = ml_alloc(&r->arena, t.bytes);
+	return t;
+}
+
+static void
+print_diags(const ml_context *cx)
+{
+	ml_text t;
+
+	for (int i = 0; i < cx->diags.count; i++) {
+		ml_text_init(&t, (ml_arena *)&cx->arena);
+		ml_diag_print(&t, cx, &cx->diags.at[i]);
+		print_error("%s\n", t.at);
+	}
+}
+
+static void
+must(run *r, ml_status s)
+{
+	if (s)
+		print_diags(&r->cx);
+	assert_int_equal(s, ML_OK);
+}
+
+static void
+prepare(run *r)
+{
+	const ml_block *main;
+	uint64_t state = 1;
+	ml_eval_options options = {0};
+
+	must(r, ml_kernel_parse(&r->cx, r->c->text, strlen(r->c->text), &r->k));
+	main = r->k->m->main;
+	r->nin = main->nargs;
+	r->nout = main->last->nin;
+	assert_true(r->nin + r->nout <= MAX_BUFFERS);
+	for (int i = 0; i < r->nin; i++) {
+		r->in[i] = make_tensor(r, &main->arg[i]->type);
+		fill(r, &r->in[i], &state);
+	}
+	r->evaluated = ml_evaluate(r->k->m, r->in, r->expected, &r->arena, &options);
+	if (r->c->fault == ML_OK)
+		must(r, r->evaluated);
+	else
+		assert_int_equal(r->evaluated, r->c->fault);
+	must(r, ml_kernel_grid(r->k, &r->grid));
+	assert_true(ml_dim_eval(r->grid.tiles, r->c->dim, &r->tiles));
+	assert_true(ml_dim_eval(r->grid.scratch_bytes, r->c->dim, &r->scratch_bytes));
+}
+
+/* ---- comparison ---- */
+
+static void
+compare(const run *r, int result, const char *got, const char *level)
+{
+	const ml_tensor *want = &r->expected[result];
+	int64_t count = (int64_t)want->bytes / ml_dtype_bytes(want->dtype);
+	double scale = 1;
+
+	for (int64_t i = 0; ml_is_float(want->dtype) && i < count; i++) {
+		double v = fabs(ml_read_f64(want->dtype, want->data, i));
+		scale = isfinite(v) && v > scale ? v : scale;
+	}
+	for (int64_t i = 0; i < count; i++) {
+		bool equal;
+		if (ml_is_float(want->dtype)) {
+			double a = ml_read_f64(want->dtype, want->data, i);
+			double b = ml_read_f64(want->dtype, got, i);
+			equal = a == b || (isnan(a) && isnan(b)) ||
+				fabs(a - b) <= r->c->tolerance * scale;
+			if (!equal)
+				print_error("%s: result %d[%lld]: want %.9g, got %.9g\n", level, result,
+					    (long long)i, a, b);
+		} else {
+			int64_t a = ml_read_s64(want->dtype, want->data, i);
+			int64_t b = ml_read_s64(want->dtype, got, i);
+			/* Rounding a float that differs in its last bit may give a neighbour. */
+			equal = a == b || (r->c->tolerance > 0 && llabs(a - b) <= 1);
+			if (!equal)
+				print_error("%s: result %d[%lld]: want %lld, got %lld\n", level, result,
+					    (long long)i, (long long)a, (long long)b);
+		}
+		if (!equal) {
+			print_error("%s\n", r->c->text);
+			fail();
+		}
+	}
+}
+
+/* ---- running ---- */
+
+static size_t
+panel_bytes(const run *r, ml_contract_form form)
+{
+	const ml_tensor *b = &r->in[1];
+
+	return (size_t)(b->dim[0] * ml_pack_bytes(form, b->dim[1], b->dim[2]));
+}
+
+/* Input 1, [batch, k, n], as panels. */
+static void
+pack_input(const run *r, char *to)
+{
+	const ml_tensor *b = &r->in[1];
+	int64_t k = b->dim[1], n = b->dim[2];
+	bool f32 = b->dtype == ML_f32;
+	int64_t bytes = ml_pack_bytes(f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8, k, n);
+
+	for (int64_t i = 0; i < b->dim[0]; i++)
+		if (f32)
+			ml_pack_f32((float *)(void *)(to + i * bytes), (float *)b->data + i * k * n, k, n,
+				    n, 1);
+		else
+			ml_pack_s8((int8_t *)to + i * bytes, (int8_t *)b->data + i * k * n, k, n, n, 1);
+}
+
+static size_t
+input_bytes(const run *r, int i)
+{
+	if (!r->c->packed || i != 1)
+		return r->in[i].bytes;
+	return panel_bytes(r, r->in[1].dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8);
+}
+
+static size_t
+result_bytes(const run *r, int i)
+{
+	if (r->k->family != ML_FAMILY_PACK)
+		return r->expected[i].bytes;
+	const ml_tensor *t = &r->expected[i];
+	return (size_t)(t->dim[0] * ml_pack_bytes(t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
+						  t->dim[1], t->dim[2]));
+}
+
+static void
+run_tiles(const run *r, mlrt_kernel *kernel, const mlrt_task *task, uint8_t *scratch, int step)
+{
+	for (int64_t t = 0; t < r->tiles; t += step) {
+		memset(scratch, 0x77, (size_t)r->scratch_bytes);
+		kernel(task, t, t + step < r->tiles ? t + step : r->tiles, scratch);
+	}
+}
+
+/* The panels that packing the expected matrix on the host gives. */
+static void
+expect_panels(run *r)
+{
+	ml_tensor saved = r->in[1], *t = &r->expected[0];
+	char *panels = ml_alloc(&r->arena, result_bytes(r, 0));
+
+	r->in[1] = *t;
+	pack_input(r, panels);
+	r->in[1] = saved;
+	t->bytes = result_bytes(r, 0);
+	t->data = panels;
+	r->first[0] = panels;
+}
+
+static void
+run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
+{
+	guarded g[MAX_BUFFERS], scratch = guard((size_t)r->scratch_bytes, at_end);
+	void *buffer[MAX_BUFFERS];
+	mlrt_fault fault = {0};
+	mlrt_task task = {.buffer = buffer, .dim = r->c->dim, .fault = &fault, .site = 40};
+
+	for (int i = 0; i < r->nin + r->nout; i++) {
+		size_t bytes = i < r->nin ? input_bytes(r, i) : result_bytes(r, i - r->nin);
+		g[i] = guard(bytes, at_end);
+		buffer[i] = g[i].at;
+		if (i == 1 && r->c->packed)
+			pack_input(r, g[i].at);
+		else if (i < r->nin)
+			memcpy(g[i].at, r->in[i].data, bytes);
+	}
+	run_tiles(r, kernel, &task, (uint8_t *)scratch.at, step);
+	assert_int_equal(fault.status, r->c->fault);
+	for (int i = 0; i < r->nout && r->c->fault == ML_OK; i++) {
+		const char *got = g[r->nin + i].at;
+		if (r->k->family == ML_FAMILY_PACK) {
+			assert_memory_equal(got, r->first[i], g[r->nin + i].bytes);
+			continue;
+		}
+		compare(r, i, got, level);
+		if (!r->first[i]) {
+			r->first[i] = ml_alloc(&r->arena, g[r->nin + i].bytes);
+			memcpy(r->first[i], got, g[r->nin + i].bytes);
+		} else if (memcmp(r->first[i], got, g[r->nin + i].bytes)) {
+			print_error("%s: other bits than the first level\n%s\n", level, r->c->text);
+			fail();
+		}
+	}
+	for (int i = 0; i < r->nin + r->nout; i++)
+		unguard(&g[i]);
+	unguard(&scratch);
+}
+
+static void
+run_level(run *r, const ml_target *target)
+{
+	ml_kernel *k;
+	jitted j;
+
+	must(r, ml_kernel_parse(&r->cx, r->c->text, strlen(r->c->text), &k));
+	jitted_open(&j, target);
+	must(r, ml_kernel_emit(&j.e, k, "kernel"));
+	if (k->family == ML_FAMILY_CONTRACT)
+		for (int f = 0; f < ML_CONTRACT_FORMS; f++)
+			ml_emit_contract_tiles(&j.e, (ml_contract_form)f);
+	if (getenv("MLOPT_TEST_IR"))
+		LLVMDumpModule(j.e.module);
+	jitted_compile(&j);
+	mlrt_kernel *kernel = (mlrt_kernel *)(uintptr_t)jitted_find(&j, "kernel");
+	run_once(r, kernel, target->name, true, 1 << 20);
+	run_once(r, kernel, target->name, false, 1);
+	jitted_close(&j);
+	ml_module_free(k->m);
+}
+
+void
+check_kernel(const kernel_case *c)
+{
+	static const char *const levels[] = {"avx2", "avxvnni", "avx512", "avx512vnni", "neon"};
+	run r = {.c = c, .cx.memory = ml_memory_libc()};
+	int ran = 0;
+
+	ml_arena_init(&r.cx.arena, &r.cx.memory);
+	ml_arena_init(&r.arena, &r.cx.memory);
+	prepare(&r);
+	if (r.k->family == ML_FAMILY_PACK)
+		expect_panels(&r);
+	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+		if (ml_target_runs_here(ml_target_named(levels[i]))) {
+			run_level(&r, ml_target_named(levels[i]));
+			ran++;
+		}
+	assert_true(ran > 0);
+	ml_module_free(r.k->m);
+	ml_arena_free(&r.arena);
+	ml_arena_free(&r.cx.arena);
+}
