@@ -4,7 +4,8 @@
 #include "../ir/ir.h"
 
 typedef struct ml_import_dim {
-	const char *name; /* a dim_param, or INPUT_dK for dim K of INPUT where the model names none */
+	const char
+		*name; /* a dim_param, or INPUT_dK for dim K of INPUT where the model names none */
 	int64_t value;
 } ml_import_dim;
 

@@ -93,16 +93,15 @@ int64_t *ml_lower_axes(ml_lower *, int in, const char *attr, int rank, int *n);
 /* ---- building blocks: lower_build.c ---- */
 
 /* In lowering functions, with `x` the node. */
-#define ML_X1(op, a)        ml_op1(x->b, ML_OP_##op, (a))
-#define ML_X2(op, a, c)     ml_op2(x->b, ML_OP_##op, (a), (c))
-#define ML_X3(op, a, c, d)  ml_op3(x->b, ML_OP_##op, (a), (c), (d))
-#define ML_DIMS             (x->b->m->dims)
-#define ML_INT(number)      ml_dim_int(ML_DIMS, (number))
+#define ML_X1(op, a)       ml_op1(x->b, ML_OP_##op, (a))
+#define ML_X2(op, a, c)    ml_op2(x->b, ML_OP_##op, (a), (c))
+#define ML_X3(op, a, c, d) ml_op3(x->b, ML_OP_##op, (a), (c), (d))
+#define ML_DIMS            (x->b->m->dims)
+#define ML_INT(number)     ml_dim_int(ML_DIMS, (number))
 
 /* A scalar of the value's dtype. */
 ml_value *ml_lower_like(ml_lower *, const ml_value *, double);
 #define ML_LIKE(value, number) ml_lower_like(x, (value), (number))
-ml_value *ml_lower_sigmoid(ml_lower *, ml_value *);
 /* s64[n] holding sizes. */
 ml_value *ml_lower_shape(ml_lower *, const ml_dim *, int n);
 /* Any value as s64. */
@@ -125,8 +124,15 @@ ml_value *ml_lower_arg(ml_lower *, ml_op, ml_value *, int axis, bool last);
 ml_value *ml_lower_softmax(ml_lower *, ml_value *, int axis);
 ml_value *ml_lower_scan(ml_lower *, ml_op, ml_value *, int axis, bool exclusive, bool reverse);
 ml_value *ml_lower_wrap(ml_lower *, ml_value *index, ml_dim size);
+/* Sliding windows over the last n dims, which become n more dims at the end. */
+ml_value *ml_lower_window(ml_lower *, ml_value *, const int64_t *size, const int64_t *stride,
+			  const int64_t *dilation, int n);
 /* A constant tensor from numbers. */
 ml_value *ml_lower_table(ml_lower *, ml_dtype, const double *, const int64_t *dims, int rank);
-/* Two operands of floating point arithmetic made the same type by converting the second. */
+/* NumPy's matmul for any ranks. */
+ml_value *ml_lower_product(ml_lower *, ml_value *, ml_value *);
+/* Half precision made f32, for sums of products and normalizations; others as they are. */
+ml_value *ml_lower_wide(ml_lower *, ml_value *);
+/* The value with the dtype of another. */
 ml_value *ml_lower_as(ml_lower *, ml_value *, const ml_value *like);
 #endif

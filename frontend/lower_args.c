@@ -214,8 +214,9 @@ int64_t *
 ml_lower_axes(ml_lower *x, int in, const char *attr, int rank, int *n)
 {
 	bool from_input = in >= 0 && x->in[in];
-	const int64_t *given =
-		from_input ? ml_lower_ints(x, in, n) : attr ? ml_onnx_ints(x, attr, n) : NULL;
+	const int64_t *given = from_input ? ml_lower_ints(x, in, n)
+			       : attr     ? ml_onnx_ints(x, attr, n)
+					  : NULL;
 	uint32_t seen = 0;
 
 	if (!given) {

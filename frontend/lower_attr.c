@@ -158,9 +158,8 @@ ml_onnx_type(ml_lower *x, const char *name, ml_dtype init, ml_dtype *out)
 	*out = init;
 	if (number == -1)
 		return true;
-	ml_status status = number < 0 || number > INT32_MAX
-				   ? ML_ERR_FORMAT
-				   : ml_onnx_dtype((int32_t)number, out);
+	ml_status status = number < 0 || number > INT32_MAX ? ML_ERR_FORMAT
+							    : ml_onnx_dtype((int32_t)number, out);
 	if (status == ML_OK)
 		return true;
 	ml_lower_fail(x, status, "element type %s (%lld) of attribute '%s' is not supported",

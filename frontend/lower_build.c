@@ -16,9 +16,11 @@ ml_lower_as(ml_lower *x, ml_value *v, const ml_value *like)
 }
 
 ml_value *
-ml_lower_sigmoid(ml_lower *x, ml_value *v)
+ml_lower_wide(ml_lower *x, ml_value *v)
 {
-	return ML_X1(sigmoid, v);
+	bool narrow = v && (v->type.dtype == ML_f16 || v->type.dtype == ML_bf16);
+
+	return narrow ? ml_build_cast(x->b, v, ML_f32) : v;
 }
 
 ml_value *
@@ -119,7 +121,8 @@ ml_lower_pad(ml_lower *x, ml_value *v, double fill, const ml_dim *low, const ml_
 	if (!v)
 		return NULL;
 	for (int i = 0; i < v->type.rank; i++) {
-		ml_dim left = ml_dim_max(ML_DIMS, ML_INT(0), ml_dim_sub(ML_DIMS, ML_INT(0), low[i]));
+		ml_dim left =
+			ml_dim_max(ML_DIMS, ML_INT(0), ml_dim_sub(ML_DIMS, ML_INT(0), low[i]));
 		ml_dim right =
 			ml_dim_max(ML_DIMS, ML_INT(0), ml_dim_sub(ML_DIMS, ML_INT(0), high[i]));
 		one[i] = 1;
@@ -158,6 +161,14 @@ ml_lower_reduce(ml_lower *x, ml_op op, ml_value *v, const int64_t *axes, int n, 
 	return keep || !v ? v : ml_build_squeeze(x->b, v, axes, n);
 }
 
+static const int64_t *
+copy_ints(ml_lower *x, const int64_t *given, int n)
+{
+	int64_t *copy = ML_LOWER_ARRAY(x, int64_t, n);
+
+	return memcpy(copy, given, (size_t)n * sizeof *copy);
+}
+
 ml_value *
 ml_lower_reverse(ml_lower *x, ml_value *v, const int64_t *axes, int n)
 {
@@ -165,9 +176,7 @@ ml_lower_reverse(ml_lower *x, ml_value *v, const int64_t *axes, int n)
 
 	if (!node)
 		return NULL;
-	int64_t *copy = ML_LOWER_ARRAY(x, int64_t, n);
-	memcpy(copy, axes, (size_t)n * sizeof *copy);
-	ML_A(node, reverse, axes).ints = copy;
+	ML_A(node, reverse, axes).ints = copy_ints(x, axes, n);
 	ML_A(node, reverse, axes).count = n;
 	return ml_finish1(x->b, node);
 }
@@ -221,6 +230,24 @@ ml_lower_wrap(ml_lower *x, ml_value *index, ml_dim size)
 	*one = size;
 	ML_A(node, wrap_index, size).dims = one;
 	ML_A(node, wrap_index, size).count = 1;
+	return ml_finish1(x->b, node);
+}
+
+ml_value *
+ml_lower_window(ml_lower *x, ml_value *v, const int64_t *size, const int64_t *stride,
+		const int64_t *dilation, int n)
+{
+	if (v && v->type.rank + n > ML_MAX_RANK)
+		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "the rank is too large");
+	ml_node *node = v ? ml_begin(x->b, ML_OP_window, &v, 1) : NULL;
+	if (!node)
+		return NULL;
+	ML_A(node, window, size).ints = copy_ints(x, size, n);
+	ML_A(node, window, stride).ints = copy_ints(x, stride, n);
+	ML_A(node, window, dilation).ints = copy_ints(x, dilation, n);
+	ML_A(node, window, size).count = n;
+	ML_A(node, window, stride).count = n;
+	ML_A(node, window, dilation).count = n;
 	return ml_finish1(x->b, node);
 }
 

@@ -75,10 +75,10 @@ ml_frame_read(ml_import *im, const ml_binding *binding, ml_builder *b)
 	}
 	if (view.rank > ML_MAX_RANK) {
 		ml_blob_drop(view.bytes);
-		b->failed = ml_error(im->cx, ML_ERR_UNSUPPORTED, b->prov,
-				     "tensor '%s' has %d dimensions, more than %d",
-				     ml_escaped(&im->cx->arena, binding->name), view.rank,
-				     ML_MAX_RANK);
+		b->failed =
+			ml_error(im->cx, ML_ERR_UNSUPPORTED, b->prov,
+				 "tensor '%s' has %d dimensions, more than %d",
+				 ml_escaped(&im->cx->arena, binding->name), view.rank, ML_MAX_RANK);
 		return NULL;
 	}
 	type.dtype = view.dtype;

@@ -22,7 +22,8 @@ typedef struct ml_frame {
 	size_t n_imports;
 	/* Attributes of the function call being inlined, for ref_attr_name; else NULL. */
 	const Onnx__FunctionProto *function;
-	const Onnx__AttributeProto **argument; /* parallel to function->attribute, then attribute_proto */
+	const Onnx__AttributeProto *
+		*argument; /* parallel to function->attribute, then attribute_proto */
 } ml_frame;
 
 typedef struct ml_import {

@@ -247,8 +247,7 @@ softplus(ml_lower *x, ml_value *v)
 {
 	ml_value *e = ML_X1(exp, ML_X1(neg, ML_X1(abs, v)));
 
-	return ML_X2(add, ML_X2(max, v, ML_LIKE(v, 0)),
-		     ML_X1(log, ML_X2(add, e, ML_LIKE(v, 1))));
+	return ML_X2(add, ML_X2(max, v, ML_LIKE(v, 0)), ML_X1(log, ML_X2(add, e, ML_LIKE(v, 1))));
 }
 
 ml_value *
@@ -278,6 +277,13 @@ ml_lower_swish(ml_lower *x)
 	double alpha = ml_onnx_float(x, "alpha", 1);
 
 	return ML_X2(mul, v, ML_X1(sigmoid, alpha == 1 ? v : ML_X2(mul, v, ML_LIKE(v, alpha))));
+}
+
+/* swish(a) b */
+ml_value *
+ml_lower_swiglu(ml_lower *x)
+{
+	return ML_X2(mul, ml_lower_swish(x), x->in[1]);
 }
 
 static ml_value *

@@ -185,8 +185,8 @@ bind_arguments(ml_import *im, const ml_frame *caller, const Onnx__NodeProto *nod
 	const Onnx__FunctionProto *fn = f->function;
 	size_t n = fn->n_attribute, k = 0;
 
-	f->argument = ML_NEW_ARRAY(&im->scratch, const Onnx__AttributeProto *,
-				   n + fn->n_attribute_proto);
+	f->argument =
+		ML_NEW_ARRAY(&im->scratch, const Onnx__AttributeProto *, n + fn->n_attribute_proto);
 	for (size_t i = 0; i < n; i++)
 		f->argument[k++] = find_attribute(caller, node, fn->attribute[i]);
 	for (size_t i = 0; i < fn->n_attribute_proto; i++) {
@@ -265,8 +265,8 @@ no_row(ml_import *im, const ml_prov *at, const char *domain, int64_t version, bo
 		return ml_error(im->cx, ML_ERR_UNSUPPORTED, at,
 				"operator %s of domain '%s' is not supported at version %lld", op,
 				shown_domain(im, domain), (long long)version);
-	return ml_error(im->cx, ML_ERR_UNSUPPORTED, at, "operator %s of domain '%s' is unknown",
-			op, shown_domain(im, domain));
+	return ml_error(im->cx, ML_ERR_UNSUPPORTED, at, "operator %s of domain '%s' is unknown", op,
+			shown_domain(im, domain));
 }
 
 static ml_status
@@ -286,11 +286,11 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 				"the model lowers to more than %d nodes", MOST_NODES);
 	if (fn)
 		return lower_call(im, f, b, node, fn);
-	if (!version) {
-		ml_error(im->cx, ML_ERR_FORMAT, b->prov,
-			 "domain '%s' is not imported by the model", shown_domain(im, domain));
-		return ML_ERR_FORMAT;
-	}
+	if (!version && !*domain)
+		return ml_error(im->cx, ML_ERR_FORMAT, b->prov,
+				"the model imports no version of operator set ai.onnx");
+	/* ONNX Runtime's tools write its domains without importing them. */
+	version = version ? version : 1;
 	const ml_onnx_row *row = ml_onnx_find_row(domain, op, version, &known);
 	if (!row)
 		return no_row(im, b->prov, domain, version, known);
@@ -310,6 +310,7 @@ report_rows(ml_import *im, const ml_frame *f, const Onnx__GraphProto *g)
 		for (size_t k = 0; k < node->n_attribute; k++)
 			if (node->attribute[k]->g)
 				report_rows(im, f, node->attribute[k]->g);
+		version = version ? version : 1;
 		if (ml_onnx_find_function(im->model, node->domain, op, node->overload) ||
 		    ml_onnx_find_row(domain, op, version, &known) ||
 		    im->unsupported++ >= MOST_REPORTS)

@@ -1,0 +1,88 @@
+/* lower_linear.c -- sums of products: MatMul, Gemm. */
+#include "lower.h"
+
+/* NumPy's rules: a list on the left is a row, on the right a column, whose dim goes again. */
+ml_value *
+ml_lower_product(ml_lower *x, ml_value *a, ml_value *b)
+{
+	int64_t first = 0, axes[2];
+	int n = 0;
+
+	if (!a || !b)
+		return NULL;
+	if (!a->type.rank || !b->type.rank)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "operands must not be scalars");
+	bool row = a->type.rank == 1, column = b->type.rank == 1;
+	int64_t last = 1;
+	a = row ? ml_build_unsqueeze(x->b, a, &first, 1) : a;
+	b = column ? ml_build_unsqueeze(x->b, b, &last, 1) : b;
+	ml_value *v = ml_build_matmul(x->b, ml_lower_wide(x, a), ml_lower_wide(x, b));
+	v = ml_is_float(a->type.dtype) ? ml_lower_as(x, v, a) : v;
+	if (!v)
+		return NULL;
+	if (row)
+		axes[n++] = v->type.rank - 2;
+	if (column)
+		axes[n++] = v->type.rank - 1;
+	return n ? ml_build_squeeze(x->b, v, axes, n) : v;
+}
+
+/* Integers wider than dot sums up: products, then a sum. */
+static ml_value *
+wide_product(ml_lower *x, ml_value *a, ml_value *b)
+{
+	int64_t k, last;
+
+	if (a->type.rank < 2 || b->type.rank < 2)
+		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "%s lists cannot be multiplied",
+				     ml_dtype_name(a->type.dtype));
+	last = a->type.rank;
+	k = b->type.rank - 2;
+	a = ml_build_unsqueeze(x->b, a, &last, 1); /* [.., m, k, 1] */
+	b = ml_build_unsqueeze(x->b, b, &k, 1);    /* [.., 1, k, n] */
+	a = ML_X2(mul, a, b);
+	k = a ? a->type.rank - 2 : 0;
+	return ml_lower_reduce(x, ML_OP_reduce_sum, a, &k, 1, false);
+}
+
+ml_value *
+ml_lower_matmul(ml_lower *x)
+{
+	ml_value *a = x->in[0], *b = x->in[1];
+
+	if (a->type.dtype != b->type.dtype)
+		return ml_lower_fail(x, ML_ERR_TYPE, "operands have types %s and %s",
+				     ml_dtype_name(a->type.dtype), ml_dtype_name(b->type.dtype));
+	if (ml_is_integer(a->type.dtype) && a->type.dtype != ML_s32)
+		return wide_product(x, a, b);
+	return ml_lower_product(x, a, b);
+}
+
+static ml_value *
+scaled(ml_lower *x, ml_value *v, double by)
+{
+	return by == 1 ? v : ML_X2(mul, v, ML_LIKE(v, by));
+}
+
+ml_value *
+ml_lower_gemm(ml_lower *x)
+{
+	static const int64_t swap[] = {1, 0};
+	ml_value *a = x->in[0], *b = x->in[1], *c = x->in[2], *y;
+	double alpha = ml_onnx_float(x, "alpha", 1), beta = ml_onnx_float(x, "beta", 1);
+	bool left = ml_onnx_int(x, "transA", 0) != 0, right = ml_onnx_int(x, "transB", 0) != 0;
+
+	if (a->type.rank != 2 || b->type.rank != 2)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "operands have ranks %d and %d, must have 2",
+				     a->type.rank, b->type.rank);
+	if (c && c->type.rank > 2)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "C has rank %d", c->type.rank);
+	a = left ? ml_build_transpose(x->b, a, swap) : a;
+	b = right ? ml_build_transpose(x->b, b, swap) : b;
+	if (!a || !b)
+		return NULL;
+	y = ml_is_integer(a->type.dtype) && a->type.dtype != ML_s32 ? wide_product(x, a, b)
+								    : ml_lower_product(x, a, b);
+	y = scaled(x, y, alpha);
+	return c && beta != 0 ? ML_X2(add, y, scaled(x, c, beta)) : y;
+}
