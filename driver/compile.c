@@ -1,0 +1,213 @@
+/* compile.c -- a compilation from beginning to end: the list of its stages. */
+#include "../codegen/aot.h"
+#include "../codegen/jit.h"
+#include "../runtime/model.h"
+#include "driver.h"
+
+typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK } purpose;
+
+/* One compilation on its way. */
+typedef struct compilation {
+	ml_context *cx;
+	const ml_options *o;
+	ml_source source;
+	purpose purpose;
+	const ml_emit_kind *kind;
+	const char *output;
+	ml_model **model; /* INTO_MEMORY */
+	/* made on the way */
+	ml_arena arena;
+	ml_plugins plugins;
+	ml_module *m;
+	ml_plan *plan;
+	ml_levels levels;
+} compilation;
+
+enum { STAGES = 4 };
+
+static void
+begin(const compilation *c, int stage, const char *what)
+{
+	c->cx->stage = what;
+	if (c->o->progress_fn)
+		c->o->progress_fn(c->o->progress_user, stage, STAGES, what);
+}
+
+/* ---- stages ---- */
+
+static ml_status
+read_model(compilation *c)
+{
+	begin(c, 1, "import");
+	ML_STEP(ml_read_model(c->cx, &c->source, c->o, &c->m));
+	if (c->o->explain)
+		ml_explain(c->o, c->m, "as imported");
+	return ML_OK;
+}
+
+static ml_status
+run_passes(compilation *c)
+{
+	const ml_options *o = c->o;
+	ml_pipeline_options po = {
+		.opt_level = (int)o->opt_level,
+		.int8 = o->int8,
+		.passes = o->passes,
+		.skip = o->skip_pass,
+		.stop_after = o->stop_after,
+		.print_after = o->print_after,
+		.verify_each = o->verify_each,
+		.time_passes = o->time_passes,
+		.rule_stats = o->rule_stats,
+		.fuel = o->fuel,
+		.show = o->show_fn,
+		.show_user = o->show_user,
+	};
+	ml_pipeline p;
+
+	begin(c, 2, "passes");
+	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
+	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, c->plugins.passes.at,
+				 c->plugins.passes.count));
+	if (o->list_passes)
+		ml_list_passes(o, &p);
+	ML_STEP(ml_pipeline_run(&p, c->m, &po));
+	if (o->explain)
+		ml_explain(o, c->m, "after all passes");
+	return ML_OK;
+}
+
+static ml_status
+make_plan(compilation *c)
+{
+	ml_text t;
+
+	begin(c, 3, "plan");
+	ML_STEP(ml_plan_module(c->m, (int)c->o->opt_level, &c->arena, &c->plan));
+	if (!c->o->print_plan)
+		return ML_OK;
+	ml_text_init(&t, &c->arena);
+	ml_plan_print(&t, c->plan);
+	ml_show(c->o, "plan", t.at);
+	return ML_OK;
+}
+
+static int
+workers(const ml_options *o)
+{
+	return o->threads > 0 ? (int)o->threads : 0;
+}
+
+static void
+free_jit(void *jit)
+{
+	ml_jit_free(jit);
+}
+
+static ml_status
+make_code_in_memory(compilation *c)
+{
+	ml_jit_options jo = {.workers = workers(c->o), .save_temps = c->o->save_temps};
+	ml_allocator allocator = {c->cx->memory.resize, c->cx->memory.user};
+	ml_message why;
+	ml_jit *jit;
+
+	begin(c, 4, "code");
+	ML_STEP(ml_choose_levels(c->o, true, &c->levels));
+	jo.target = c->levels.at[0];
+	ML_STEP(ml_jit_new(c->cx, c->plan, &jo, &jit));
+	ml_status status = mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, c->model,
+					  &why);
+	if (status == ML_OK)
+		return ML_OK;
+	ml_jit_free(jit);
+	return ml_error(c->cx, status, NULL, "%s", why.text);
+}
+
+static ml_status
+make_code_in_file(compilation *c)
+{
+	begin(c, 4, "code");
+	ML_STEP(ml_choose_levels(c->o, false, &c->levels));
+	if (c->kind->ending)
+		return ml_write_code_text(c->o, c->kind, c->plan, &c->levels, c->output);
+	if (!c->output)
+		return ml_error(c->cx, ML_ERR_ARG, NULL, "code needs a file to go to");
+	return ml_aot_write(c->cx, c->plan, &(ml_aot_options){0}, c->output);
+}
+
+/* ---- the list ---- */
+
+static ml_status
+compile(void *job)
+{
+	compilation *c = job;
+
+	ML_STEP(ml_choose_emit(c->o, &c->kind));
+	ML_STEP(read_model(c));        /* bytes -> graph with types */
+	ML_STEP(run_passes(c));        /* passes/pipeline.def: canonicalize, fuse, quantize */
+	if (c->kind->write && c->purpose == INTO_FILE)
+		return c->kind->write(c->o, c->m, c->output); /* the graph is what was asked for */
+	ML_STEP(make_plan(c));         /* graph -> kernels, buffers, steps */
+	switch (c->purpose) {
+	case INTO_MEMORY: return make_code_in_memory(c); /* LLVM: code in this process */
+	case INTO_FILE: return make_code_in_file(c);     /* LLVM: objects, linked */
+	case CHECK: break;
+	}
+	return ML_OK;
+}
+
+/* ---- ways in ---- */
+
+static ml_status
+run(compilation *c)
+{
+	ml_context *cx = c->cx;
+	ml_options *own = NULL;
+	ml_status status = c->o ? ML_OK : ml_options_new(cx, &own);
+
+	if (status != ML_OK)
+		return status;
+	c->o = c->o ? c->o : own;
+	bool remarks = cx->remarks;
+	cx->remarks |= c->o->remarks;
+	ml_arena_init(&c->arena, &cx->memory);
+	status = ml_enter(cx, compile, c);
+	if (c->m)
+		ml_module_free(c->m);
+	ml_plugins_close(&c->plugins);
+	ml_arena_free(&c->arena);
+	cx->remarks = remarks;
+	ml_options_free(own);
+	return status;
+}
+
+ml_status
+ml_compile_file(ml_context *cx, const char *path, const ml_options *o, ml_model **model)
+{
+	*model = NULL;
+	return run(&(compilation){.cx = cx, .o = o, .source = {.path = path}, .model = model,
+				  .purpose = INTO_MEMORY});
+}
+
+ml_status
+ml_compile_memory(ml_context *cx, const void *bytes, size_t size, const ml_options *o,
+		  ml_model **model)
+{
+	*model = NULL;
+	return run(&(compilation){.cx = cx, .o = o, .source = {.bytes = bytes, .size = size},
+				  .model = model, .purpose = INTO_MEMORY});
+}
+
+ml_status
+ml_compile_to(ml_context *cx, const char *path, const ml_options *o, const char *output)
+{
+	return run(&(compilation){.cx = cx, .o = o, .source = {.path = path}, .output = output,
+				  .purpose = INTO_FILE});
+}
+
+ml_status
+ml_check(ml_context *cx, const char *path, const ml_options *o)
+{
+	return run(&(compilation){.cx = cx, .o = o, .source = {.path = path}, .purpose = CHECK});
+}

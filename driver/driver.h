@@ -1,0 +1,110 @@
+/* driver.h -- inside of the driver: options as given, and one compilation on its way through. */
+#ifndef ML_DRIVER_H
+#define ML_DRIVER_H
+#include "../codegen/plan.h"
+#include "../codegen/target.h"
+#include "../frontend/import.h"
+#include "../passes/pipeline.h"
+#include "mlopt/compile.h"
+
+/* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts. */
+typedef ML_VEC(const char *) ml_texts;
+#define ML_FIELD_FLAG bool
+#define ML_FIELD_TEXT const char *
+#define ML_FIELD_INT  int64_t
+#define ML_FIELD_LIST ml_texts
+
+struct ml_options {
+	ml_context *cx;
+	ml_arena arena;
+#define ML_OPTION(kind, field, name, value, group, help) ML_FIELD_##kind field;
+#include "mlopt/options.def"
+	/* `dim`, `shape` and ml_options_freeze() in the importer's form. */
+	ML_VEC(ml_import_dim) import_dims;
+	ML_VEC(ml_import_shape) import_shapes;
+	ML_VEC(ml_import_freeze) import_freezes;
+	void (*show_fn)(void *user, const char *title, const char *text);
+	void *show_user;
+	void (*progress_fn)(void *user, int stage, int stages, const char *what);
+	void *progress_user;
+};
+
+/* Gives a text to the show hook, if there is one. */
+void ml_show(const ml_options *, const char *title, const char *text);
+
+/* ---- boundary.c ---- */
+
+/* Every entry point of the API runs its work through this: a failed allocation unwinds to here and
+ * becomes ML_ERR_NOMEM, and diagnostics are given to the log hook. */
+ml_status ml_enter(ml_context *, ml_status (*work)(void *), void *job);
+
+/* ---- targets.c ---- */
+
+enum { ML_MAX_LEVELS = 8 };
+typedef struct ml_levels {
+	const ml_target *at[ML_MAX_LEVELS];
+	int count;
+} ml_levels;
+
+/* The levels to make code for, rising: --mcpu, or else the host's (in memory) or the usual ones of
+ * --target (in files). */
+ml_status ml_choose_levels(const ml_options *, bool in_memory, ml_levels *);
+
+/* ---- plugins.c ---- */
+
+typedef struct ml_plugins {
+	ML_VEC(void *) handles; /* of dlopen */
+	ML_VEC(const ml_pass *) passes;
+} ml_plugins;
+
+/* Loads what --load-pass-plugin names; ml_plugins_close() in any case. */
+ml_status ml_plugins_open(ml_plugins *, const ml_options *, ml_arena *);
+void ml_plugins_close(ml_plugins *);
+
+/* ---- read.c ---- */
+
+/* A model from a file or from memory (`path` NULL). */
+typedef struct ml_source {
+	const char *path;
+	const void *bytes;
+	size_t size;
+} ml_source;
+
+ml_status ml_read_model(ml_context *, const ml_source *, const ml_options *, ml_module **);
+/* IR text by its name: .mlt; ONNX otherwise. */
+bool ml_is_ir_text(const char *path);
+
+/* ---- report.c ---- */
+
+/* The nodes that came from the ONNX node, after what `title` names. */
+void ml_explain(const ml_options *, const ml_module *, const char *title);
+void ml_list_passes(const ml_options *, const ml_pipeline *);
+
+/* ---- custom.c ---- */
+
+/* ml_custom_op.evaluate */
+ml_status ml_evaluate_custom(const struct ml_custom_op *, const ml_tensor *in, int nin,
+			     ml_tensor *out, int nout);
+
+/* ---- emit.c ---- */
+
+/* What --emit names. */
+typedef struct ml_emit_kind {
+	const char *name;
+	/* Graphs: writes the module; NULL for kinds of code. */
+	ml_status (*write)(const ml_options *, const ml_module *, const char *output);
+	/* Texts of code: the ending of the files that hold it; NULL for linked code. */
+	const char *ending;
+} ml_emit_kind;
+
+ml_status ml_choose_emit(const ml_options *, const ml_emit_kind **);
+/* Objects of a plan as text, one after the other. */
+ml_status ml_write_code_text(const ml_options *, const ml_emit_kind *, ml_plan *, const ml_levels *,
+			     const char *output);
+
+/* ---- output.c ---- */
+
+/* Writes a text to `path` whole or not at all, or shows it when `path` is NULL. */
+ml_status ml_write_text(const ml_options *, const char *path, const char *title, const ml_text *);
+
+#endif

@@ -1,0 +1,48 @@
+/* output.c -- texts that become files: written beside the target and renamed, whole or not at all. */
+#include "driver.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool
+write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t written = write(fd, bytes, n);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return false;
+		bytes += written;
+		n -= (size_t)written;
+	}
+	return true;
+}
+
+ml_status
+ml_write_text(const ml_options *o, const char *path, const char *title, const ml_text *text)
+{
+	ml_context *cx = o->cx;
+
+	if (!path) {
+		ml_show(o, title, text->at);
+		return ML_OK;
+	}
+	char *temporary = ml_format(&cx->arena, "%s.XXXXXX", path);
+	mode_t mask = umask(0);
+	umask(mask);
+	int fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path, strerror(errno));
+	bool good = write_all(fd, text->at, text->length) && !fchmod(fd, 0666 & ~mask);
+	good = !close(fd) && good && !rename(temporary, path);
+	if (good)
+		return ML_OK;
+	int why = errno;
+	unlink(temporary);
+	return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path, strerror(why));
+}
