@@ -1,4 +1,5 @@
-/* boundary.c -- where calls enter the compiler: failed allocations end here, messages leave here. */
+/* boundary.c -- where calls enter the compiler: failed allocations end here, messages leave here.
+ */
 #include "driver.h"
 
 static ml_status

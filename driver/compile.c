@@ -1,5 +1,4 @@
 /* compile.c -- a compilation from beginning to end: the list of its stages. */
-#include "../codegen/aot.h"
 #include "../codegen/jit.h"
 #include "../runtime/model.h"
 #include "driver.h"
@@ -116,8 +115,8 @@ make_code_in_memory(compilation *c)
 	ML_STEP(ml_choose_levels(c->o, true, &c->levels));
 	jo.target = c->levels.at[0];
 	ML_STEP(ml_jit_new(c->cx, c->plan, &jo, &jit));
-	ml_status status = mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, c->model,
-					  &why);
+	ml_status status =
+		mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, c->model, &why);
 	if (status == ML_OK)
 		return ML_OK;
 	ml_jit_free(jit);
@@ -133,7 +132,7 @@ make_code_in_file(compilation *c)
 		return ml_write_code_text(c->o, c->kind, c->plan, &c->levels, c->output);
 	if (!c->output)
 		return ml_error(c->cx, ML_ERR_ARG, NULL, "code needs a file to go to");
-	return ml_aot_write(c->cx, c->plan, &(ml_aot_options){0}, c->output);
+	return ml_error(c->cx, ML_ERR_UNSUPPORTED, NULL, "linking is not available");
 }
 
 /* ---- the list ---- */
@@ -144,11 +143,11 @@ compile(void *job)
 	compilation *c = job;
 
 	ML_STEP(ml_choose_emit(c->o, &c->kind));
-	ML_STEP(read_model(c));        /* bytes -> graph with types */
-	ML_STEP(run_passes(c));        /* passes/pipeline.def: canonicalize, fuse, quantize */
+	ML_STEP(read_model(c)); /* bytes -> graph with types */
+	ML_STEP(run_passes(c)); /* passes/pipeline.def: canonicalize, fuse, quantize */
 	if (c->kind->write && c->purpose == INTO_FILE)
 		return c->kind->write(c->o, c->m, c->output); /* the graph is what was asked for */
-	ML_STEP(make_plan(c));         /* graph -> kernels, buffers, steps */
+	ML_STEP(make_plan(c));                                /* graph -> kernels, buffers, steps */
 	switch (c->purpose) {
 	case INTO_MEMORY: return make_code_in_memory(c); /* LLVM: code in this process */
 	case INTO_FILE: return make_code_in_file(c);     /* LLVM: objects, linked */
@@ -186,7 +185,10 @@ ml_status
 ml_compile_file(ml_context *cx, const char *path, const ml_options *o, ml_model **model)
 {
 	*model = NULL;
-	return run(&(compilation){.cx = cx, .o = o, .source = {.path = path}, .model = model,
+	return run(&(compilation){.cx = cx,
+				  .o = o,
+				  .source = {.path = path},
+				  .model = model,
 				  .purpose = INTO_MEMORY});
 }
 
@@ -195,14 +197,20 @@ ml_compile_memory(ml_context *cx, const void *bytes, size_t size, const ml_optio
 		  ml_model **model)
 {
 	*model = NULL;
-	return run(&(compilation){.cx = cx, .o = o, .source = {.bytes = bytes, .size = size},
-				  .model = model, .purpose = INTO_MEMORY});
+	return run(&(compilation){.cx = cx,
+				  .o = o,
+				  .source = {.bytes = bytes, .size = size},
+				  .model = model,
+				  .purpose = INTO_MEMORY});
 }
 
 ml_status
 ml_compile_to(ml_context *cx, const char *path, const ml_options *o, const char *output)
 {
-	return run(&(compilation){.cx = cx, .o = o, .source = {.path = path}, .output = output,
+	return run(&(compilation){.cx = cx,
+				  .o = o,
+				  .source = {.path = path},
+				  .output = output,
 				  .purpose = INTO_FILE});
 }
 

@@ -7,7 +7,8 @@
 #include "../passes/pipeline.h"
 #include "mlopt/compile.h"
 
-/* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts. */
+/* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts.
+ */
 typedef ML_VEC(const char *) ml_texts;
 #define ML_FIELD_FLAG bool
 #define ML_FIELD_TEXT const char *

@@ -1,6 +1,5 @@
 /* emit.c -- the kinds of output that --emit names, and those that are text. */
 #include "../codegen/objects.h"
-#include "../frontend/export.h"
 #include "driver.h"
 #include <dirent.h>
 #include <errno.h>
@@ -31,20 +30,12 @@ write_dot(const ml_options *o, const ml_module *m, const char *output)
 	return ml_write_text(o, output, "dot", &t);
 }
 
-static ml_status
-write_onnx(const ml_options *o, const ml_module *m, const char *output)
-{
-	if (!output)
-		return ml_error(o->cx, ML_ERR_ARG, NULL, "an ONNX model needs a file to go to");
-	return ml_export_onnx(o->cx, m, output);
-}
-
 /* ---- kinds ---- */
 
 static const ml_emit_kind kinds[] = {
-	{"so", NULL, NULL},        {"obj", NULL, NULL},       {"lib", NULL, NULL},
-	{"exe", NULL, NULL},       {"onnx", write_onnx, NULL}, {"ir", write_ir, NULL},
-	{"dot", write_dot, NULL},  {"llvm", NULL, ".ll"},     {"asm", NULL, ".s"},
+	{"so", NULL, NULL},    {"obj", NULL, NULL},    {"lib", NULL, NULL},
+	{"exe", NULL, NULL},   {"ir", write_ir, NULL}, {"dot", write_dot, NULL},
+	{"llvm", NULL, ".ll"}, {"asm", NULL, ".s"},
 };
 
 ml_status
@@ -56,7 +47,7 @@ ml_choose_emit(const ml_options *o, const ml_emit_kind **kind)
 			return ML_OK;
 		}
 	ml_error(o->cx, ML_ERR_ARG, NULL, "there is no output kind '%s'", o->emit);
-	ml_hint(o->cx, "kinds: so obj lib exe onnx ir dot llvm asm");
+	ml_hint(o->cx, "kinds: so obj lib exe ir dot llvm asm");
 	return ML_ERR_ARG;
 }
 

@@ -80,7 +80,8 @@ put_text(inspection *s, ml_text *t)
 	for (int i = 0; i < yield->nin; i++)
 		put_value(t, "output", output_name(m, i), &ml_in(yield, i)->type);
 	for (int i = 0; i < ml_sym_count(m->dims); i++) {
-		ml_put(t, "dim        %s  ", ml_escaped(&s->cx->arena, ml_sym_at(m->dims, i)->name));
+		ml_put(t, "dim        %s  ",
+		       ml_escaped(&s->cx->arena, ml_sym_at(m->dims, i)->name));
 		put_interval(t, ml_sym_at(m->dims, i));
 		ml_put(t, "\n");
 	}
@@ -142,8 +143,9 @@ put_json(inspection *s, ml_text *t)
 		ml_put(t, i ? ", " : "");
 		put_json_string(t, ml_sym_at(m->dims, i)->name);
 	}
-	ml_put(t, "],\n  \"parameters\": %" PRId64 ",\n  \"parameter_bytes\": %" PRIu64
-		  ",\n  \"nodes\": %d,\n  \"operators\": {",
+	ml_put(t,
+	       "],\n  \"parameters\": %" PRId64 ",\n  \"parameter_bytes\": %" PRIu64
+	       ",\n  \"nodes\": %d,\n  \"operators\": {",
 	       s->parameters, s->bytes, s->nodes);
 	for (int op = 0; op < ML_OP_LIMIT; op++)
 		if (s->ops[op]) {
@@ -173,7 +175,11 @@ ml_inspect(ml_context *cx, const char *path, const ml_options *o, bool json,
 {
 	ml_options *own = NULL;
 	ml_status status = o ? ML_OK : ml_options_new(cx, &own);
-	inspection s = {.cx = cx, .o = o ? o : own, .path = path, .json = json, .write = write,
+	inspection s = {.cx = cx,
+			.o = o ? o : own,
+			.path = path,
+			.json = json,
+			.write = write,
 			.user = user};
 
 	if (status == ML_OK)

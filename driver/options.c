@@ -1,4 +1,5 @@
-/* options.c -- the compiler's options: one list gives struct, names and kinds; values are checked. */
+/* options.c -- the compiler's options: one list gives struct, names and kinds; values are checked.
+ */
 #include "driver.h"
 #include <string.h>
 
@@ -101,7 +102,8 @@ set_number(ml_options *o, const option_row *r, int64_t *field, const char *value
 	int64_t n, most = field == &o->opt_level ? 3 : field == &o->threads ? 1024 : INT64_MAX;
 
 	if (!number(&at, &n) || *at || n > most)
-		return ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
+		return ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name,
+				value);
 	*field = n;
 	return ML_OK;
 }
@@ -168,8 +170,8 @@ freeze(void *job)
 	for (int i = 0; i < f->value.rank; i++)
 		if (f->value.dim[i] < 0 ||
 		    __builtin_mul_overflow(bytes, (uint64_t)f->value.dim[i], &bytes))
-			return ml_error(f->o->cx, ML_ERR_ARG, NULL, "input '%s' has an impossible shape",
-					f->input);
+			return ml_error(f->o->cx, ML_ERR_ARG, NULL,
+					"input '%s' has an impossible shape", f->input);
 	frozen.value.bytes = bytes;
 	frozen.value.data = ml_alloc(&f->o->arena, bytes);
 	if (bytes)

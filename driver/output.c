@@ -1,4 +1,5 @@
-/* output.c -- texts that become files: written beside the target and renamed, whole or not at all. */
+/* output.c -- texts that become files: written beside the target and renamed, whole or not at all.
+ */
 #include "driver.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,8 @@ ml_write_text(const ml_options *o, const char *path, const char *title, const ml
 	umask(mask);
 	int fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0)
-		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path, strerror(errno));
+		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path,
+				strerror(errno));
 	bool good = write_all(fd, text->at, text->length) && !fchmod(fd, 0666 & ~mask);
 	good = !close(fd) && good && !rename(temporary, path);
 	if (good)

@@ -96,7 +96,7 @@ attribute(const ml_node *n, int slot, ml_attr_kind kind)
 	const ml_op_info *info = ml_op_get(n->op);
 
 	return slot >= 0 && slot < info->nattrs && info->attr[slot].kind == kind ? &n->attr[slot]
-										  : NULL;
+										 : NULL;
 }
 
 bool

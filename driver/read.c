@@ -45,8 +45,8 @@ random_weight(void *user, uint64_t hash, const ml_type *type)
 
 	if (!ml_type_static_count(type, &count))
 		return NULL;
-	ml_blob *blob = ml_blob_new(&w->cx->memory,
-				    (uint64_t)count * (uint64_t)ml_dtype_bytes(type->dtype), &bytes);
+	ml_blob *blob = ml_blob_new(
+		&w->cx->memory, (uint64_t)count * (uint64_t)ml_dtype_bytes(type->dtype), &bytes);
 	for (int64_t i = 0; i < count; i++) {
 		uint64_t r = next_random(&state) >> 40;
 		if (ml_is_float(type->dtype))
@@ -73,7 +73,8 @@ read_all(ml_context *cx, const char *path, ml_text *text)
 		return ml_error(cx, ML_ERR_IO, NULL, "cannot open '%s': %s", path, strerror(errno));
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > MAX_IR_TEXT) {
 		close(fd);
-		return ml_error(cx, ML_ERR_IO, NULL, "'%s' is no regular file of at most 1 GiB", path);
+		return ml_error(cx, ML_ERR_IO, NULL, "'%s' is no regular file of at most 1 GiB",
+				path);
 	}
 	while ((n = read(fd, part, sizeof part)) > 0)
 		ml_put_bytes(text, part, (size_t)n);

@@ -7,26 +7,46 @@ static const struct {
 	const char *cpu;
 	ml_level level;
 } cpus[] = {
-	{"x86-64-v3", ML_LEVEL_AVX2},           {"haswell", ML_LEVEL_AVX2},
-	{"broadwell", ML_LEVEL_AVX2},           {"skylake", ML_LEVEL_AVX2},
-	{"znver1", ML_LEVEL_AVX2},              {"znver2", ML_LEVEL_AVX2},
-	{"znver3", ML_LEVEL_AVX2},              {"alderlake", ML_LEVEL_AVXVNNI},
-	{"raptorlake", ML_LEVEL_AVXVNNI},       {"meteorlake", ML_LEVEL_AVXVNNI},
-	{"arrowlake", ML_LEVEL_AVXVNNI},        {"lunarlake", ML_LEVEL_AVXVNNI},
-	{"x86-64-v4", ML_LEVEL_AVX512},         {"skylake-avx512", ML_LEVEL_AVX512},
-	{"cascadelake", ML_LEVEL_AVX512VNNI},   {"cooperlake", ML_LEVEL_AVX512VNNI},
-	{"icelake-client", ML_LEVEL_AVX512VNNI}, {"icelake-server", ML_LEVEL_AVX512VNNI},
-	{"tigerlake", ML_LEVEL_AVX512VNNI},     {"rocketlake", ML_LEVEL_AVX512VNNI},
-	{"sapphirerapids", ML_LEVEL_AVX512VNNI}, {"emeraldrapids", ML_LEVEL_AVX512VNNI},
-	{"graniterapids", ML_LEVEL_AVX512VNNI}, {"znver4", ML_LEVEL_AVX512VNNI},
-	{"znver5", ML_LEVEL_AVX512VNNI},        {"cortex-a53", ML_LEVEL_NEON},
-	{"cortex-a57", ML_LEVEL_NEON},          {"cortex-a72", ML_LEVEL_NEON},
-	{"cortex-a73", ML_LEVEL_NEON},          {"cortex-a55", ML_LEVEL_DOTPROD},
-	{"cortex-a75", ML_LEVEL_DOTPROD},       {"cortex-a76", ML_LEVEL_DOTPROD},
-	{"cortex-a78", ML_LEVEL_DOTPROD},       {"cortex-x1", ML_LEVEL_DOTPROD},
-	{"neoverse-n1", ML_LEVEL_DOTPROD},      {"cortex-x2", ML_LEVEL_I8MM},
-	{"cortex-a510", ML_LEVEL_I8MM},         {"cortex-a710", ML_LEVEL_I8MM},
-	{"neoverse-n2", ML_LEVEL_I8MM},         {"neoverse-v1", ML_LEVEL_I8MM},
+	{"x86-64-v3", ML_LEVEL_AVX2},
+	{"haswell", ML_LEVEL_AVX2},
+	{"broadwell", ML_LEVEL_AVX2},
+	{"skylake", ML_LEVEL_AVX2},
+	{"znver1", ML_LEVEL_AVX2},
+	{"znver2", ML_LEVEL_AVX2},
+	{"znver3", ML_LEVEL_AVX2},
+	{"alderlake", ML_LEVEL_AVXVNNI},
+	{"raptorlake", ML_LEVEL_AVXVNNI},
+	{"meteorlake", ML_LEVEL_AVXVNNI},
+	{"arrowlake", ML_LEVEL_AVXVNNI},
+	{"lunarlake", ML_LEVEL_AVXVNNI},
+	{"x86-64-v4", ML_LEVEL_AVX512},
+	{"skylake-avx512", ML_LEVEL_AVX512},
+	{"cascadelake", ML_LEVEL_AVX512VNNI},
+	{"cooperlake", ML_LEVEL_AVX512VNNI},
+	{"icelake-client", ML_LEVEL_AVX512VNNI},
+	{"icelake-server", ML_LEVEL_AVX512VNNI},
+	{"tigerlake", ML_LEVEL_AVX512VNNI},
+	{"rocketlake", ML_LEVEL_AVX512VNNI},
+	{"sapphirerapids", ML_LEVEL_AVX512VNNI},
+	{"emeraldrapids", ML_LEVEL_AVX512VNNI},
+	{"graniterapids", ML_LEVEL_AVX512VNNI},
+	{"znver4", ML_LEVEL_AVX512VNNI},
+	{"znver5", ML_LEVEL_AVX512VNNI},
+	{"cortex-a53", ML_LEVEL_NEON},
+	{"cortex-a57", ML_LEVEL_NEON},
+	{"cortex-a72", ML_LEVEL_NEON},
+	{"cortex-a73", ML_LEVEL_NEON},
+	{"cortex-a55", ML_LEVEL_DOTPROD},
+	{"cortex-a75", ML_LEVEL_DOTPROD},
+	{"cortex-a76", ML_LEVEL_DOTPROD},
+	{"cortex-a78", ML_LEVEL_DOTPROD},
+	{"cortex-x1", ML_LEVEL_DOTPROD},
+	{"neoverse-n1", ML_LEVEL_DOTPROD},
+	{"cortex-x2", ML_LEVEL_I8MM},
+	{"cortex-a510", ML_LEVEL_I8MM},
+	{"cortex-a710", ML_LEVEL_I8MM},
+	{"neoverse-n2", ML_LEVEL_I8MM},
+	{"neoverse-v1", ML_LEVEL_I8MM},
 	{"neoverse-v2", ML_LEVEL_I8MM},
 };
 
@@ -77,8 +97,9 @@ named_level(const ml_options *o, const char *name, const ml_target **out)
 	if (*out)
 		return ML_OK;
 	ml_error(o->cx, ML_ERR_TARGET, NULL, "mcpu '%s' is no known level or CPU", name);
-	ml_hint(o->cx, "levels: avx2 avxvnni avx512 avx512vnni, neon dotprod i8mm; native; or LLVM's "
-		       "CPU names such as haswell, icelake-server, znver4, neoverse-n1");
+	ml_hint(o->cx,
+		"levels: avx2 avxvnni avx512 avx512vnni, neon dotprod i8mm; native; or LLVM's "
+		"CPU names such as haswell, icelake-server, znver4, neoverse-n1");
 	return ML_ERR_TARGET;
 }
 
@@ -110,8 +131,8 @@ listed_levels(const ml_options *o, bool arm, ml_levels *levels)
 			return ml_error(o->cx, ML_ERR_TARGET, NULL, "mcpu '%s' is no %s", name,
 					o->target);
 		if (levels->count && is_arm(t) != is_arm(levels->at[0]))
-			return ml_error(o->cx, ML_ERR_TARGET, NULL,
-					"mcpu '%s' mixes architectures", o->mcpu);
+			return ml_error(o->cx, ML_ERR_TARGET, NULL, "mcpu '%s' mixes architectures",
+					o->mcpu);
 		add_level(levels, t);
 		at += n + (at[n] == ',');
 	}
@@ -141,7 +162,8 @@ ml_choose_levels(const ml_options *o, bool in_memory, ml_levels *levels)
 		return ML_OK;
 	}
 	const ml_level *usual = arm ? usual_arm : usual_x86;
-	size_t n = arm ? sizeof usual_arm / sizeof *usual_arm : sizeof usual_x86 / sizeof *usual_x86;
+	size_t n =
+		arm ? sizeof usual_arm / sizeof *usual_arm : sizeof usual_x86 / sizeof *usual_x86;
 	for (size_t i = 0; !o->mcpu && i < n; i++)
 		add_level(levels, ml_target_level(usual[i]));
 	return ML_OK;
