@@ -2,28 +2,6 @@
 #include "diag.h"
 #include <string.h>
 
-const char *
-ml_status_text(ml_status status)
-{
-	switch (status) {
-#define ML_STATUS(number, name, tag, meaning)                                                      \
-	case name: return meaning;
-#include "mlopt/status.def"
-	}
-	return "unknown status";
-}
-
-const char *
-ml_status_tag(ml_status status)
-{
-	switch (status) {
-#define ML_STATUS(number, name, tag, meaning)                                                      \
-	case name: return tag;
-#include "mlopt/status.def"
-	}
-	return "unknown";
-}
-
 /* Length of the UTF-8 sequence at `s` that may be shown as it is, 0 when it is malformed or would
  * act on the terminal: C0 and C1 controls, and the marks that reorder text. */
 static int
