@@ -254,11 +254,13 @@ spelled_out(attention *a, int64_t mode)
 		return NULL;
 	s = ml_build_dot(x->b, a->q, k, batch, batch, 2, &last, &last, 1);
 	s = ML_X2(mul, s, ML_LIKE(s, a->scale));
+	if (mode == 0)
+		x->out[3] = s;
 	if (a->softcap > 0) {
 		s = ML_X1(tanh, ML_X2(div, s, ML_LIKE(s, a->softcap)));
 		s = ML_X2(mul, s, ML_LIKE(s, a->softcap));
 	}
-	if (mode < 2)
+	if (mode == 1)
 		x->out[3] = s;
 	s = a->bias ? ML_X2(add, s, a->bias) : s;
 	if (mode == 2)

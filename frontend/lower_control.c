@@ -94,15 +94,16 @@ lower_body(body *s, ml_builder *b)
 	return status == ML_OK;
 }
 
+/* One element, as a scalar, made by `b`: the body's builder or the node's own. */
 static ml_value *
-scalar(ml_lower *x, ml_value *v, ml_dtype dtype, const char *what)
+scalar(ml_lower *x, ml_builder *b, ml_value *v, ml_dtype dtype, const char *what)
 {
 	int64_t n;
 
 	if (v && (v->type.dtype != dtype || !ml_type_static_count(&v->type, &n) || n != 1))
 		return ml_lower_fail(x, ML_ERR_TYPE, "the %s must be a scalar of %s", what,
 				     ml_dtype_name(dtype));
-	return v ? ml_lower_reshape(x, v, NULL, 0) : NULL;
+	return v && v->type.rank ? ml_build_reshape(b, v, NULL, 0) : v;
 }
 
 /* ---- If ---- */
@@ -151,7 +152,7 @@ ml_lower_if(ml_lower *x)
 		if ((int)branch[k]->n_output != x->nout)
 			return ml_lower_fail(x, ML_ERR_FORMAT, "%d outputs, but a branch has %zu",
 					     x->nout, branch[k]->n_output);
-	ml_value *cond = scalar(x, x->in[0], ML_bool, "condition");
+	ml_value *cond = scalar(x, x->b, x->in[0], ML_bool, "condition");
 	if (!cond)
 		return NULL;
 	if (ml_lower_scalar(x, cond, &taken)) {
@@ -220,6 +221,20 @@ bind_argument(body *s, int i, ml_value *v)
 	ml_frame_bind(s->x->import, s->f, input_name(s, i))->value = v;
 }
 
+/* Binds a scalar; some writers declare counter and condition as lists of one element. */
+static void
+bind_scalar(body *s, int i, ml_value *v)
+{
+	const Onnx__TypeProto *t = s->g->input[i]->type;
+	ml_lower *x = s->x;
+	ml_dim one = ML_INT(1);
+
+	if (v && t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
+	    t->tensor_type->shape && t->tensor_type->shape->n_dim == 1)
+		v = ml_build_reshape(&s->b, v, &one, 1);
+	bind_argument(s, i, v);
+}
+
 /* The counter, and the carried values as inputs from `first` on. */
 static ml_value *
 loop_arguments(body *s, ml_value *const *carried, int n, int first)
@@ -250,9 +265,9 @@ ml_lower_loop(ml_lower *x)
 				     "%d carried values and %d outputs, but the body has %zu "
 				     "inputs and %zu outputs",
 				     n, x->nout, g->n_input, g->n_output);
-	ml_value *trip = x->in[0] ? scalar(x, x->in[0], ML_s64, "trip count")
+	ml_value *trip = x->in[0] ? scalar(x, x->b, x->in[0], ML_s64, "trip count")
 				  : ml_build_dim(x->b, ML_INT(INT64_MAX));
-	ml_value *cond = x->in[1] ? scalar(x, x->in[1], ML_bool, "condition") : always(x->b);
+	ml_value *cond = x->in[1] ? scalar(x, x->b, x->in[1], ML_bool, "condition") : always(x->b);
 	if (!trip || !cond)
 		return NULL;
 	for (int i = 0; i < n; i++)
@@ -264,13 +279,13 @@ ml_lower_loop(ml_lower *x)
 	if (!node)
 		return NULL;
 	open_body(&s, x, node, g);
-	bind_argument(&s, 0, loop_arguments(&s, x->in + 2, n, 2));
-	bind_argument(&s, 1, always(&s.b)); /* else the body would not run */
+	bind_scalar(&s, 0, loop_arguments(&s, x->in + 2, n, 2));
+	bind_scalar(&s, 1, always(&s.b)); /* else the body would not run */
 	bind_captures(&s, &c);
 	if (!lower_body(&s, &s.b))
 		return NULL;
 	/* without a condition, the body's is ignored */
-	s.result[0] = x->in[1] ? scalar(x, s.result[0], ML_bool, "condition") : always(&s.b);
+	s.result[0] = x->in[1] ? scalar(x, &s.b, s.result[0], ML_bool, "condition") : always(&s.b);
 	if (!s.result[0] || ml_build_yield(&s.b, s.result, x->nout + 1) != ML_OK)
 		return NULL;
 	return if_results(x, ml_finish(x->b, node));
