@@ -31,7 +31,7 @@ parse_symbol_name(ml_parser *p, ml_sym **s)
 static ml_status
 parse_symbol(ml_parser *p)
 {
-	ml_sym *s;
+	ml_sym *s = NULL;
 
 	ml_skip(p);
 	ML_STEP(parse_symbol_name(p, &s));
