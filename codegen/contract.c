@@ -18,8 +18,8 @@ choose_shape(const ml_target *t, ml_contract_form form)
 	bool zmm = t->vector_bits == 512;
 
 	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
-		return (shape){zmm ? 12 : 4, 8, 0, 8, true};
-	return zmm ? (shape){9, 3, 2, 8, false} : (shape){6, 1, 2, 2, false};
+		return (shape){zmm ? 8 : 4, 8, 0, 8, true};
+	return zmm ? (shape){9, 3, 4, 4, false} : (shape){6, 1, 2, 2, false};
 }
 
 int

@@ -6,7 +6,7 @@
  */
 #include "tile.h"
 
-enum { CHUNK = 512 }; /* k at a time: four rows of it are 4 KB, which stay in L1 beside B */
+enum { CHUNK = 1024 }; /* k at a time: four rows of it are 8 KB, which stay in L1 beside B */
 
 /* acc + sums of neighbouring products of 16-bit lanes; all operands as 32-bit lanes. */
 static ml_v
