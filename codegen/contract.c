@@ -152,43 +152,79 @@ panel_elements(ml_emit *e, const ml_contract *c)
 	return ml_mul(e, k, ml_i64(e, ML_LANES));
 }
 
-/* A group of panels stays in the near caches while all rows pass over it.  Rows are dealt out
- * evenly, 10 as 5 + 5 and not as 9 + 1: a tile of one row runs at a fraction of the speed. */
+/* What stays the same through the loops of one contraction. */
+typedef struct frame {
+	const ml_contract *c;
+	ml_v tiles;
+	LLVMTypeRef tiles_type;
+	ml_v acc, stride; /* stride of panels in elements */
+	ml_v group;       /* panels per tile */
+} frame;
+
+/* Rows row .. row + rows - 1 with panels from .. to - 1. */
+static void
+emit_row_block(ml_emit *e, const frame *f, ml_v row, ml_v rows, ml_v from, ml_v to)
+{
+	const ml_contract *c = f->c;
+	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
+	ml_loop g = ml_loop_begin(e, from, to, f->group, NULL, 0, "group");
+	ml_v panels = ml_min_s(e, ml_sub(e, to, g.i), f->group);
+	ml_v args[] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
+		       c->lda,
+		       ml_gep(e, element, c->b, ml_mul(e, g.i, f->stride)),
+		       f->stride,
+		       c->k,
+		       rows,
+		       panels,
+		       f->acc};
+
+	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, 8, "");
+	emit_stores(e, c, f->acc, row, rows, g.i, panels);
+	ml_loop_end(e, &g, NULL);
+}
+
+/* As many panels as fill half the L2 cache, a multiple of the group. */
+static ml_v
+panels_in_cache(ml_emit *e, const frame *f)
+{
+	int64_t size = f->c->form == ML_CONTRACT_F32 ? 4 : 1;
+	ml_v room = ml_i64(e, e->target->l2_bytes / 2 / size);
+	ml_v bytes = ml_add(e, ml_mul(e, f->stride, f->group), ml_i64(e, 1)); /* never zero */
+	ml_v groups = ml_add(e, LLVMBuildUDiv(e->b, room, bytes, ""), ml_i64(e, 1));
+
+	return ml_mul(e, groups, f->group);
+}
+
+/* Panels that fit the L2 cache stay there while all rows pass over them, and rows of one tile stay
+ * in L1 while these panels pass over them.  Rows are dealt out evenly, 10 as 5 + 5 and not as
+ * 9 + 1: a tile of one row runs at a fraction of the speed. */
 void
 ml_emit_contract(ml_emit *e, const ml_contract *c)
 {
 	shape s = choose_shape(e->target, c->form);
-	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8, type;
-	ml_v tiles = declare_tiles(e, c->form, &type);
-	int most = s.rows * s.panels > s.few_rows * s.many_panels ? s.rows * s.panels
-								  : s.few_rows * s.many_panels;
-	ml_v acc = ml_alloca(e, LLVMArrayType2(e->i32, (uint64_t)(most * ML_LANES)), 64);
-	ml_v stride = panel_elements(e, c), max_rows = ml_i64(e, s.rows);
+	int many = s.few_rows * s.many_panels, most = s.rows * s.panels;
 	ml_v m = ml_sub(e, c->row_end, c->row_begin);
 	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
-	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
-	ml_v blocks = LLVMBuildSDiv(e->b, ml_add(e, m, ml_i64(e, s.rows - 1)), max_rows, "");
+	frame f = {.c = c, .stride = panel_elements(e, c)};
 
-	ml_loop g = ml_loop_begin(e, c->panel_begin, c->panel_end, group, NULL, 0, "group");
-	ml_v panels = ml_min_s(e, ml_sub(e, c->panel_end, g.i), group);
-	ml_v b = ml_gep(e, element, c->b, ml_mul(e, g.i, stride));
+	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
+	f.acc = ml_alloca(e,
+			  LLVMArrayType2(e->i32, (uint64_t)(most > many ? most : many) * ML_LANES),
+			  ML_TILE_ALIGN);
+	f.group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
+	ml_v blocks =
+		LLVMBuildSDiv(e->b, ml_add(e, m, ml_i64(e, s.rows - 1)), ml_i64(e, s.rows), "");
+	ml_v chunk = panels_in_cache(e, &f);
+	ml_loop p = ml_loop_begin(e, c->panel_begin, c->panel_end, chunk, NULL, 0, "chunk");
+	ml_v end = ml_min_s(e, ml_add(e, p.i, chunk), c->panel_end);
 	ml_v row = c->row_begin;
 	ml_loop r = ml_loop_begin(e, ml_i64(e, 0), blocks, ml_i64(e, 1), &row, 1, "block");
 	row = r.carry[0];
 	ml_v left = ml_sub(e, c->row_end, row), blocks_left = ml_sub(e, blocks, r.i);
 	ml_v rows = LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, left, blocks_left), ml_i64(e, 1)),
 				  blocks_left, "");
-	ml_v args[] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
-		       c->lda,
-		       b,
-		       stride,
-		       c->k,
-		       rows,
-		       panels,
-		       acc};
-	LLVMBuildCall2(e->b, type, tiles, args, 8, "");
-	emit_stores(e, c, acc, row, rows, g.i, panels);
+	emit_row_block(e, &f, row, rows, p.i, end);
 	ml_v next = ml_add(e, row, rows);
 	ml_loop_end(e, &r, &next);
-	ml_loop_end(e, &g, NULL);
+	ml_loop_end(e, &p, NULL);
 }
