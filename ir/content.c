@@ -125,7 +125,7 @@ element(ml_builder *b, const ml_node *n, ml_dim x, ml_dim y, ml_dim z)
 	case ML_OP_eq:
 	case ML_OP_lt:
 	case ML_OP_le: return compare(b, n->op, x, y);
-	case ML_OP_select: return ml_dim_is_int(x, &v) ? (v ? y : z) : y == z ? y : NULL;
+	case ML_OP_select: return x && ml_dim_is_int(x, &v) ? (v ? y : z) : y == z ? y : NULL;
 	default: return NULL;
 	}
 }
@@ -144,7 +144,7 @@ elementwise(ml_builder *b, const ml_node *n, ml_contents *c)
 	for (int64_t i = 0; i < c->n; i++) {
 		ml_dim x[3] = {NULL};
 		for (int k = 0; k < n->nin; k++)
-			x[k] = c->in[k][c->count[k] == 1 ? 0 : i];
+			x[k] = c->in[k] ? c->in[k][c->count[k] == 1 ? 0 : i] : NULL;
 		c->out[i] = element(b, n, x[0], x[1], x[2]);
 		if (!c->out[i])
 			return false;
@@ -316,8 +316,8 @@ ml_infer_content(ml_builder *b, ml_node *n)
 		return;
 	for (int i = 0; i < n->nin && i < 3; i++) {
 		c.in[i] = ml_content(b, ml_in(n, i), &c.count[i]);
-		if (!c.in[i])
-			return;
+		if (!c.in[i] && (n->op != ML_OP_select || i))
+			return; /* either way of an unknown choice may be the same */
 	}
 	if (!compute(b, n, &c))
 		return;
