@@ -146,7 +146,10 @@ ml_header_print(ml_text *t, const ml_signature *s)
 	       ");\n\n/* Threads of all later calls: 1 at first, 0 = all CPUs; not while a call is "
 	       "running.\n * Returns 0 or an ml_status. */\n");
 	ml_put(t, "int32_t %s_set_threads(int32_t threads);\n\n", s->entry);
-	ml_put(t, "/* The model's inputs, outputs and sizes, as text. */\n"
-		  "extern const char mlopt_signature[];\n\n");
+	ml_put(t,
+	       "/* The model's inputs, outputs and sizes, as text; and what "
+	       "ml_model_from_program() "
+	       "takes. */\nextern const char %s_signature[];\nextern const char %s_program[];\n\n",
+	       s->entry, s->entry);
 	ml_put(t, "#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }

@@ -1,6 +1,7 @@
 /* jit.c -- a plan becomes code and weights in this process, through LLVM's LLJIT. */
 #include "jit.h"
 #include "../ir/custom.h"
+#include "catch.h"
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <string.h>
@@ -88,34 +89,50 @@ link(ml_context *cx, ml_jit *jit, const ml_signature *s, ml_objects *objects)
 	return ML_OK;
 }
 
+/* What ml_jit_new() was asked, and what it must clean up. */
+typedef struct request {
+	ml_context *cx;
+	ml_plan *plan;
+	const ml_jit_options *o;
+	ml_objects objects;
+	ml_jit *jit;
+} request;
+
+static ml_status
+make(void *job)
+{
+	request *r = job;
+	ml_signature signature;
+
+	ml_signature_make(r->plan, NULL, &signature);
+	for (int i = 0; i < signature.custom.count; i++)
+		if (!signature.custom.at[i]->fn)
+			return ml_error(r->cx, ML_ERR_ARG, NULL,
+					"operator %s has no function to call",
+					signature.custom.at[i]->symbol);
+	ml_object_options options = {
+		.entry = {.levels = &r->o->target, .nlevels = 1, .signature = signature.text},
+		.workers = r->o->workers,
+		.save_temps = r->o->save_temps,
+	};
+	r->jit = ml_resize(&r->cx->memory, NULL, 0, sizeof *r->jit);
+	*r->jit = (ml_jit){.memory = r->cx->memory};
+	ML_STEP(ml_objects_make(r->cx, r->plan, &options, &r->objects));
+	ML_STEP(map_weights(r->cx, r->plan, r->jit));
+	return link(r->cx, r->jit, &signature, &r->objects);
+}
+
 ml_status
 ml_jit_new(ml_context *cx, ml_plan *plan, const ml_jit_options *o, ml_jit **out)
 {
-	ml_signature signature;
-	ml_objects objects = {0};
+	request r = {cx, plan, o, {0}, NULL};
+	ml_status status = ml_catch(cx, make, &r);
 
-	ml_signature_make(plan, NULL, &signature);
-	for (int i = 0; i < signature.custom.count; i++)
-		if (!signature.custom.at[i]->fn)
-			return ml_error(cx, ML_ERR_ARG, NULL, "operator %s has no function to call",
-					signature.custom.at[i]->symbol);
-	ml_object_options options = {
-		.entry = {.levels = &o->target, .nlevels = 1, .signature = signature.text},
-		.workers = o->workers,
-		.save_temps = o->save_temps,
-	};
-	ml_jit *jit = ml_resize(&cx->memory, NULL, 0, sizeof *jit);
-	*jit = (ml_jit){.memory = cx->memory};
-	ml_status status = ml_objects_make(cx, plan, &options, &objects);
-	if (status == ML_OK)
-		status = map_weights(cx, plan, jit);
-	if (status == ML_OK)
-		status = link(cx, jit, &signature, &objects);
-	ml_objects_free(&objects);
+	ml_objects_free(&r.objects);
 	if (status)
-		ml_jit_free(jit);
+		ml_jit_free(r.jit);
 	else
-		*out = jit;
+		*out = r.jit;
 	return status;
 }
 

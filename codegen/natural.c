@@ -160,6 +160,14 @@ emit_set_threads(natural *n)
 	LLVMBuildRet(e->b, call(n, "mlrt_direct_threads", e->i32, args, 2));
 }
 
+/* The same table under a name of the model's own, for applications that link several models. */
+static void
+add_alias(natural *n, const char *suffix, ml_v global)
+{
+	LLVMAddAlias2(n->e->module, LLVMGlobalGetValueType(global), 0, global,
+		      ml_format(n->e->arena, "%s%s", n->s->entry, suffix));
+}
+
 void
 ml_emit_natural(ml_emit *e, const ml_plan *plan, const ml_signature *s)
 {
@@ -176,6 +184,8 @@ ml_emit_natural(ml_emit *e, const ml_plan *plan, const ml_signature *s)
 	ml_v signature = LLVMAddGlobal(e->module, LLVMTypeOf(text), "mlopt_signature");
 	LLVMSetInitializer(signature, text);
 	LLVMSetGlobalConstant(signature, 1);
+	add_alias(&n, "_signature", signature);
+	add_alias(&n, "_program", fields[0]);
 	emit_run(&n);
 	emit_workspace(&n);
 	emit_set_threads(&n);

@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "signature.h"
 
-/* Defines NAME, NAME_workspace, NAME_set_threads and mlopt_signature beside mlopt_program. */
+/* Defines NAME, NAME_workspace, NAME_set_threads and mlopt_signature; NAME_signature and
+ * NAME_program are other names of mlopt_signature and mlopt_program. */
 void ml_emit_natural(ml_emit *, const ml_plan *, const ml_signature *);
 #endif

@@ -1,5 +1,6 @@
 /* objects.c -- a plan becomes object files: the list of jobs, and the threads that do them. */
 #include "objects.h"
+#include "catch.h"
 #include "job.h"
 #include "natural.h"
 #include <pthread.h>
@@ -148,27 +149,17 @@ add_embedded(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 
 /* The entry is emitted here, because it reads and extends the plan, and compiled by a worker. */
 static ml_status
-add_entry(ml_context *cx, ml_plan *plan, const ml_object_options *o, job_list *jobs)
+add_entry(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 {
-	jmp_buf unwind, *outer = cx->memory.on_fail;
 	ml_job j = {.kind = ML_JOB_EMITTED, .target = o->entry.levels[0], .name = "entry"};
 
 	ML_PUSH(plan->arena, *jobs, j);
-	ml_job *entry = &jobs->at[jobs->count - 1];
-	ml_emit_open(&entry->emitted, j.target, plan->arena, "entry");
-	cx->memory.on_fail = &unwind;
-	if (setjmp(unwind)) {
-		ml_emit_close(&entry->emitted);
-		cx->memory.on_fail = outer;
-		longjmp(*outer, 1);
-	}
-	ml_status status = ml_emit_entry(&entry->emitted, plan, &o->entry);
-	if (status == ML_OK && o->natural)
-		ml_emit_natural(&entry->emitted, plan, o->natural);
-	cx->memory.on_fail = outer;
-	if (status)
-		ml_emit_close(&entry->emitted);
-	return status;
+	ml_emit *e = &jobs->at[jobs->count - 1].emitted;
+	ml_emit_open(e, j.target, plan->arena, "entry");
+	ML_STEP(ml_emit_entry(e, plan, &o->entry));
+	if (o->natural)
+		ml_emit_natural(e, plan, o->natural);
+	return ML_OK;
 }
 
 /* ---- results ---- */
@@ -186,25 +177,47 @@ report(ml_context *cx, const job_list *jobs)
 	return first;
 }
 
+typedef struct request {
+	ml_context *cx;
+	ml_plan *plan;
+	const ml_object_options *o;
+	job_list jobs;
+	ml_objects made;
+} request;
+
+static ml_status
+make(void *job)
+{
+	request *r = job;
+
+	ML_STEP(add_entry(r->plan, r->o, &r->jobs));
+	add_embedded(r->plan, r->o, &r->jobs);
+	add_kernels(r->plan, r->o, &r->jobs);
+	int kernels = r->jobs.count;
+	run_round(r->cx, r->plan, r->o, &r->jobs, 0);
+	add_tiles(r->plan, r->o, &r->jobs, kernels);
+	run_round(r->cx, r->plan, r->o, &r->jobs, kernels);
+	ML_STEP(report(r->cx, &r->jobs));
+	ml_object *at = ML_NEW_ARRAY(r->plan->arena, ml_object, r->jobs.count);
+	for (int i = 0; i < r->jobs.count; i++)
+		at[i] = (ml_object){r->jobs.at[i].name, r->jobs.at[i].object};
+	r->made = (ml_objects){at, r->jobs.count};
+	return ML_OK;
+}
+
 ml_status
 ml_objects_make(ml_context *cx, ml_plan *plan, const ml_object_options *o, ml_objects *out)
 {
-	job_list jobs = {0};
+	request r = {.cx = cx, .plan = plan, .o = o};
+	ml_status status = ml_catch(cx, make, &r);
 
-	/* First the entry, whose failure needs no clean-up beside its own. */
-	ML_STEP(add_entry(cx, plan, o, &jobs));
-	add_embedded(plan, o, &jobs);
-	add_kernels(plan, o, &jobs);
-	int kernels = jobs.count;
-	run_round(cx, plan, o, &jobs, 0);
-	add_tiles(plan, o, &jobs, kernels);
-	run_round(cx, plan, o, &jobs, kernels);
-	*out = (ml_objects){ML_NEW_ARRAY(plan->arena, ml_object, jobs.count), jobs.count};
-	for (int i = 0; i < jobs.count; i++)
-		out->at[i] = (ml_object){jobs.at[i].name, jobs.at[i].object};
-	ml_status status = report(cx, &jobs);
-	if (status)
-		ml_objects_free(out);
+	for (int i = 0; status && i < r.jobs.count; i++) {
+		if (r.jobs.at[i].emitted.lc) /* not compiled: something failed before */
+			ml_emit_close(&r.jobs.at[i].emitted);
+		if (r.jobs.at[i].object)
+			LLVMDisposeMemoryBuffer(r.jobs.at[i].object);
+	}
+	*out = r.made;
 	return status;
 }
 

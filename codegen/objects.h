@@ -14,6 +14,7 @@ typedef struct ml_object_options {
 	ml_entry_options entry;
 	/* Adds the natural C functions and the runtime they need; NULL: the table alone (JIT). */
 	const ml_signature *natural;
+	bool program;           /* adds the main() of --emit=exe */
 	int workers;            /* 0: as many as CPUs */
 	const char *save_temps; /* folder for .mlt, .ll and .s of everything, or NULL */
 } ml_object_options;
