@@ -288,6 +288,8 @@ ml_evaluate(const ml_module *m, const ml_tensor *inputs, ml_tensor *outputs, ml_
 		e.options = *options;
 	if (!e.options.max_bytes)
 		e.options.max_bytes = 4ull << 30;
+	const char *stage = m->cx->stage;
+	m->cx->stage = "evaluate";
 	ml_arena_init(&scratch, &m->cx->memory);
 	ml_status status = run_guarded(&e, clone, inputs, outputs, arena);
 	while (e.arrays) {
@@ -296,5 +298,6 @@ ml_evaluate(const ml_module *m, const ml_tensor *inputs, ml_tensor *outputs, ml_
 	}
 	ml_arena_free(&scratch);
 	ml_module_free(clone);
+	m->cx->stage = stage;
 	return status;
 }

@@ -509,6 +509,7 @@ def composite():
     convs()(f)
     attention(f, normal)
     quantized(f, x)
+    recurrent(f, normal)
     f.write()
 
 
@@ -580,6 +581,44 @@ def quantized(f, x):
     y = f32(-100, -0.75, -0.25, 0, 0.25, 0.75, 1.25, 100)
     f.add("quantize", [y, f32(0.5).reshape(()), np.array(10, np.uint8)],
           [np.clip(np.round(y / 0.5) + 10, 0, 255).astype(np.uint8)])
+    rows = f32(-1, 0.25, 3, 0.1, 0, 0, 0, 0, 2, 3, 4, 5).reshape(3, 4)
+    low, high = np.minimum(rows.min(1), f32(0)), np.maximum(rows.max(1), f32(0))
+    scale = (high - low) / f32(255)
+    scale[scale == 0] = 1
+    zero = np.round(-low / scale).clip(0, 255)
+    codes = (np.round(rows / scale[:, None]) + zero[:, None]).clip(0, 255).astype(np.uint8)
+    f.add("quantize_row", [rows], [codes, scale[:, None], zero[:, None].astype(np.int32)])
+
+
+def recurrent(f, normal):
+    """Forward and backward cells against ONNX Runtime."""
+    import onnxruntime
+    steps, batch, wide, size = 3, 2, 4, 3
+    kinds = (("LSTM", "lstm", 4, {}, ""), ("LSTM", "lstm", 4, {"direction": "reverse"}, "reverse = 1"),
+             ("GRU", "gru", 3, {}, ""), ("GRU", "gru", 3, {"linear_before_reset": 1},
+                                         "linear_before_reset = 1"),
+             ("RNN", "rnn", 1, {}, ""), ("RNN", "rnn", 1, {"activations": ["Relu"]}, 'f = "Relu"'))
+    for op, cell, gates, attrs, text in kinds:
+        x, h = normal(steps, batch, wide), normal(batch, size)
+        w, r, b = normal(gates * size, wide), normal(gates * size, size), normal(2 * gates * size)
+        args, names = [x, w, r, b, h], ["x", "w", "r", "b", "", "h"]
+        feeds = {"x": x, "w": w[None], "r": r[None], "b": b[None], "h": h[None]}
+        outputs = ["y", "yh"]
+        if cell == "lstm":
+            c, p = normal(batch, size), normal(3 * size)
+            args, names, outputs = args + [c, p], names + ["c", "p"], outputs + ["yc"]
+            feeds |= {"c": c[None], "p": p[None]}
+        node = helper.make_node(op, names, outputs, hidden_size=size, **attrs)
+        graph = helper.make_graph(
+            [node], "g", [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, v.shape)
+                          for n, v in feeds.items()],
+            [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in outputs])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
+        y = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
+        results = [y[0][:, 0], y[1][0], y[-1][0]]
+        activation = 'f = "Tanh"' if cell == "rnn" and "activations" not in attrs else ""
+        f.add("rnn", args, results,
+              ", ".join(t for t in (f'cell = "{cell}"', activation, text) if t))
 
 
 for write in (unary, casts, binary, reduce, move, index, contract, irregular, composite):
