@@ -63,7 +63,7 @@ substitute_atom(ml_dims *t, const ml_atom *atom, const ml_dim *replacement)
 	case ML_ATOM_MIN: return ml_dim_min(t, a, b);
 	case ML_ATOM_MAX: return ml_dim_max(t, a, b);
 	}
-	return t->bad;
+	return ml_dim_bad(t);
 }
 
 ml_dim
