@@ -122,6 +122,7 @@ ml_value *ml_lower_reduce(ml_lower *, ml_op, ml_value *, const int64_t *axes, in
 ml_value *ml_lower_reverse(ml_lower *, ml_value *, const int64_t *axes, int n);
 ml_value *ml_lower_arg(ml_lower *, ml_op, ml_value *, int axis, bool last);
 ml_value *ml_lower_softmax(ml_lower *, ml_value *, int axis);
+ml_value *ml_lower_log_softmax_at(ml_lower *, ml_value *, int axis);
 ml_value *ml_lower_scan(ml_lower *, ml_op, ml_value *, int axis, bool exclusive, bool reverse);
 ml_value *ml_lower_wrap(ml_lower *, ml_value *index, ml_dim size);
 /* Sliding windows over the last n dims, which become n more dims at the end. */

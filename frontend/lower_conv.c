@@ -131,7 +131,6 @@ transposed_pads(ml_lower *x, const ml_type *t, ml_spatial *s, const int64_t *ext
 		total = ml_dim_add(ML_DIMS, total, ML_INT(ml_spatial_reach(s, i) + extra[i]));
 		total = ml_dim_sub(ML_DIMS, total,
 				   out ? ML_INT(out[i]) : ml_dim_mul(ML_DIMS, in, stride));
-		total = ml_dim_max(ML_DIMS, total, ML_INT(0));
 		ml_dim half = ml_dim_floordiv(ML_DIMS, total, ML_INT(2));
 		ml_dim rest = ml_dim_sub(ML_DIMS, total, half);
 		s->low[i] = upper ? half : rest;

@@ -97,7 +97,7 @@ ml_lower_mod(ml_lower *x)
 {
 	if (ml_onnx_int(x, "fmod", 0))
 		return ML_X2(rem, x->in[0], x->in[1]);
-	if (ml_is_float(x->in[0]->type.dtype))
+	if (ml_is_float(x->in[0]->type.dtype) && x->version < 28)
 		return ml_lower_fail(x, ML_ERR_VALUE, "floating point operands need fmod = 1");
 	return ML_X2(mod, x->in[0], x->in[1]);
 }

@@ -136,8 +136,8 @@ ml_lower_group_normalization(ml_lower *x)
 
 	ml_onnx_ignore(x, "stash_type");
 	ml_dim_range(groups, &lo, &hi);
-	if (t->rank < 3)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "the operand must have rank 3 or more");
+	if (t->rank < 2)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "the operand must have rank 2 or more");
 	if (lo < 1 || !ml_dim_divides(ML_DIMS, t->dim[1], groups, &size))
 		return ml_lower_fail(x, ML_ERR_VALUE, "%lld groups do not divide the channels",
 				     (long long)lo);

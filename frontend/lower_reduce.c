@@ -168,14 +168,8 @@ ml_lower_cumulate(ml_lower *x)
 
 /* ---- softmax and kin ---- */
 
-static ml_value *
-softmax(ml_lower *x, ml_value *v, int axis)
-{
-	return ml_lower_softmax(x, v, axis);
-}
-
-static ml_value *
-log_softmax(ml_lower *x, ml_value *v, int axis)
+ml_value *
+ml_lower_log_softmax_at(ml_lower *x, ml_value *v, int axis)
 {
 	int64_t axes = axis;
 
@@ -220,13 +214,13 @@ normalize(ml_lower *x, ml_value *fn(ml_lower *, ml_value *, int))
 ml_value *
 ml_lower_softmax_op(ml_lower *x)
 {
-	return normalize(x, softmax);
+	return normalize(x, ml_lower_softmax);
 }
 
 ml_value *
 ml_lower_log_softmax(ml_lower *x)
 {
-	return normalize(x, log_softmax);
+	return normalize(x, ml_lower_log_softmax_at);
 }
 
 ml_value *
