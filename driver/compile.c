@@ -1,4 +1,5 @@
 /* compile.c -- a compilation from beginning to end: the list of its stages. */
+#include "../codegen/aot.h"
 #include "../codegen/jit.h"
 #include "../runtime/model.h"
 #include "driver.h"
@@ -132,7 +133,14 @@ make_code_in_file(compilation *c)
 		return ml_write_code_text(c->o, c->kind, c->plan, &c->levels, c->output);
 	if (!c->output)
 		return ml_error(c->cx, ML_ERR_ARG, NULL, "code needs a file to go to");
-	return ml_error(c->cx, ML_ERR_UNSUPPORTED, NULL, "linking is not available");
+	return ml_aot_write(c->cx, c->plan,
+			    &(ml_aot_options){.kind = c->kind->artefact,
+					      .levels = c->levels.at,
+					      .nlevels = c->levels.count,
+					      .entry = c->o->name,
+					      .workers = workers(c->o),
+					      .save_temps = c->o->save_temps},
+			    c->output);
 }
 
 /* ---- the list ---- */

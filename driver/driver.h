@@ -1,6 +1,7 @@
 /* driver.h -- inside of the driver: options as given, and one compilation on its way through. */
 #ifndef ML_DRIVER_H
 #define ML_DRIVER_H
+#include "../codegen/aot.h"
 #include "../codegen/plan.h"
 #include "../codegen/target.h"
 #include "../frontend/import.h"
@@ -96,6 +97,7 @@ typedef struct ml_emit_kind {
 	ml_status (*write)(const ml_options *, const ml_module *, const char *output);
 	/* Texts of code: the ending of the files that hold it; NULL for linked code. */
 	const char *ending;
+	ml_artefact artefact; /* of linked code */
 } ml_emit_kind;
 
 ml_status ml_choose_emit(const ml_options *, const ml_emit_kind **);

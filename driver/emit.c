@@ -33,9 +33,14 @@ write_dot(const ml_options *o, const ml_module *m, const char *output)
 /* ---- kinds ---- */
 
 static const ml_emit_kind kinds[] = {
-	{"so", NULL, NULL},    {"obj", NULL, NULL},    {"lib", NULL, NULL},
-	{"exe", NULL, NULL},   {"ir", write_ir, NULL}, {"dot", write_dot, NULL},
-	{"llvm", NULL, ".ll"}, {"asm", NULL, ".s"},
+	{"so", .artefact = ML_ARTEFACT_SO},
+	{"obj", .artefact = ML_ARTEFACT_OBJ},
+	{"lib", .artefact = ML_ARTEFACT_LIB},
+	{"exe", .artefact = ML_ARTEFACT_EXE},
+	{"ir", .write = write_ir},
+	{"dot", .write = write_dot},
+	{"llvm", .ending = ".ll"},
+	{"asm", .ending = ".s"},
 };
 
 ml_status

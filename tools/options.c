@@ -7,7 +7,8 @@
 
 /* The compiler's options, from the list the library itself uses. */
 static const cl_row compile_rows[] = {
-#define ML_OPTION(kind, field, name, value, group, help) {CL_##kind, name, value, group, help, NULL},
+#define ML_OPTION(kind, field, name, value, group, help)                                           \
+	{CL_##kind, name, value, group, help, NULL},
 #include "mlopt/options.def"
 };
 enum { COMPILE_ROWS = sizeof compile_rows / sizeof *compile_rows, MAX_ROWS = 96 };

@@ -37,9 +37,9 @@ typedef struct cl_settings {
 } cl_settings;
 
 typedef struct cl_command {
-	const char *name;    /* "mlopt run" */
-	const char *usage;   /* what follows the name */
-	const char *about;   /* what it does, and examples */
+	const char *name;  /* "mlopt run" */
+	const char *usage; /* what follows the name */
+	const char *about; /* what it does, and examples */
 	const cl_row *row;
 	int rows;
 	cl_settings *compile; /* not NULL: the compiler's options are accepted and collected here */

@@ -1,0 +1,146 @@
+/* compiler.c -- the compiler as the tools use it: libmlopt loaded when needed, messages on stderr.
+ */
+#include "compiler.h"
+#include <dlfcn.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROGRESS_AFTER_SECONDS = 2 };
+
+double
+cl_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- hooks ---- */
+
+static void
+log_line(void *user, ml_severity severity, const char *text)
+{
+	static const char *const colour[] = {
+		[ML_ERROR] = "\033[31m", [ML_WARNING] = "\033[33m", [ML_REMARK] = "\033[36m"};
+	const cl_compiler *c = user;
+	bool colours = cl_colours(stderr);
+
+	if (c->quiet && severity != ML_ERROR)
+		return;
+	fprintf(stderr, "%s%s%s\n", colours ? colour[severity] : "", text,
+		colours ? "\033[0m" : "");
+}
+
+/* Outputs go to stdout as they are, everything else to stderr under its title. */
+static void
+show(void *user, const char *title, const char *text)
+{
+	static const char *const outputs[] = {"ir", "dot", "llvm", "asm"};
+
+	(void)user;
+	for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+		if (!strcmp(title, outputs[i])) {
+			fputs(text, stdout);
+			return;
+		}
+	fprintf(stderr, "# ---- %s ----\n%s", title, text);
+}
+
+static void
+progress(void *user, int stage, int stages, const char *what)
+{
+	const cl_compiler *c = user;
+
+	if (!c->quiet && isatty(STDERR_FILENO) && cl_seconds() - c->begun > PROGRESS_AFTER_SECONDS)
+		fprintf(stderr, "[%d/%d] %s\n", stage, stages, what);
+}
+
+/* ---- options ---- */
+
+ml_dtype
+cl_dtype(md_dtype dtype)
+{
+	static const ml_dtype known[MD_DTYPE_COUNT] = {
+		[MD_BOOL] = ML_bool, [MD_I8] = ML_s8,   [MD_U8] = ML_u8,     [MD_I16] = ML_s16,
+		[MD_U16] = ML_u16,   [MD_I32] = ML_s32, [MD_U32] = ML_u32,   [MD_I64] = ML_s64,
+		[MD_U64] = ML_u64,   [MD_F16] = ML_f16, [MD_BF16] = ML_bf16, [MD_F32] = ML_f32,
+		[MD_F64] = ML_f64,
+	};
+
+	return known[dtype];
+}
+
+static int
+freeze(cl_compiler *c, const char *text)
+{
+	char input[256], why[512];
+	const char *equals = strrchr(text, '=');
+	md_arrays arrays = {0};
+	int failed = 1;
+
+	if (!equals || equals == text || (size_t)(equals - text) >= sizeof input)
+		return cl_fail(c->command, "--freeze '%s' is not INPUT=FILE.npy", text);
+	snprintf(input, sizeof input, "%.*s", (int)(equals - text), text);
+	if (md_load(equals + 1, &(md_want){input, false}, 1, &arrays, why, sizeof why)) {
+		cl_fail(c->command, "%s", why);
+	} else {
+		const md_array *a = &arrays.at[0];
+		failed = c->ml_options_freeze(c->options, input, cl_dtype(a->dtype), a->rank,
+					      a->dim, a->data) != ML_OK;
+		if (failed)
+			cl_fail(c->command, "input '%s' cannot be frozen to this array", input);
+	}
+	md_arrays_clear(&arrays);
+	return failed;
+}
+
+static int
+load(cl_compiler *c)
+{
+	c->library = dlopen("libmlopt.so.0", RTLD_NOW | RTLD_GLOBAL);
+	if (!c->library)
+		return cl_fail(c->command, "the compiler cannot be loaded: %s", dlerror());
+#define CL_LOAD(name)                                                                              \
+	*(void **)&c->name = dlsym(c->library, #name);                                             \
+	if (!c->name)                                                                              \
+		return cl_fail(c->command, "the compiler has no %s: another version?", #name);
+	CL_FUNCTIONS(CL_LOAD)
+#undef CL_LOAD
+	return 0;
+}
+
+int
+cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_list *freezes, bool quiet)
+{
+	const cl_settings *s = command->compile;
+
+	*c = (cl_compiler){.command = command, .quiet = quiet, .begun = cl_seconds()};
+	if (load(c))
+		return 1;
+	if (c->ml_context_new(NULL, &c->cx) != ML_OK)
+		return cl_fail(command, "out of memory");
+	c->ml_context_log(c->cx, log_line, c);
+	if (c->ml_options_new(c->cx, &c->options) != ML_OK)
+		return 1;
+	c->ml_options_show(c->options, show, c);
+	c->ml_options_progress(c->options, progress, c);
+	for (int i = 0; s && i < s->count; i++)
+		if (c->ml_options_set(c->options, s->name[i], s->value[i]) != ML_OK)
+			return 1;
+	for (int i = 0; freezes && i < freezes->count; i++)
+		if (freeze(c, freezes->at[i]))
+			return 1;
+	return 0;
+}
+
+/* The library stays: unloading LLVM gains nothing. */
+void
+cl_compiler_close(cl_compiler *c)
+{
+	if (c->options)
+		c->ml_options_free(c->options);
+	if (c->cx)
+		c->ml_context_free(c->cx);
+}

@@ -1,0 +1,106 @@
+/* bench_inputs.c -- made-up inputs for a model. */
+#include "bench_inputs.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHOSEN_SEQUENCE = 128 };
+
+/* What --dim says about a symbol; -1 when nothing. */
+static int64_t
+given_size(const cl_list *dims, const char *symbol)
+{
+	size_t n = strlen(symbol);
+
+	for (int i = dims->count; i-- > 0;)
+		if (!strncmp(dims->at[i], symbol, n) && dims->at[i][n] == '=')
+			return strtoll(dims->at[i] + n + 1, NULL, 10);
+	return -1;
+}
+
+static int
+known_symbol(const mo_model *m, const char *symbol, size_t n)
+{
+	for (int i = 0; i < m->info->ndims; i++)
+		if (strlen(m->info->dim[i].name) == n && !memcmp(m->info->dim[i].name, symbol, n))
+			return 1;
+	return 0;
+}
+
+/* A --dim that names no dimension of an artefact is a mistake; the compiler checks its own. */
+static int
+check_dims(const mo_model *m, const cl_list *dims)
+{
+	for (int i = 0; !m->compiled && i < dims->count; i++) {
+		const char *equals = strrchr(dims->at[i], '=');
+		if (!equals || !known_symbol(m, dims->at[i], (size_t)(equals - dims->at[i])))
+			return cl_fail(m->command, "--dim %s: the model has no such dimension",
+				       dims->at[i]);
+	}
+	return 0;
+}
+
+static int64_t
+size_of(const mo_model *m, const cl_list *dims, const char *dim)
+{
+	char *end;
+	int64_t size = strtoll(dim, &end, 10);
+
+	if (!*end)
+		return size;
+	size = given_size(dims, dim);
+	if (size < 0)
+		size = strstr(dim, "seq") ? CHOSEN_SEQUENCE : 1;
+	for (int i = 0; i < m->info->ndims; i++) {
+		const ml_dim_info *d = &m->info->dim[i];
+		if (!strcmp(d->name, dim) && given_size(dims, dim) < 0)
+			size = size < d->lo ? d->lo : size > d->hi ? d->hi : size;
+	}
+	return size;
+}
+
+static void
+fill(md_array *array, uint64_t *state)
+{
+	size_t n = (size_t)md_array_elements(array);
+
+	for (size_t i = 0; i < n; i++) {
+		*state = *state * 6364136223846793005u + 1442695040888963407u;
+		double x = (double)(*state >> 11) / 4503599627370496.0 - 1;
+		switch (array->dtype) {
+		case MD_F32: ((float *)array->data)[i] = (float)x; break;
+		case MD_F64: ((double *)array->data)[i] = x; break;
+		case MD_F16: ((uint16_t *)array->data)[i] = 0x3800; break; /* 0.5 */
+		case MD_BF16: ((uint16_t *)array->data)[i] = 0x3f00; break;
+		default: ((uint8_t *)array->data)[i * md_dtype_size(array->dtype)] = 1;
+		}
+	}
+}
+
+int
+mo_random_inputs(const mo_model *m, const cl_list *dims, unsigned long seed, bool loud,
+		 md_arrays *list)
+{
+	uint64_t state = seed;
+	char why[512], type[256];
+
+	if (check_dims(m, dims))
+		return 1;
+	for (int i = 0; i < m->info->ninputs; i++) {
+		const ml_tensor_info *t = &m->info->input[i];
+		int64_t dim[ML_MAX_RANK];
+		md_array a = {0};
+		for (int k = 0; k < t->rank; k++)
+			dim[k] = size_of(m, dims, t->dim[k]);
+		if (md_array_init(&a, t->name, mo_file_dtype(t->dtype), t->rank, dim, why,
+				  sizeof why) ||
+		    md_arrays_push(list, &a, why, sizeof why)) {
+			md_array_clear(&a);
+			return cl_fail(m->command, "%s", why);
+		}
+		fill(&list->at[list->count - 1], &state);
+		if (loud)
+			fprintf(stderr, "%s: %s\n", t->name,
+				md_array_type(&list->at[list->count - 1], type, sizeof type));
+	}
+	return 0;
+}
