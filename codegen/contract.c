@@ -47,8 +47,26 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 	return f;
 }
 
+/* The last group of each row where k ends in one, as words: once for all tiles of the function. */
+static ml_v
+emit_rest(ml_emit *e, ml_v f, int rows)
+{
+	ml_v rest = ml_alloca(e, LLVMArrayType2(e->i32, (uint64_t)rows), ML_TILE_ALIGN);
+	ml_v a = LLVMGetParam(f, 0), lda = LLVMGetParam(f, 1), k = LLVMGetParam(f, 4);
+	ml_v whole = LLVMBuildAnd(e->b, k, ml_i64(e, -ML_TILE_GROUP), "");
+	ml_v bytes = ml_sub(e, k, whole), zero = ml_i64(e, 0);
+	ml_v some = LLVMBuildICmp(e->b, LLVMIntNE, bytes, zero, "");
+	ml_v end = LLVMBuildSelect(e->b, some, LLVMGetParam(f, 5), zero, "");
+	ml_loop l = ml_loop_begin(e, zero, end, ml_i64(e, 1), NULL, 0, "rest");
+	ml_v from = ml_gep(e, e->i8, a, ml_add(e, whole, ml_mul(e, lda, l.i)));
+
+	ml_store(e, ml_tile_group(e, from, bytes), ml_gep(e, e->i32, rest, l.i), 4);
+	ml_loop_end(e, &l, NULL);
+	return rest;
+}
+
 static void
-emit_tile(ml_emit *e, ml_v f, ml_contract_form form, bool wide, int rows, int panels)
+emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, bool wide, int rows, int panels)
 {
 	ml_tile t = {
 		.rows = rows,
@@ -58,6 +76,7 @@ emit_tile(ml_emit *e, ml_v f, ml_contract_form form, bool wide, int rows, int pa
 		.b = LLVMGetParam(f, 2),
 		.panel_stride = LLVMGetParam(f, 3),
 		.k = LLVMGetParam(f, 4),
+		.rest = rest,
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
 	};
@@ -95,6 +114,7 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildUnreachable(e->b);
 	LLVMPositionBuilderAtEnd(e->b, entry);
+	ml_v rest = form == ML_CONTRACT_U8S8 ? emit_rest(e, f, s.rows) : NULL;
 	ml_v which = LLVMGetParam(f, 5);
 	if (!s.wide)
 		which = ml_add(e, which, ml_mul(e, LLVMGetParam(f, 6), ml_i64(e, s.rows)));
@@ -106,7 +126,7 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
 			LLVMAddCase(jump, ml_i64(e, panels * s.rows + rows), block);
 			LLVMPositionBuilderAtEnd(e->b, block);
-			emit_tile(e, f, form, s.wide, rows, panels);
+			emit_tile(e, f, rest, form, s.wide, rows, panels);
 		}
 	e->fn = caller;
 }

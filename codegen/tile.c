@@ -12,14 +12,13 @@ ml_tile_unroll(const ml_target *t, int accumulators)
 }
 
 ml_v
-ml_tile_group(ml_emit *e, ml_v row, ml_v k, ml_v valid)
+ml_tile_group(ml_emit *e, ml_v from, ml_v bytes)
 {
-	if (!valid)
-		return ml_load(e, e->i32, ml_gep(e, e->i8, row, k), 1);
-	ml_v word = ml_i32(e, 0), last = ml_sub(e, valid, ml_i64(e, 1));
+	ml_v word = ml_i32(e, 0), last = ml_sub(e, bytes, ml_i64(e, 1));
+
 	for (int i = 0; i < ML_TILE_GROUP; i++) {
-		ml_v at = ml_add(e, k, i ? ml_min_s(e, ml_i64(e, i), last) : ml_i64(e, 0));
-		ml_v byte = LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, row, at), 1),
+		ml_v at = ml_min_s(e, ml_i64(e, i), last);
+		ml_v byte = LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, from, at), 1),
 					  e->i32, "");
 		byte = LLVMBuildShl(e->b, byte, ml_i32(e, 8 * i), "");
 		word = LLVMBuildOr(e->b, word, byte, "");

@@ -16,6 +16,7 @@ typedef struct ml_tile {
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
 	ml_v acc;          /* receives [rows][panels][16] f32 or i32 */
+	ml_v rest;         /* u8s8: [rows] groups, the last of each row, read if k ends in one */
 	ml_v panels_given; /* the same number at run time; only the wide form, which loops, needs it
 			    */
 } ml_tile;
@@ -31,9 +32,9 @@ bool ml_tile_has_dot(const ml_target *);
  * would load B several steps ahead and spill. */
 int ml_tile_unroll(const ml_target *, int accumulators);
 
-/* Four bytes of a row of A as an i32.  The last group may have fewer (`valid`, else NULL): it
- * repeats the last byte instead of reading on; B's panels are zero there. */
-ml_v ml_tile_group(ml_emit *, ml_v row, ml_v k, ml_v valid);
+/* Copies the 1..3 bytes that a row of A ends with to a whole group; the others repeat the last,
+ * since nothing behind it may be read and B's panels are zero there. */
+ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 
 /* Lanes from, from + stride, ... of v. */
 ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);

@@ -60,18 +60,19 @@ dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 	}
 }
 
-/* acc += A[:, k .. k + 3] . B[k .. k + 3, :], in place. */
+/* acc += A[:, k .. k + 3] . B[k .. k + 3, :], in place.  The four bytes of row i are those at
+ * row[i] + at. */
 static void
-step(ml_emit *e, const ml_tile *t, const pointers *p, ml_v k, ml_v valid, ml_v *acc)
+step(ml_emit *e, const ml_tile *t, const pointers *p, const ml_v *row, ml_v at, ml_v k, ml_v *acc)
 {
 	ml_v b[ML_TILE_MAX];
 
 	for (int j = 0; j < t->panels; j++) {
-		ml_v at = ml_gep(e, e->i8, p->panel[j], ml_mul(e, k, ml_i64(e, ML_LANES)));
-		b[j] = ml_load(e, ml_vec_type(e->i32), at, 4);
+		ml_v from = ml_gep(e, e->i8, p->panel[j], ml_mul(e, k, ml_i64(e, ML_LANES)));
+		b[j] = ml_load(e, ml_vec_type(e->i32), from, 4);
 	}
 	for (int i = 0; i < t->rows; i++) {
-		ml_v a = ml_splat(e, ml_tile_group(e, p->row[i], k, valid));
+		ml_v a = ml_splat(e, ml_load(e, e->i32, ml_gep(e, e->i8, row[i], at), 1));
 		for (int j = 0; j < t->panels; j++)
 			acc[i * t->panels + j] = dot(e, acc[i * t->panels + j], a, b[j]);
 	}
@@ -86,23 +87,28 @@ run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, i
 
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	for (int u = 0; u < unroll; u++)
-		step(e, t, p, ml_add(e, l.i, ml_i64(e, u * ML_TILE_GROUP)), NULL, acc);
+	for (int u = 0; u < unroll; u++) {
+		ml_v k = ml_add(e, l.i, ml_i64(e, u * ML_TILE_GROUP));
+		step(e, t, p, p->row, k, k, acc);
+	}
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
 }
 
-/* The group that k ends in, if it does not end with one. */
+/* The group that k ends in, if it does not end with one: whole words that the caller prepared. */
 static void
 run_rest(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v *acc)
 {
 	int n = t->rows * t->panels;
+	ml_v row[ML_TILE_MAX];
 	ml_loop l = ml_loop_begin(e, from, t->k, ml_i64(e, ML_TILE_GROUP), acc, n, "rest");
 
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	step(e, t, p, l.i, ml_sub(e, t->k, l.i), acc);
+	for (int i = 0; i < t->rows; i++)
+		row[i] = ml_gep(e, e->i32, t->rest, ml_i64(e, i));
+	step(e, t, p, row, ml_i64(e, 0), l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];

@@ -54,57 +54,65 @@ widen_signed(ml_emit *e, ml_v v, int odd)
 	return LLVMBuildBitCast(e->b, LLVMBuildAShr(e->b, x, eight, ""), ml_vec_type(e->i32), "");
 }
 
-/* A widened: even words of all rows, then odd words.  Strides are constants, so that one register
- * reaches all of it. */
+/* A widened: [row][even, odd][group] words.  Strides are constants, so that one register reaches
+ * all of it. */
 static ml_v
-word_at(ml_emit *e, ml_v wide, int row, int odd, int rows, ml_v group)
+word_at(ml_emit *e, ml_v wide, ml_v row, int odd, ml_v group)
 {
-	int64_t words = CHUNK / ML_TILE_GROUP;
-	ml_v plane = ml_gep(e, e->i32, wide, ml_i64(e, (odd * rows + row) * words));
+	ml_v words = ml_i64(e, CHUNK / ML_TILE_GROUP), odds = ml_i64(e, odd);
+	ml_v plane = ml_mul(e, ml_add(e, ml_mul(e, row, ml_i64(e, 2)), odds), words);
 
-	return ml_gep(e, e->i32, plane, group);
+	return ml_gep(e, e->i32, ml_gep(e, e->i32, wide, plane), group);
 }
 
-/* Stores the even and odd 16-bit values of v, i32 words or vectors of them. */
+/* A constant i32, repeated where v is a vector. */
+static ml_v
+constant_like(ml_emit *e, ml_v v, int32_t value)
+{
+	ml_v lanes[ML_LANES], one = ml_i32(e, value);
+	LLVMTypeRef type = LLVMTypeOf(v);
+
+	if (LLVMGetTypeKind(type) != LLVMVectorTypeKind)
+		return one;
+	for (unsigned i = 0; i < LLVMGetVectorSize(type); i++)
+		lanes[i] = one;
+	return LLVMConstVector(lanes, LLVMGetVectorSize(type));
+}
+
+/* Loads words, one or a vector, for every `step`-th byte and stores their 16-bit halves. */
 static void
-widen_words(ml_emit *e, ml_v wide, int row, int rows, ml_v group, ml_v v, ml_v low, ml_v eight)
+widen_words(ml_emit *e, LLVMTypeRef type, ml_v from, ml_v begin, ml_v end, int step, ml_v wide,
+	    ml_v row)
 {
-	ml_v even = LLVMBuildAnd(e->b, v, low, "");
+	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, step), NULL, 0, "widen");
+	ml_v v = ml_load(e, type, ml_gep(e, e->i8, from, l.i), 1);
+	ml_v low = constant_like(e, v, 0x00ff00ff), eight = constant_like(e, v, 8);
 	ml_v odd = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, v, eight, ""), low, "");
+	ml_v group = LLVMBuildLShr(e->b, l.i, ml_i64(e, 2), "");
 
-	ml_store(e, even, word_at(e, wide, row, 0, rows, group), 4);
-	ml_store(e, odd, word_at(e, wide, row, 1, rows, group), 4);
+	ml_store(e, LLVMBuildAnd(e->b, v, low, ""), word_at(e, wide, row, 0, group), 4);
+	ml_store(e, odd, word_at(e, wide, row, 1, group), 4);
+	ml_loop_end(e, &l, NULL);
 }
 
-/* Widens `bytes` bytes of each row from k on: 16 at a time, then by groups. */
+/* Widens `bytes` bytes of each row from k on: 16 at a time, then 4, then what k ends in. */
 static void
 widen_rows(ml_emit *e, const ml_tile *t, ml_v wide, ml_v k, ml_v bytes)
 {
-	enum { WORDS = 4, STEP = WORDS * ML_TILE_GROUP };
-	ml_v low = ml_i32(e, 0x00ff00ff), eight = ml_i32(e, 8), lows[WORDS], eights[WORDS];
-	ml_v whole = LLVMBuildAnd(e->b, bytes, ml_i64(e, -STEP), ""), row[ML_TILE_MAX];
+	ml_v many = LLVMBuildAnd(e->b, bytes, ml_i64(e, -4 * ML_TILE_GROUP), "");
+	ml_v whole = LLVMBuildAnd(e->b, bytes, ml_i64(e, -ML_TILE_GROUP), "");
+	ml_loop r =
+		ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, t->rows), ml_i64(e, 1), NULL, 0, "row");
+	ml_v from = ml_gep(e, e->i8, t->a, ml_add(e, k, ml_mul(e, t->lda, r.i)));
+	/* placed so that the index of the last group reaches it */
+	ml_v rest =
+		ml_gep(e, e->i8, ml_gep(e, e->i32, t->rest, r.i), ml_sub(e, ml_i64(e, 0), whole));
 
-	for (int i = 0; i < WORDS; i++) {
-		lows[i] = low;
-		eights[i] = eight;
-	}
-	for (int i = 0; i < t->rows; i++)
-		row[i] = ml_gep(e, e->i8, t->a, ml_add(e, k, ml_mul(e, t->lda, ml_i64(e, i))));
-	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, ml_i64(e, STEP), NULL, 0, "widen");
-	ml_v group = LLVMBuildLShr(e->b, l.i, ml_i64(e, 2), "");
-	for (int i = 0; i < t->rows; i++)
-		widen_words(
-			e, wide, i, t->rows, group,
-			ml_load(e, LLVMVectorType(e->i32, WORDS), ml_gep(e, e->i8, row[i], l.i), 1),
-			LLVMConstVector(lows, WORDS), LLVMConstVector(eights, WORDS));
-	ml_loop_end(e, &l, NULL);
-	l = ml_loop_begin(e, whole, bytes, ml_i64(e, ML_TILE_GROUP), NULL, 0, "rest");
-	group = LLVMBuildLShr(e->b, l.i, ml_i64(e, 2), "");
-	ml_v valid = ml_min_s(e, ml_sub(e, bytes, l.i), ml_i64(e, ML_TILE_GROUP));
-	for (int i = 0; i < t->rows; i++)
-		widen_words(e, wide, i, t->rows, group, ml_tile_group(e, row[i], l.i, valid), low,
-			    eight);
-	ml_loop_end(e, &l, NULL);
+	widen_words(e, LLVMVectorType(e->i32, 4), from, ml_i64(e, 0), many, 4 * ML_TILE_GROUP, wide,
+		    r.i);
+	widen_words(e, e->i32, from, many, whole, ML_TILE_GROUP, wide, r.i);
+	widen_words(e, e->i32, rest, whole, bytes, ML_TILE_GROUP, wide, r.i);
+	ml_loop_end(e, &r, NULL);
 }
 
 /* One panel: `to` [rows] at distance `stride` += widened A . B from `b` on, `groups` groups. */
@@ -125,7 +133,7 @@ run_panel(ml_emit *e, const ml_tile *t, ml_v wide, ml_v b, ml_v groups, ml_v to,
 	ml_v pair[2] = {widen_signed(e, four, 0), widen_signed(e, four, 1)};
 	for (int i = 0; i < t->rows; i++)
 		for (int odd = 0; odd < 2; odd++) {
-			ml_v word = word_at(e, wide, i, odd, t->rows, l.i);
+			ml_v word = word_at(e, wide, ml_i64(e, i), odd, l.i);
 			ml_v a = ml_splat(e, ml_load(e, e->i32, word, 4));
 			acc[i] = multiply_pairs(e, acc[i], a, pair[odd]);
 		}
