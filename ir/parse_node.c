@@ -154,6 +154,8 @@ parse_bodies(ml_parser *p, ml_node *n)
 	while (ml_next_is(p, "(")) {
 		const char *start = p->at;
 		ml_scope scope = {0};
+		if (n->op != ML_OP_if && n->op != ML_OP_loop)
+			return ml_parse_error(p, start, "%s has no bodies", ml_op_get(n->op)->name);
 		if (++p->depth > ML_TEXT_DEPTH)
 			return ml_parse_error(p, start, "more than %d bodies within each other",
 					      ML_TEXT_DEPTH);

@@ -157,6 +157,8 @@ test_errors(void **state)
 		 "2:24: %c is not defined in this block"},
 		{"module \"\" { in %c : bool[]\n %1 = if %c (%a : bool[]) { yield %a yield %a",
 		 "2:38: yield must be the last node"},
+		{"module \"\" { in %0 : f32[1]\n %1 = neg %0 (%2 : f32[1]) {yield %2} : f32[1] }",
+		 "2:14: neg has no bodies"},
 		{"module \"\" {} x", "1:14: expected nothing more"},
 	};
 	ml_context *cx = *state;
