@@ -1,15 +1,5 @@
-/* tile.c -- what all tiles need: how far to unroll, and slices of 16-lane values. */
+/* tile.c -- what the integer tiles share: ends of rows, and slices of 16-lane values. */
 #include "tile.h"
-
-int
-ml_tile_unroll(const ml_target *t, int accumulators)
-{
-	int used = accumulators * ML_LANES * 32 / t->vector_bits;
-
-	if (4 * used >= 3 * t->registers)
-		return 1;
-	return 8 * used >= 3 * t->registers ? 2 : 4;
-}
 
 ml_v
 ml_tile_group(ml_emit *e, ml_v from, ml_v bytes)

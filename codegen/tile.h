@@ -9,7 +9,9 @@ enum {
 	ML_TILE_ALIGN = 64, /* of the accumulator buffer */
 };
 
-/* Straight code at the insertion point; `panels` panels side by side in registers. */
+/* Code at the insertion point; `panels` panels side by side in registers.  Loops over k are not
+ * unrolled: memory or the multipliers set the pace, not the loop, and LLVM would load B several
+ * steps ahead and spill accumulators. */
 typedef struct ml_tile {
 	int rows, panels;
 	ml_v a, lda;          /* first row; row stride in elements */
@@ -27,10 +29,6 @@ void ml_tile_u8s8(ml_emit *, const ml_tile *);
 /* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
 void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);
-
-/* Steps of k in one turn of the loop.  Where accumulators fill the registers it must be one: LLVM
- * would load B several steps ahead and spill. */
-int ml_tile_unroll(const ml_target *, int accumulators);
 
 /* Copies the 1..3 bytes that a row of A ends with to a whole group; the others repeat the last,
  * since nothing behind it may be read and B's panels are zero there. */

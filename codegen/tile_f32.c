@@ -22,28 +22,11 @@ step(ml_emit *e, const ml_tile *t, const pointers *p, ml_v k, ml_v *acc)
 	}
 }
 
-static void
-run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, int unroll,
-	  ml_v *acc)
-{
-	int n = t->rows * t->panels;
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, unroll), acc, n, "k");
-
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-	for (int u = 0; u < unroll; u++)
-		step(e, t, p, ml_add(e, l.i, ml_i64(e, u)), acc);
-	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-}
-
 void
 ml_tile_f32(ml_emit *e, const ml_tile *t)
 {
 	int n = t->rows * t->panels;
 	ml_v acc[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->f32));
-	int unroll = ml_tile_unroll(e->target, n);
 	pointers p;
 
 	for (int i = 0; i < t->rows; i++)
@@ -52,11 +35,12 @@ ml_tile_f32(ml_emit *e, const ml_tile *t)
 		p.panel[j] = ml_gep(e, e->f32, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
 	for (int i = 0; i < n; i++)
 		acc[i] = zero;
-	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -unroll), "");
-	run_steps(e, t, &p, ml_i64(e, 0), whole, unroll, acc);
-	if (unroll > 1)
-		run_steps(e, t, &p, whole, t->k, 1, acc);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), t->k, ml_i64(e, 1), acc, n, "k");
 	for (int i = 0; i < n; i++)
-		ml_store(e, acc[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)),
+		acc[i] = l.carry[i];
+	step(e, t, &p, l.i, acc);
+	ml_loop_end(e, &l, acc);
+	for (int i = 0; i < n; i++)
+		ml_store(e, l.carry[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)),
 			 ML_TILE_ALIGN);
 }

@@ -78,37 +78,17 @@ step(ml_emit *e, const ml_tile *t, const pointers *p, const ml_v *row, ml_v at, 
 	}
 }
 
+/* Runs the groups of k from `from` below `to`; the rows' bytes move on with k if `moving`. */
 static void
-run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, int unroll,
-	  ml_v *acc)
+run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, const ml_v *row,
+	  bool moving, ml_v *acc)
 {
 	int n = t->rows * t->panels;
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, unroll * ML_TILE_GROUP), acc, n, "k");
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, ML_TILE_GROUP), acc, n, "k");
 
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	for (int u = 0; u < unroll; u++) {
-		ml_v k = ml_add(e, l.i, ml_i64(e, u * ML_TILE_GROUP));
-		step(e, t, p, p->row, k, k, acc);
-	}
-	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-}
-
-/* The group that k ends in, if it does not end with one: whole words that the caller prepared. */
-static void
-run_rest(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v *acc)
-{
-	int n = t->rows * t->panels;
-	ml_v row[ML_TILE_MAX];
-	ml_loop l = ml_loop_begin(e, from, t->k, ml_i64(e, ML_TILE_GROUP), acc, n, "rest");
-
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-	for (int i = 0; i < t->rows; i++)
-		row[i] = ml_gep(e, e->i32, t->rest, ml_i64(e, i));
-	step(e, t, p, row, ml_i64(e, 0), l.i, acc);
+	step(e, t, p, row, moving ? l.i : ml_i64(e, 0), l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
@@ -117,22 +97,21 @@ run_rest(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v *acc)
 void
 ml_tile_u8s8(ml_emit *e, const ml_tile *t)
 {
-	int n = t->rows * t->panels, unroll = ml_tile_unroll(e->target, n);
-	ml_v acc[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->i32));
-	ml_v unrolled = LLVMBuildAnd(e->b, t->k, ml_i64(e, -unroll * ML_TILE_GROUP), "");
+	int n = t->rows * t->panels;
+	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->i32));
 	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -ML_TILE_GROUP), "");
 	pointers p;
 
-	for (int i = 0; i < t->rows; i++)
+	for (int i = 0; i < t->rows; i++) {
 		p.row[i] = ml_gep(e, e->i8, t->a, ml_mul(e, t->lda, ml_i64(e, i)));
+		rest[i] = ml_gep(e, e->i32, t->rest, ml_i64(e, i));
+	}
 	for (int j = 0; j < t->panels; j++)
 		p.panel[j] = ml_gep(e, e->i8, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
 	for (int i = 0; i < n; i++)
 		acc[i] = zero;
-	run_steps(e, t, &p, ml_i64(e, 0), unrolled, unroll, acc);
-	if (unroll > 1)
-		run_steps(e, t, &p, unrolled, whole, 1, acc);
-	run_rest(e, t, &p, whole, acc);
+	run_steps(e, t, &p, ml_i64(e, 0), whole, p.row, true, acc);
+	run_steps(e, t, &p, whole, t->k, rest, false, acc);
 	for (int i = 0; i < n; i++)
 		ml_store(e, acc[i], ml_gep(e, e->i32, t->acc, ml_i64(e, i * ML_LANES)),
 			 ML_TILE_ALIGN);
