@@ -299,8 +299,7 @@ emit_units(row_emit *w, ml_dim rows)
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
 	ml_dims *dims = w->r.kernel->m->dims;
-	ml_dim work = ml_dim_int(dims, w->r.tile_elements), lanes = ml_dim_int(dims, ML_LANES);
-	ml_dim tiles = ml_dim_ceildiv(dims, ml_type_count(dims, &w->r.space), work);
+	ml_dim lanes = ml_dim_int(dims, ML_LANES);
 	ml_dim unit = ml_dim_int(dims, UNIT_BLOCKS * ML_LANES), chunks = ml_dim_int(dims, 1);
 	int64_t n;
 
@@ -311,8 +310,8 @@ emit_units(row_emit *w, ml_dim rows)
 	w->tail = ml_sub(e, ml_expr_dim(x, w->row), ml_mul(e, w->blocks, ml_i64(e, ML_LANES)));
 	ml_v per_row = ml_expr_dim(x, chunks);
 	ml_v units = ml_mul(e, ml_expr_dim(x, rows), per_row);
-	ml_v shares =
-		ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){ml_expr_dim(x, tiles), ml_i64(e, 1)});
+	ml_v shares = ml_scalar_op(e, ML_OP_max, ML_s64,
+				   (ml_v[]){ml_expr_dim(x, ml_rows_tiles(&w->r)), ml_i64(e, 1)});
 	ml_loop l = ml_loop_begin(e, first_unit(e, ml_expr_begin(x), units, shares),
 				  first_unit(e, ml_expr_end(x), units, shares), ml_i64(e, 1), NULL,
 				  0, "row");

@@ -36,6 +36,7 @@ typedef struct ml_rows {
 
 /* rows_plan.c; makes no symbols, so that the planner can call it on its own module. */
 ml_status ml_rows_plan(ml_kernel *, ml_arena *, ml_rows *);
+ml_dim ml_rows_tiles(const ml_rows *);
 /* The stage in which a node's value can first be computed; valid after ml_rows_plan. */
 int ml_rows_stage_of(const ml_value *);
 bool ml_rows_is_reduction(const ml_rows *, const ml_node *);

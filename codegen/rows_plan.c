@@ -229,14 +229,29 @@ ml_rows_plan(ml_kernel *k, ml_arena *arena, ml_rows *r)
 	return ML_OK;
 }
 
+/* A row without elements still has results. */
+ml_dim
+ml_rows_tiles(const ml_rows *r)
+{
+	ml_dims *dims = r->kernel->m->dims;
+	ml_dim rows = ml_dim_int(dims, 1), row = rows;
+
+	for (int i = 0; i < r->space.rank; i++) {
+		ml_dim *into = i < r->outer ? &rows : &row;
+		*into = ml_dim_mul(dims, *into, r->space.dim[i]);
+	}
+	row = ml_dim_max(dims, row, ml_dim_int(dims, 1));
+	return ml_dim_ceildiv(dims, ml_dim_mul(dims, rows, row),
+			      ml_dim_int(dims, r->tile_elements));
+}
+
 ml_status
 ml_rows_grid(ml_kernel *k, ml_grid *grid)
 {
 	ml_rows r;
 
 	ML_STEP(ml_rows_plan(k, &k->m->arena, &r));
-	grid->tiles = ml_dim_ceildiv(k->m->dims, ml_type_count(k->m->dims, &r.space),
-				     ml_dim_int(k->m->dims, r.tile_elements));
+	grid->tiles = ml_rows_tiles(&r);
 	grid->scratch_bytes = r.scratch_bytes;
 	return ML_OK;
 }

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_BUFFERS = 24, MAX_DIMS = 6 };
+enum { MAX_BUFFERS = 24, MAX_SIZES = 16 };
 
 typedef struct guarded {
 	char *map;
@@ -20,9 +20,11 @@ typedef struct guarded {
 	size_t bytes;
 } guarded;
 
+/* What a kernel is to do at one size. */
 typedef struct run {
 	const kernel_case *c;
-	ml_context cx;
+	const int64_t *dim;
+	ml_context *cx;
 	ml_kernel *k;
 	ml_arena arena;
 	int nin, nout;
@@ -70,7 +72,8 @@ random_bits(uint64_t *state)
 static double
 random_float(const kernel_case *c, uint64_t *state)
 {
-	static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e30, -1e-30, 0.5, -1.5};
+	static const double special[] = {NAN,  INFINITY, -INFINITY, 0.0, -0.0,
+					 1e30, -1e-30,   0.5,       -1.5};
 	uint64_t bits = random_bits(state);
 
 	if (c->specials && bits % 3 == 0)
@@ -95,7 +98,8 @@ fill(const run *r, ml_tensor *t, uint64_t *state)
 				     c->low + (int64_t)(bits % (uint64_t)(c->high - c->low + 1)));
 		else
 			ml_write_s64(t->dtype, t->data, i,
-				     bits % 7 ? (int64_t)random_bits(state) : (int64_t)(bits % 5) - 2);
+				     bits % 7 ? (int64_t)random_bits(state)
+					      : (int64_t)(bits % 5) - 2);
 	}
 }
 
@@ -106,7 +110,7 @@ make_tensor(run *r, const ml_type *type)
 
 	t.bytes = (size_t)ml_dtype_bytes(t.dtype);
 	for (int i = 0; i < t.rank; i++) {
-		assert_true(ml_dim_eval(type->dim[i], r->c->dim, &t.dim[i]));
+		assert_true(ml_dim_eval(type->dim[i], r->dim, &t.dim[i]));
 		t.bytes *= (size_t)t.dim[i];
 	}
 	t.data = ml_alloc(&r->arena, t.bytes);
@@ -126,10 +130,10 @@ print_diags(const ml_context *cx)
 }
 
 static void
-must(run *r, ml_status s)
+must(const ml_context *cx, ml_status s)
 {
 	if (s)
-		print_diags(&r->cx);
+		print_diags(cx);
 	assert_int_equal(s, ML_OK);
 }
 
@@ -140,7 +144,6 @@ prepare(run *r)
 	uint64_t state = 1;
 	ml_eval_options options = {0};
 
-	must(r, ml_kernel_parse(&r->cx, r->c->text, strlen(r->c->text), &r->k));
 	main = r->k->m->main;
 	r->nin = main->nargs;
 	r->nout = main->last->nin;
@@ -151,12 +154,12 @@ prepare(run *r)
 	}
 	r->evaluated = ml_evaluate(r->k->m, r->in, r->expected, &r->arena, &options);
 	if (r->c->fault == ML_OK)
-		must(r, r->evaluated);
+		must(r->cx, r->evaluated);
 	else
 		assert_int_equal(r->evaluated, r->c->fault);
-	must(r, ml_kernel_grid(r->k, &r->grid));
-	assert_true(ml_dim_eval(r->grid.tiles, r->c->dim, &r->tiles));
-	assert_true(ml_dim_eval(r->grid.scratch_bytes, r->c->dim, &r->scratch_bytes));
+	must(r->cx, ml_kernel_grid(r->k, &r->grid));
+	assert_true(ml_dim_eval(r->grid.tiles, r->dim, &r->tiles));
+	assert_true(ml_dim_eval(r->grid.scratch_bytes, r->dim, &r->scratch_bytes));
 }
 
 /* ---- comparison ---- */
@@ -180,16 +183,16 @@ compare(const run *r, int result, const char *got, const char *level)
 			equal = a == b || (isnan(a) && isnan(b)) ||
 				fabs(a - b) <= r->c->tolerance * scale;
 			if (!equal)
-				print_error("%s: result %d[%lld]: want %.9g, got %.9g\n", level, result,
-					    (long long)i, a, b);
+				print_error("%s: result %d[%lld]: want %.9g, got %.9g\n", level,
+					    result, (long long)i, a, b);
 		} else {
 			int64_t a = ml_read_s64(want->dtype, want->data, i);
 			int64_t b = ml_read_s64(want->dtype, got, i);
 			/* Rounding a float that differs in its last bit may give a neighbour. */
 			equal = a == b || (r->c->tolerance > 0 && llabs(a - b) <= 1);
 			if (!equal)
-				print_error("%s: result %d[%lld]: want %lld, got %lld\n", level, result,
-					    (long long)i, (long long)a, (long long)b);
+				print_error("%s: result %d[%lld]: want %lld, got %lld\n", level,
+					    result, (long long)i, (long long)a, (long long)b);
 		}
 		if (!equal) {
 			print_error("%s\n", r->c->text);
@@ -219,10 +222,11 @@ pack_input(const run *r, char *to)
 
 	for (int64_t i = 0; i < b->dim[0]; i++)
 		if (f32)
-			ml_pack_f32((float *)(void *)(to + i * bytes), (float *)b->data + i * k * n, k, n,
-				    n, 1);
+			ml_pack_f32((float *)(void *)(to + i * bytes), (float *)b->data + i * k * n,
+				    k, n, n, 1);
 		else
-			ml_pack_s8((int8_t *)to + i * bytes, (int8_t *)b->data + i * k * n, k, n, n, 1);
+			ml_pack_s8((int8_t *)to + i * bytes, (int8_t *)b->data + i * k * n, k, n, n,
+				   1);
 }
 
 static size_t
@@ -236,11 +240,20 @@ input_bytes(const run *r, int i)
 static size_t
 result_bytes(const run *r, int i)
 {
-	if (r->k->family != ML_FAMILY_PACK)
-		return r->expected[i].bytes;
+	if (r->k->family != ML_FAMILY_PACK) {
+		const ml_type *type = &ml_in(r->k->m->main->last, i)->type;
+		size_t bytes = (size_t)ml_dtype_bytes(type->dtype);
+		for (int d = 0; d < type->rank; d++) {
+			int64_t size = 0;
+			assert_true(ml_dim_eval(type->dim[d], r->dim, &size));
+			bytes *= (size_t)size;
+		}
+		return bytes;
+	}
 	const ml_tensor *t = &r->expected[i];
-	return (size_t)(t->dim[0] * ml_pack_bytes(t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
-						  t->dim[1], t->dim[2]));
+	return (size_t)(t->dim[0] *
+			ml_pack_bytes(t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
+				      t->dim[1], t->dim[2]));
 }
 
 static void
@@ -273,7 +286,7 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 	guarded g[MAX_BUFFERS], scratch = guard((size_t)r->scratch_bytes, at_end);
 	void *buffer[MAX_BUFFERS];
 	mlrt_fault fault = {0};
-	mlrt_task task = {.buffer = buffer, .dim = r->c->dim, .fault = &fault, .site = 40};
+	mlrt_task task = {.buffer = buffer, .dim = r->dim, .fault = &fault, .site = 40};
 
 	for (int i = 0; i < r->nin + r->nout; i++) {
 		size_t bytes = i < r->nin ? input_bytes(r, i) : result_bytes(r, i - r->nin);
@@ -286,6 +299,8 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 	}
 	run_tiles(r, kernel, &task, (uint8_t *)scratch.at, step);
 	assert_int_equal(fault.status, r->c->fault);
+	if (fault.status) /* the kernel's first check; u64 values may look negative */
+		assert_true(fault.site == task.site && fault.value != 0 && fault.limit >= 0);
 	for (int i = 0; i < r->nout && r->c->fault == ML_OK; i++) {
 		const char *got = g[r->nin + i].at;
 		if (r->k->family == ML_FAMILY_PACK) {
@@ -307,23 +322,26 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 }
 
 static void
-run_level(run *r, const ml_target *target)
+run_level(run *runs, int n, const ml_target *target)
 {
+	run *r = &runs[0];
 	ml_kernel *k;
 	jitted j;
 
-	must(r, ml_kernel_parse(&r->cx, r->c->text, strlen(r->c->text), &k));
+	must(r->cx, ml_kernel_parse(r->cx, r->c->text, strlen(r->c->text), &k));
 	jitted_open(&j, target);
-	must(r, ml_kernel_emit(&j.e, k, "kernel"));
+	must(r->cx, ml_kernel_emit(&j.e, k, "kernel"));
 	if (k->family == ML_FAMILY_CONTRACT)
-		for (int f = 0; f < ML_CONTRACT_FORMS; f++)
-			ml_emit_contract_tiles(&j.e, (ml_contract_form)f);
+		ml_emit_contract_tiles(&j.e, r->in[0].dtype == ML_f32 ? ML_CONTRACT_F32
+								      : ML_CONTRACT_U8S8);
 	if (getenv("MLOPT_TEST_IR"))
 		LLVMDumpModule(j.e.module);
 	jitted_compile(&j);
 	mlrt_kernel *kernel = (mlrt_kernel *)(uintptr_t)jitted_find(&j, "kernel");
-	run_once(r, kernel, target->name, true, 1 << 20);
-	run_once(r, kernel, target->name, false, 1);
+	for (int i = 0; i < n; i++) {
+		run_once(&runs[i], kernel, target->name, true, 1 << 20);
+		run_once(&runs[i], kernel, target->name, false, 1);
+	}
 	jitted_close(&j);
 	ml_module_free(k->m);
 }
@@ -332,21 +350,30 @@ void
 check_kernel(const kernel_case *c)
 {
 	static const char *const levels[] = {"avx2", "avxvnni", "avx512", "avx512vnni", "neon"};
-	run r = {.c = c, .cx.memory = ml_memory_libc()};
-	int ran = 0;
+	static const int64_t none[1][KERNEL_DIMS];
+	ml_context cx = {.memory = ml_memory_libc()};
+	run runs[MAX_SIZES];
+	int n = c->sizes ? c->nsizes : 1, ran = 0;
+	ml_kernel *k;
 
-	ml_arena_init(&r.cx.arena, &r.cx.memory);
-	ml_arena_init(&r.arena, &r.cx.memory);
-	prepare(&r);
-	if (r.k->family == ML_FAMILY_PACK)
-		expect_panels(&r);
+	ml_arena_init(&cx.arena, &cx.memory);
+	assert_true(n <= MAX_SIZES);
+	must(&cx, ml_kernel_parse(&cx, c->text, strlen(c->text), &k));
+	for (int i = 0; i < n; i++) {
+		runs[i] = (run){.c = c, .dim = c->sizes ? c->sizes[i] : none[0], .cx = &cx, .k = k};
+		ml_arena_init(&runs[i].arena, &cx.memory);
+		prepare(&runs[i]);
+		if (k->family == ML_FAMILY_PACK)
+			expect_panels(&runs[i]);
+	}
 	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
 		if (ml_target_runs_here(ml_target_named(levels[i]))) {
-			run_level(&r, ml_target_named(levels[i]));
+			run_level(runs, n, ml_target_named(levels[i]));
 			ran++;
 		}
 	assert_true(ran > 0);
-	ml_module_free(r.k->m);
-	ml_arena_free(&r.arena);
-	ml_arena_free(&r.cx.arena);
+	for (int i = 0; i < n; i++)
+		ml_arena_free(&runs[i].arena);
+	ml_module_free(k->m);
+	ml_arena_free(&cx.arena);
 }

@@ -5,9 +5,13 @@
 #include "../../codegen/kernel.h"
 #include "../../runtime/abi.h"
 
+enum { KERNEL_DIMS = 3 };
+
 typedef struct kernel_case {
-	const char *text;  /* the specification */
-	int64_t dim[6];    /* values of its symbols */
+	const char *text; /* the specification */
+	const int64_t (
+		*sizes)[KERNEL_DIMS]; /* values of its symbols, each tried; NULL: no symbols */
+	int nsizes;
 	double tolerance;  /* relative to the largest magnitude of a result; 0 = equal */
 	int64_t low, high; /* of integer inputs, inclusive; both 0: the whole range */
 	bool specials;     /* NaN, infinities, zeros, huge and tiny numbers among float inputs */

@@ -1,31 +1,259 @@
-/* test_rows.c -- row kernels and maps against the evaluator. */
+/* test_rows.c -- kernels with reductions along rows: stages, row scalars, kept rows, tails. */
 #include "harness_kernel.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KERNEL(axes, symbols, body) "kernel rows " #axes " \nmodule \"\" {\n" symbols body "}\n"
+#define SYM2                        "  sym d0\n  sym d1\n"
+
+static const int64_t sizes[][KERNEL_DIMS] = {{3, 1},    {5, 3}, {1, 16},  {2, 17},
+					     {70, 100}, {0, 5}, {3, 1000}};
+
+static void
+check_sizes(const char *text, kernel_case c)
+{
+	c.text = text;
+	c.sizes = sizes;
+	c.nsizes = sizeof sizes / sizeof *sizes;
+	check_kernel(&c);
+}
 
 static void
 test_softmax(void **state)
 {
 	(void)state;
-	static const int64_t sizes[] = {1, 3, 16, 17, 100};
-	for (int i = 0; i < 5; i++) {
-		kernel_case c = {
-			.text = "kernel rows 1 \n"
-				"module \"\" {\n"
-				"  sym d0\n  sym d1\n"
-				"  in %0 : f32[d0, d1]\n"
-				"  %1 = reduce_max %0 {axes = [1]} : f32[d0, 1]\n"
-				"  %2 = sub %0, %1 : f32[d0, d1]\n"
-				"  %3 = exp %2 : f32[d0, d1]\n"
-				"  %4 = reduce_sum %3 {axes = [1]} : f32[d0, 1]\n"
-				"  %5 = div %3, %4 : f32[d0, d1]\n"
-				"  out \"\" = %5\n"
-				"}\n",
-			.dim = {5, sizes[i]},
-			.tolerance = 1e-6,
-		};
+	for (int specials = 0; specials < 2; specials++)
+		check_sizes(KERNEL(1, SYM2,
+				   "  in %0 : f32[d0, d1]\n"
+				   "  %1 = reduce_max %0 {axes = [1]} : f32[d0, 1]\n"
+				   "  %2 = sub %0, %1 : f32[d0, d1]\n"
+				   "  %3 = exp %2 : f32[d0, d1]\n"
+				   "  %4 = reduce_sum %3 {axes = [1]} : f32[d0, 1]\n"
+				   "  %5 = div %3, %4 : f32[d0, d1]\n"
+				   "  out \"\" = %5\n"),
+			    (kernel_case){.tolerance = 1e-6, .specials = specials});
+}
+
+/* log_softmax in f16 of scores under a mask that is broadcast. */
+static void
+test_masked_log_softmax(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(1, SYM2,
+			   "  in %0 : f16[d0, 2, d1]\n"
+			   "  in %1 : bool[d0, 1, d1]\n"
+			   "  %2 = const {-1000} : f16[]\n"
+			   "  %3 = select %1, %0, %2 : f16[d0, 2, d1]\n"
+			   "  %4 = reduce_max %3 {axes = [2]} : f16[d0, 2, 1]\n"
+			   "  %5 = sub %3, %4 : f16[d0, 2, d1]\n"
+			   "  %6 = exp %5 : f16[d0, 2, d1]\n"
+			   "  %7 = reduce_sum %6 {axes = [2]} : f16[d0, 2, 1]\n"
+			   "  %8 = log %7 : f16[d0, 2, 1]\n"
+			   "  %9 = sub %5, %8 : f16[d0, 2, d1]\n"
+			   "  out \"\" = %9\n"),
+		    (kernel_case){.tolerance = 4e-3});
+}
+
+#define LAYER_NORM(width)                                                                          \
+	"  in %0 : f32[d0, " width "]\n"                                                           \
+	"  in %1 : f32[" width "]\n"                                                               \
+	"  in %2 : f32[" width "]\n"                                                               \
+	"  %3 = dim {value = [" width "]} : s64[]\n"                                               \
+	"  %4 = cast %3 {dtype = f32} : f32[]\n"                                                   \
+	"  %5 = reduce_sum %0 {axes = [1]} : f32[d0, 1]\n"                                         \
+	"  %6 = div %5, %4 : f32[d0, 1]\n"                                                         \
+	"  %7 = sub %0, %6 : f32[d0, " width "]\n"                                                 \
+	"  %8 = mul %7, %7 : f32[d0, " width "]\n"                                                 \
+	"  %9 = reduce_sum %8 {axes = [1]} : f32[d0, 1]\n"                                         \
+	"  %10 = div %9, %4 : f32[d0, 1]\n"                                                        \
+	"  %11 = const {1e-5} : f32[]\n"                                                           \
+	"  %12 = add %10, %11 : f32[d0, 1]\n"                                                      \
+	"  %13 = sqrt %12 : f32[d0, 1]\n"                                                          \
+	"  %14 = div %7, %13 : f32[d0, " width "]\n"                                               \
+	"  %15 = mul %14, %1 : f32[d0, " width "]\n"                                               \
+	"  %16 = add %15, %2 : f32[d0, " width "]\n"
+
+#define QUANTIZE(width)                                                                            \
+	"  %20 = const {0} : f32[]\n"                                                              \
+	"  %21 = reduce_min %16 {axes = [1]} : f32[d0, 1]\n"                                       \
+	"  %22 = reduce_max %16 {axes = [1]} : f32[d0, 1]\n"                                       \
+	"  %23 = min %21, %20 : f32[d0, 1]\n"                                                      \
+	"  %24 = max %22, %20 : f32[d0, 1]\n"                                                      \
+	"  %25 = sub %24, %23 : f32[d0, 1]\n"                                                      \
+	"  %26 = const {255} : f32[]\n"                                                            \
+	"  %27 = div %25, %26 : f32[d0, 1]\n"                                                      \
+	"  %28 = div %23, %27 : f32[d0, 1]\n"                                                      \
+	"  %29 = round %28 : f32[d0, 1]\n"                                                         \
+	"  %30 = cast %29 {dtype = s32} : s32[d0, 1]\n"                                            \
+	"  %31 = neg %30 : s32[d0, 1]\n"                                                           \
+	"  %32 = div %16, %27 : f32[d0, " width "]\n"                                              \
+	"  %33 = round %32 : f32[d0, " width "]\n"                                                 \
+	"  %34 = sub %33, %29 : f32[d0, " width "]\n"                                              \
+	"  %35 = cast %34 {dtype = u8} : u8[d0, " width "]\n"
+
+static void
+test_layer_norm(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(1, SYM2, LAYER_NORM("d1") "  out \"\" = %16\n"),
+		    (kernel_case){.tolerance = 2e-6});
+	check_sizes(KERNEL(1, SYM2, LAYER_NORM("48") "  out \"\" = %16\n"),
+		    (kernel_case){.tolerance = 2e-6});
+}
+
+/* Normalised and quantized in one pass: four results, two of them one per row. */
+static void
+test_layer_norm_quantized(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(1, SYM2,
+			   LAYER_NORM("d1") QUANTIZE(
+				   "d1") "  out \"\" = %16\n"
+					 "  out \"\" = %35\n  out \"\" = %27\n  out \"\" = %31\n"),
+		    (kernel_case){.tolerance = 4e-6});
+	check_sizes(KERNEL(1, SYM2,
+			   LAYER_NORM("32") QUANTIZE("32") "  out \"\" = %35\n"
+							   "  out \"\" = %27\n  out \"\" = %31\n"),
+		    (kernel_case){.tolerance = 4e-6});
+}
+
+/* erf is dear and needed by three stages: it is kept, not computed again. */
+static void
+test_kept(void **state)
+{
+	(void)state;
+	static const char *const types[] = {"f32", "f16", "f64"};
+	char text[1024];
+	for (int t = 0; t < 3; t++) {
+		snprintf(text, sizeof text,
+			 KERNEL(1, SYM2,
+				"  in %%0 : %1$s[d0, d1]\n"
+				"  in %%1 : %1$s[d0, d1]\n"
+				"  %%2 = erf %%0 : %1$s[d0, d1]\n"
+				"  %%3 = add %%2, %%1 : %1$s[d0, d1]\n"
+				"  %%4 = reduce_max %%3 {axes = [1]} : %1$s[d0, 1]\n"
+				"  %%5 = sub %%3, %%4 : %1$s[d0, d1]\n"
+				"  %%6 = tanh %%5 : %1$s[d0, d1]\n"
+				"  %%7 = reduce_sum %%6 {axes = [1]} : %1$s[d0, 1]\n"
+				"  %%8 = mul %%6, %%7 : %1$s[d0, d1]\n"
+				"  %%9 = add %%8, %%2 : %1$s[d0, d1]\n"
+				"  out \"\" = %%9\n  out \"\" = %%7\n"),
+			 types[t]);
+		check_sizes(text, (kernel_case){.tolerance = t == 1 ? 8e-3 : 4e-6});
+	}
+}
+
+static void
+test_reductions(void **state)
+{
+	(void)state;
+	static const char *const types[] = {"f32", "f64", "f16", "bf16", "s64", "s32",
+					    "s16", "s8",  "u64", "u32",  "u16", "u8"};
+	static const double tolerance[] = {2e-6, 1e-14, 1e-3, 1e-2};
+	char text[1024];
+	for (int t = 0; t < 12; t++) {
+		snprintf(text, sizeof text,
+			 KERNEL(1, SYM2,
+				"  in %%0 : %1$s[d0, d1]\n"
+				"  %%1 = reduce_sum %%0 {axes = [1]} : %1$s[d0, 1]\n"
+				"  %%2 = reduce_prod %%0 {axes = [1]} : %1$s[d0, 1]\n"
+				"  %%3 = reduce_min %%0 {axes = [1]} : %1$s[d0, 1]\n"
+				"  %%4 = reduce_max %%0 {axes = [1]} : %1$s[d0, 1]\n"
+				"  out \"\" = %%1\n  out \"\" = %%2\n  out \"\" = %%3\n  out \"\" "
+				"= %%4\n"),
+			 types[t]);
+		check_sizes(text, (kernel_case){.tolerance = t < 4 ? tolerance[t] : 0});
+	}
+}
+
+/* Rows of two dims, read through a transposition, stored without the kept dims. */
+static void
+test_two_axes(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(2, SYM2,
+			   "  in %0 : f32[2, d0, d1, 7]\n"
+			   "  %1 = transpose %0 {perm = [1, 0, 2, 3]} : f32[d0, 2, d1, 7]\n"
+			   "  %2 = reduce_sum %1 {axes = [2, 3]} : f32[d0, 2, 1, 1]\n"
+			   "  %3 = sub %1, %2 : f32[d0, 2, d1, 7]\n"
+			   "  %4 = reduce_max %3 {axes = [3, 2]} : f32[d0, 2, 1, 1]\n"
+			   "  %5 = reshape %4 {shape = [2*d0]} : f32[2*d0]\n"
+			   "  %6 = sub %3, %4 : f32[d0, 2, d1, 7]\n"
+			   "  out \"\" = %5\n  out \"\" = %6\n"),
+		    (kernel_case){.tolerance = 4e-6});
+	check_sizes(KERNEL(2, SYM2,
+			   "  in %0 : s32[d0, d1]\n"
+			   "  %1 = reduce_max %0 {axes = [0, 1]} : s32[1, 1]\n"
+			   "  out \"\" = %1\n"),
+		    (kernel_case){0});
+}
+
+/* Normalised heads, stored transposed. */
+static void
+test_stored_through_views(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(1, SYM2,
+			   "  in %0 : f32[d0, d1, 32]\n"
+			   "  %1 = reduce_sum %0 {axes = [2]} : f32[d0, d1, 1]\n"
+			   "  %2 = sub %0, %1 : f32[d0, d1, 32]\n"
+			   "  %3 = reshape %2 {shape = [d0, d1, 2, 16]} : f32[d0, d1, 2, 16]\n"
+			   "  %4 = transpose %3 {perm = [0, 2, 1, 3]} : f32[d0, 2, d1, 16]\n"
+			   "  out \"\" = %4\n"),
+		    (kernel_case){.tolerance = 2e-6});
+}
+
+/* Embeddings gathered and summed, then normalised. */
+static void
+test_gathered_rows(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(1, SYM2,
+			   "  in %0 : f32[9, 20]\n"
+			   "  in %1 : s64[d0, d1]\n"
+			   "  in %2 : f32[d1, 20]\n"
+			   "  %3 = gather %0, %1 {axis = 0} : f32[d0, d1, 20]\n"
+			   "  %4 = add %3, %2 : f32[d0, d1, 20]\n"
+			   "  %5 = reduce_max %4 {axes = [2]} : f32[d0, d1, 1]\n"
+			   "  %6 = sub %4, %5 : f32[d0, d1, 20]\n"
+			   "  out \"\" = %6\n"),
+		    (kernel_case){.low = -9, .high = 8});
+}
+
+/* A long flat map is cut inside of its only row. */
+static void
+test_long_map(void **state)
+{
+	(void)state;
+	static const int64_t lengths[][KERNEL_DIMS] = {{4095}, {4096}, {4097}, {12288}, {20001}};
+	kernel_case c = {
+		.text = KERNEL(0, "  sym d0\n",
+			       "  in %0 : f32[d0]\n  %1 = exp %0 : f32[d0]\n"
+			       "  out \"\" = %1\n"),
+		.sizes = lengths,
+		.nsizes = 5,
+		.tolerance = 1e-6,
+	};
+	check_kernel(&c);
+}
+
+static void
+test_static_shapes(void **state)
+{
+	(void)state;
+	static const char *const shapes[] = {"1",     "1, 1", "3, 1, 5", "2, 16",
+					     "7, 32", "1, 5", "0, 3"};
+	char text[512];
+	for (int i = 0; i < 7; i++) {
+		snprintf(text, sizeof text,
+			 "kernel rows 0 \nmodule \"\" {\n  in %%0 : f32[%1$s]\n"
+			 "  %%1 = neg %%0 : f32[%1$s]\n  out \"\" = %%1\n}\n",
+			 shapes[i]);
+		kernel_case c = {.text = text};
 		check_kernel(&c);
 	}
 }
@@ -33,7 +261,14 @@ test_softmax(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_softmax),       cmocka_unit_test(test_masked_log_softmax),
+		cmocka_unit_test(test_layer_norm),    cmocka_unit_test(test_layer_norm_quantized),
+		cmocka_unit_test(test_kept),          cmocka_unit_test(test_reductions),
+		cmocka_unit_test(test_two_axes),      cmocka_unit_test(test_stored_through_views),
+		cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_long_map),
+		cmocka_unit_test(test_static_shapes),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,175 @@
+/* test_scalar.c -- every elementwise operator on every element type, vectors, tails and scalars. */
+#include "harness_kernel.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { FLOATS = 1, INTEGERS = 2, BOOLS = 4, NUMBERS = FLOATS | INTEGERS, ALL = NUMBERS | BOOLS };
+
+typedef struct op_row {
+	const char *name;
+	int operands, types;
+	const char *result; /* "" = as the operands */
+	double tolerance;   /* of f32; f16 and bf16 add theirs */
+	int64_t low, high;  /* of integer operands */
+} op_row;
+
+static const op_row rows[] = {
+	{"neg", 1, NUMBERS, "", 0, 0, 0},          {"abs", 1, NUMBERS, "", 0, 0, 0},
+	{"sign", 1, NUMBERS, "", 0, 0, 0},         {"floor", 1, FLOATS, "", 0, 0, 0},
+	{"ceil", 1, FLOATS, "", 0, 0, 0},          {"round", 1, FLOATS, "", 0, 0, 0},
+	{"sqrt", 1, FLOATS, "", 0, 0, 0},          {"exp", 1, FLOATS, "", 1e-6, 0, 0},
+	{"log", 1, FLOATS, "", 1e-6, 0, 0},        {"sin", 1, FLOATS, "", 1e-6, 0, 0},
+	{"cos", 1, FLOATS, "", 1e-6, 0, 0},        {"tan", 1, FLOATS, "", 1e-6, 0, 0},
+	{"asin", 1, FLOATS, "", 1e-6, 0, 0},       {"acos", 1, FLOATS, "", 1e-6, 0, 0},
+	{"atan", 1, FLOATS, "", 1e-6, 0, 0},       {"sinh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"cosh", 1, FLOATS, "", 1e-6, 0, 0},       {"tanh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"asinh", 1, FLOATS, "", 1e-6, 0, 0},      {"acosh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"atanh", 1, FLOATS, "", 1e-6, 0, 0},      {"erf", 1, FLOATS, "", 1e-6, 0, 0},
+	{"not", 1, INTEGERS | BOOLS, "", 0, 0, 0}, {"isnan", 1, FLOATS, "bool", 0, 0, 0},
+	{"add", 2, NUMBERS, "", 0, 0, 0},          {"sub", 2, NUMBERS, "", 0, 0, 0},
+	{"mul", 2, NUMBERS, "", 0, 0, 0},          {"div", 2, NUMBERS, "", 0, 0, 0},
+	{"div", 2, INTEGERS, "", 0, -3, 3},        {"rem", 2, NUMBERS, "", 0, 0, 0},
+	{"rem", 2, INTEGERS, "", 0, -3, 3},        {"mod", 2, NUMBERS, "", 0, 0, 0},
+	{"mod", 2, INTEGERS, "", 0, -3, 3},        {"pow", 2, FLOATS, "", 1e-6, 0, 0},
+	{"pow", 2, INTEGERS, "", 0, 0, 0},         {"pow", 2, INTEGERS, "", 0, -3, 6},
+	{"min", 2, NUMBERS, "", 0, 0, 0},          {"max", 2, NUMBERS, "", 0, 0, 0},
+	{"and", 2, INTEGERS | BOOLS, "", 0, 0, 0}, {"or", 2, INTEGERS | BOOLS, "", 0, 0, 0},
+	{"xor", 2, INTEGERS | BOOLS, "", 0, 0, 0}, {"shl", 2, INTEGERS, "", 0, 0, 0},
+	{"shl", 2, INTEGERS, "", 0, -2, 70},       {"shr", 2, INTEGERS, "", 0, 0, 0},
+	{"shr", 2, INTEGERS, "", 0, -70, 70},      {"eq", 2, ALL, "bool", 0, 0, 0},
+	{"eq", 2, INTEGERS, "bool", 0, 0, 3},      {"lt", 2, NUMBERS, "bool", 0, 0, 0},
+	{"le", 2, NUMBERS, "bool", 0, 0, 0},
+};
+
+static const int64_t lengths[][KERNEL_DIMS] = {{41}};
+static const char *const floats[] = {"f32", "f64", "f16", "bf16"};
+static const char *const integers[] = {"s64", "s32", "s16", "s8", "u64", "u32", "u16", "u8"};
+
+static double
+tolerance_of(const char *dtype, double tolerance)
+{
+	if (tolerance == 0)
+		return 0;
+	if (!strcmp(dtype, "f16"))
+		return 1.0 / (1 << 10);
+	return strcmp(dtype, "bf16") ? tolerance : 1.0 / (1 << 7);
+}
+
+/* One kernel of a vector part, a tail, and a scalar operand broadcast. */
+static void
+check_op(const op_row *op, const char *t, bool specials)
+{
+	char text[1024];
+	int n = snprintf(text, sizeof text,
+			 "kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : %s[d0]\n", t);
+	const char *result = *op->result ? op->result : t;
+
+	if (op->operands == 1)
+		snprintf(text + n, sizeof text - (size_t)n,
+			 "  %%1 = %s %%0 : %s[d0]\n  out \"\" = %%1\n}\n", op->name, result);
+	else
+		snprintf(text + n, sizeof text - (size_t)n,
+			 "  in %%1 : %s[d0]\n  in %%2 : %s[1]\n"
+			 "  %%3 = %s %%0, %%1 : %s[d0]\n  %%4 = %s %%0, %%2 : %s[d0]\n"
+			 "  %%5 = %s %%2, %%2 : %s[1]\n  %%6 = broadcast %%5 {shape = [d0]} : "
+			 "%s[d0]\n"
+			 "  out \"\" = %%3\n  out \"\" = %%4\n  out \"\" = %%6\n}\n",
+			 t, t, op->name, result, op->name, result, op->name, result, result);
+	kernel_case c = {
+		.text = text,
+		.sizes = lengths,
+		.nsizes = 1,
+		.tolerance = tolerance_of(t, op->tolerance),
+		.low = op->low,
+		.high = op->high,
+		.specials = specials,
+	};
+	check_kernel(&c);
+}
+
+static void
+test_floats(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (size_t t = 0; (rows[i].types & FLOATS) && t < 4; t++) {
+			check_op(&rows[i], floats[t], false);
+			check_op(&rows[i], floats[t], true);
+		}
+}
+
+static void
+test_integers(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		for (size_t t = 0; (rows[i].types & INTEGERS) && t < 8; t++)
+			check_op(&rows[i], integers[t], false);
+		if (rows[i].types & BOOLS)
+			check_op(&rows[i], "bool", false);
+	}
+}
+
+static void
+test_casts(void **state)
+{
+	static const char *const all[] = {"f32", "f64", "f16", "bf16", "s64", "s32", "s16",
+					  "s8",  "u64", "u32", "u16",  "u8",  "bool"};
+	char text[2048];
+
+	(void)state;
+	for (size_t from = 0; from < 13; from++)
+		for (int specials = 0; specials < 2; specials++) {
+			int n = snprintf(
+				text, sizeof text,
+				"kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : %s[d0]\n"
+				"  in %%1 : f64[1]\n",
+				all[from]);
+			for (int to = 0; to < 13; to++)
+				n += snprintf(text + n, sizeof text - (size_t)n,
+					      "  %%%d = cast %%0 {dtype = %s} : %s[d0]\n", to + 2,
+					      all[to], all[to]);
+			for (int to = 0; to < 13; to++)
+				n += snprintf(text + n, sizeof text - (size_t)n,
+					      "  out \"\" = %%%d\n", to + 2);
+			snprintf(text + n, sizeof text - (size_t)n, "}\n");
+			kernel_case c = {
+				.text = text, .sizes = lengths, .nsizes = 1, .specials = specials};
+			check_kernel(&c);
+		}
+}
+
+static void
+test_select(void **state)
+{
+	char text[512];
+
+	(void)state;
+	for (int t = 0; t < 4; t++) {
+		static const char *const types[] = {"f32", "s8", "bool", "f16"};
+		snprintf(text, sizeof text,
+			 "kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : bool[d0]\n"
+			 "  in %%1 : %s[d0]\n  in %%2 : %s[]\n"
+			 "  %%3 = select %%0, %%1, %%2 : %s[d0]\n  out \"\" = %%3\n}\n",
+			 types[t], types[t], types[t]);
+		kernel_case c = {.text = text, .sizes = lengths, .nsizes = 1};
+		check_kernel(&c);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_floats),
+		cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_casts),
+		cmocka_unit_test(test_select),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
