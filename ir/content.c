@@ -58,6 +58,20 @@ divide(ml_builder *b, ml_op op, ml_dim x, ml_dim y)
 	return op == ML_OP_div ? ml_dim_floordiv(dims, x, y) : ml_dim_mod(dims, x, y);
 }
 
+/* Proven to be a position counted from the front or from the end. */
+static ml_dim
+wrapped(ml_builder *b, ml_dim i, ml_dim size)
+{
+	ml_dims *dims = b->m->dims;
+	ml_dim zero = ML_D(b, 0), one = ML_D(b, 1), back = ml_dim_add(dims, i, size);
+
+	if (ml_dim_le(dims, zero, i) && ml_dim_le(dims, ml_dim_add(dims, i, one), size))
+		return i;
+	return ml_dim_le(dims, ml_dim_add(dims, i, one), zero) && ml_dim_le(dims, zero, back)
+		       ? back
+		       : NULL;
+}
+
 /* 0 or 1 when proven. */
 static ml_dim
 compare(ml_builder *b, ml_op op, ml_dim x, ml_dim y)
@@ -125,6 +139,7 @@ element(ml_builder *b, const ml_node *n, ml_dim x, ml_dim y, ml_dim z)
 	case ML_OP_eq:
 	case ML_OP_lt:
 	case ML_OP_le: return compare(b, n->op, x, y);
+	case ML_OP_wrap_index: return wrapped(b, x, ML_A(n, wrap_index, size).dims[0]);
 	case ML_OP_select: return x && ml_dim_is_int(x, &v) ? (v ? y : z) : y == z ? y : NULL;
 	default: return NULL;
 	}

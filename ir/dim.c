@@ -520,3 +520,9 @@ ml_dim_terms(ml_dim d, const ml_term **terms)
 	*terms = d->term;
 	return d->nterms;
 }
+
+int
+ml_dim_weight(ml_dim d)
+{
+	return d->weight;
+}

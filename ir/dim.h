@@ -74,6 +74,8 @@ typedef struct ml_term {
 	const ml_atom *const *atom;
 } ml_term;
 int ml_dim_terms(ml_dim, const ml_term **terms);
+/* Terms and atoms, with those inside of atoms: the simpler of two equal dims is the lighter. */
+int ml_dim_weight(ml_dim);
 
 /* Value under an assignment of symbols; false when it overflows or divides by zero. */
 bool ml_dim_eval(ml_dim, const int64_t *symbols, int64_t *value);

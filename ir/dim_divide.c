@@ -213,7 +213,8 @@ mod_int(ml_dims *t, ml_dim a, int64_t n)
 		return a;
 	for (int i = 0; i < a->nterms; i++) {
 		const ml_term *m = &a->term[i];
-		int64_t c = m->coefficient - n * ml_floor_div(m->coefficient, n);
+		int64_t c = m->coefficient % n;
+		c += c < 0 ? n : 0;
 		r = ml_dim_add(t, r, ml_dim_make_term(t, c, m->atom, m->natoms));
 	}
 	if (r->bad)

@@ -185,7 +185,8 @@ add_guard(ml_builder *b, ml_guard_kind kind, ml_dim x, ml_dim y, const char *rul
 
 	for (int i = m->guards.count; i-- > 0;) {
 		const ml_guard *g = &m->guards.at[i];
-		if (g->kind == kind && g->a == x && g->b == y)
+		bool turned = kind == ML_GUARD_EQ && g->a == y && g->b == x;
+		if (g->kind == kind && (turned || (g->a == x && g->b == y)))
 			return;
 	}
 	ml_guard g = {.kind = kind, .a = x, .b = y, .prov = b->prov};
@@ -236,17 +237,19 @@ ml_require_divides(ml_builder *b, ml_dim whole, ml_dim by, const char *rule)
 /* ---- broadcasting ---- */
 
 /* One dim of the result so far and one more operand's.  Sizes of which neither is known to be 1
- * must be equal: a size that is 1 only at run time does not broadcast. */
+ * must be equal: a size that is 1 only at run time does not broadcast.  Of two names for one size
+ * the simpler stays, so that the same name comes out wherever the two meet. */
 static bool
 broadcast_dim(ml_builder *b, ml_dim *have, ml_dim d)
 {
+	bool one = ml_dim_equals(*have, 1);
+
 	if (ml_dim_equals(d, 1) || *have == d)
 		return true;
-	if (!ml_dim_equals(*have, 1) &&
-	    !ml_require_equal(b, *have, d, "sizes must be equal to broadcast"))
+	if (!one && !ml_require_equal(b, *have, d, "sizes must be equal to broadcast"))
 		return false;
-	if (!ml_dim_is_int(*have, NULL) || ml_dim_equals(*have, 1))
-		*have = ml_dim_equals(*have, 1) || ml_dim_is_int(d, NULL) ? d : *have;
+	if (one || ml_dim_weight(d) < ml_dim_weight(*have))
+		*have = d;
 	return true;
 }
 

@@ -74,6 +74,9 @@ test_rows(void **state)
 		{"%y = gather %v, %i : s64[2]", "s, 384"},
 		{"%y = gather %v, %two : s64[]", "384"},
 		{"%y = gather %v, %n : s64[]", "unknown"}, /* fails when it runs */
+		{"%y = wrap_index %minus {size = [s]} : s64[]", "s - 1"},
+		{"%y = wrap_index %zero {size = [s]} : s64[]", "0"},
+		{"%y = wrap_index %two {size = [s]} : s64[]", "unknown"}, /* s may be 1 */
 		{"%y = gather %x, %two : s64[]", "unknown"},
 		{"%y = reduce_prod %v {axes = [0]} : s64[1]", "384*b*s"},
 		{"%y = reduce_sum %v {axes = [0]} : s64[1]", "b + s + 384"},

@@ -231,6 +231,11 @@ test_guards(void **state)
 		      "in %a : f32[n] %y = slice %a {start = [n - min(n, 5)], size = [min(n, 5)],"
 		      " step = [1]} : f32[min(n, 5)]",
 		      "");
+	/* So is the simpler name, in either order, and one guard is enough. */
+	expect_guards(cx,
+		      "in %a : f32[min(n, 512)] in %c : f32[n] %x = add %a, %c : f32[n]"
+		      " %y = add %c, %a : f32[n]",
+		      "min(n, 512) == n");
 	expect_guards(cx, "in %a : f32[n] %y = arg_max %a : s64[1]", "1 <= n");
 	expect_guards(cx,
 		      "in %a : f32[b, h, s, d] in %k : f32[b, g, s, d] %y = attention %a, %k, %k"
