@@ -13,14 +13,14 @@ static const double log_f64[] = {0.6666666666666666,  0.4000000000000094, 0.2857
 static const double log2_f32[] = {0.693115234375, 3.1946184945309415e-05};
 static const double log2_f64[] = {0x1.62e42fee00000p-1, 0x1.a39ef35793c76p-33};
 
-ml_v
-ml_vn_log_tail(ml_emit *e, ml_v s_squared)
-{
-	return ML_VN_POLY(e, s_squared, log_f64);
-}
+/* x = 2^exponent * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for finite x > 0; the exponent as a
+ * floating-point value. */
+typedef struct parts {
+	ml_v exponent, f;
+} parts;
 
-ml_vn_parts
-ml_vn_split(ml_emit *e, ml_v x)
+static parts
+split(ml_emit *e, ml_v x)
 {
 	bool f32 = ml_vn_is_f32(e, x);
 	int up = f32 ? 25 : 54; /* brings denormals into the normal range */
@@ -35,7 +35,7 @@ ml_vn_split(ml_emit *e, ml_v x)
 	 * 64-bit conversion, which AVX2 has not */
 	ml_v magic = ml_vn_const(e, x, f32 ? 0x1.8p23 : 0x1.8p52);
 	ml_v exponent = LLVMBuildAdd(e->b, n, ml_vn_to_bits(e, magic), "");
-	ml_vn_parts p;
+	parts p;
 
 	exponent = ml_vn_sub(e, ml_vn_from_bits(e, exponent, x), magic);
 	p.exponent = ml_vn_select(e, tiny, ml_vn_sub(e, exponent, ml_vn_const(e, x, up)), exponent);
@@ -46,7 +46,7 @@ ml_vn_split(ml_emit *e, ml_v x)
 static ml_v
 log_of_f32(ml_emit *e, ml_v x)
 {
-	ml_vn_parts p = ml_vn_split(e, x);
+	parts p = split(e, x);
 	ml_v square = ml_vn_mul(e, p.f, p.f);
 	ml_v y = ml_vn_mul(e, ml_vn_mul(e, square, p.f), ML_VN_POLY(e, p.f, log_f32));
 
@@ -59,11 +59,11 @@ log_of_f32(ml_emit *e, ml_v x)
 static ml_v
 log_of_f64(ml_emit *e, ml_v x)
 {
-	ml_vn_parts p = ml_vn_split(e, x);
+	parts p = split(e, x);
 	ml_v h = ml_vn_mul(e, ml_vn_mul(e, p.f, p.f), ml_vn_const(e, x, 0.5));
 	ml_v s = ml_vn_div(e, p.f, ml_vn_add(e, p.f, ml_vn_const(e, x, 2)));
 	ml_v z = ml_vn_mul(e, s, s);
-	ml_v y = ml_fma(e, z, ml_vn_log_tail(e, z), h);
+	ml_v y = ml_fma(e, z, ML_VN_POLY(e, z, log_f64), h);
 
 	y = ml_fma(e, p.exponent, ml_vn_const(e, x, log2_f64[1]), ml_vn_mul(e, s, y));
 	y = ml_vn_sub(e, p.f, ml_vn_sub(e, h, y));
@@ -169,13 +169,13 @@ typedef struct pair {
 static pair
 log_pair(ml_emit *e, ml_v x)
 {
-	ml_vn_parts p = ml_vn_split(e, x);
+	parts p = split(e, x);
 	ml_v two = ml_vn_const(e, x, 2), d = ml_vn_add(e, p.f, two);
 	ml_v d_low = ml_vn_sub(e, p.f, ml_vn_sub(e, d, two));
 	ml_v s = ml_vn_div(e, p.f, d), z = ml_vn_mul(e, s, s);
 	ml_v rest = ml_fma(e, ml_vn_neg(e, s), d, p.f);
 	ml_v s_low = ml_vn_div(e, ml_fma(e, ml_vn_neg(e, s), d_low, rest), d);
-	ml_v tail = ml_vn_mul(e, ml_vn_mul(e, s, z), ml_vn_log_tail(e, z));
+	ml_v tail = ml_vn_mul(e, ml_vn_mul(e, s, z), ML_VN_POLY(e, z, log_f64));
 	ml_v big = ml_vn_mul(e, p.exponent, ml_vn_const(e, x, log2_f64[0]));
 	ml_v twice = ml_vn_add(e, s, s), sum = ml_vn_add(e, big, twice);
 	/* big is zero or larger than twice s, so this is what the addition lost */

@@ -1,6 +1,5 @@
 /* vmath_number.c -- small words shared by the elementary functions. */
 #include "vmath_number.h"
-#include <math.h>
 
 static LLVMTypeRef
 element_of(ml_v v)

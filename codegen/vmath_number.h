@@ -39,12 +39,4 @@ ml_v ml_vn_by_f64(ml_emit *, ml_v x, ml_v (*f)(ml_emit *, ml_v));
 
 /* exp(x + low) with |low| far below 1; low may be NULL. */
 ml_v ml_vn_exp(ml_emit *, ml_v x, ml_v low);
-/* x = 2^exponent * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for finite x > 0; exponent as a
- * floating-point value. */
-typedef struct ml_vn_parts {
-	ml_v exponent, f;
-} ml_vn_parts;
-ml_vn_parts ml_vn_split(ml_emit *, ml_v x);
-/* (log(1 + f) - 2 s) / s^3 as a polynomial in s^2, s = f / (2 + f); f64 */
-ml_v ml_vn_log_tail(ml_emit *, ml_v s_squared);
 #endif
