@@ -22,12 +22,6 @@ choose_shape(const ml_target *t, ml_contract_form form)
 	return zmm ? (shape){9, 3, 4, 4, false} : (shape){6, 1, 2, 2, false};
 }
 
-int
-ml_contract_rows(const ml_target *t, ml_contract_form form)
-{
-	return choose_shape(t, form).rows;
-}
-
 static ml_v
 declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 {

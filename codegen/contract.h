@@ -49,9 +49,6 @@ void ml_emit_contract(ml_emit *, const ml_contract *);
  * carries form and level, for example gemm_u8s8_avx512vnni.  Once per level in a linked image. */
 void ml_emit_contract_tiles(ml_emit *, ml_contract_form);
 
-/* The rows of the largest tile: work for threads is best split at multiples of it. */
-int ml_contract_rows(const ml_target *, ml_contract_form);
-
 /* --- packing B ------------------------------------------------------------------------------- */
 
 /* Bytes of the packed panels of k x n. */
