@@ -369,9 +369,12 @@ opaque_quotient(ml_expr *x, ml_dim a, ml_dim b)
 	ml_quotient bound = {0};
 	if (last)
 		bound = ml_dim_quotient(dims, NULL, last, b);
-	ml_v by =
-		ml_scalar_op(x->e, ML_OP_max, ML_s64, (ml_v[]){ml_expr_dim(x, b), ml_i64(x->e, 1)});
-	ml_v v = floor_divide(x, ml_expr_dim(x, a), by, may_be_negative(x, a));
+	ml_v v = NULL;
+	if (x->e) {
+		ml_v by[] = {ml_expr_dim(x, b), ml_i64(x->e, 1)};
+		v = floor_divide(x, ml_expr_dim(x, a), ml_scalar_op(x->e, ML_OP_max, ML_s64, by),
+				 may_be_negative(x, a));
+	}
 	ml_sym *s = ml_sym_fresh(dims, bound.rest || !last ? a : bound.whole);
 	ml_expr_set_symbol(x, s, v);
 	ml_dim *index = ML_NEW_ARRAY(x->arena, ml_dim, 2);
@@ -384,8 +387,7 @@ ml_dim
 ml_expr_divide(ml_expr *x, ml_dim a, ml_dim b, ml_dim *mod)
 {
 	ml_dims *dims = x->kernel->m->dims;
-	ml_lane_axis *axis = x->axis.lane ? &x->axis : NULL;
-	ml_quotient q = ml_dim_quotient(dims, axis, a, b);
+	ml_quotient q = ml_dim_quotient(dims, &x->axis, a, b);
 	ml_dim d = q.whole;
 
 	if (q.rest) {

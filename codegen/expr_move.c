@@ -137,13 +137,12 @@ static ml_v
 inside(ml_expr *x, ml_dim value, ml_dim size)
 {
 	ml_dims *dims = x->kernel->m->dims;
-	ml_lane_axis *axis = x->axis.lane ? &x->axis : NULL;
 	ml_dim last = ml_dim_sub(dims, size, ml_dim_int(dims, 1));
 	ml_v ok = NULL;
 
-	if (!ml_dim_within(dims, axis, value, value))
+	if (!ml_dim_within(dims, &x->axis, value, value))
 		ok = less(x, ml_dim_int(dims, -1), value);
-	if (!ml_dim_within(dims, axis, ml_dim_sub(dims, last, value), last))
+	if (!ml_dim_within(dims, &x->axis, ml_dim_sub(dims, last, value), last))
 		ok = ml_expr_and(x, ok, less(x, value, size));
 	return ok;
 }

@@ -215,7 +215,8 @@ as_position(prover *p, ml_dim d)
 	const ml_lane_axis *x = p->axis;
 	ml_dim factor, rest;
 
-	if (!x || !ml_dim_linear(p->dims, d, x->lane, &factor, &rest))
+	if (!x || !x->lane || !ml_dim_linear(p->dims, d, x->lane, &factor, &rest) ||
+	    ml_dim_equals(factor, 0))
 		return d;
 	ml_dim lane = ml_dim_sub(
 		p->dims, ml_dim_sym(p->dims, x->position),

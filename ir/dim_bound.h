@@ -9,7 +9,8 @@
 #include "dim.h"
 
 /* The lane axis: position = 16 * block + lane.  `position` never occurs in indices; it carries
- * the bound of the sum, which is tighter than those of its parts when a row ends in mid-block. */
+ * the bound of the sum, which is tighter than those of its parts when a row ends in mid-block.
+ * All are NULL where no loop runs over lanes. */
 typedef struct ml_lane_axis {
 	const ml_sym *position, *block, *lane;
 	int lanes;
