@@ -412,6 +412,41 @@ plan_block(ml_plan *plan, ml_block *block, ml_sequence **out)
 	return ML_OK;
 }
 
+/* ---- sizes that nobody bounds ---- */
+
+static bool
+is_unbounded(ml_dim d)
+{
+	const ml_term *term;
+	int n = ml_dim_terms(d, &term);
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < term[i].natoms; k++) {
+			const ml_atom *a = term[i].atom[k];
+			if (a->kind == ML_ATOM_SYM ? a->sym->fresh && !a->sym->bound
+						   : is_unbounded(a->a) || is_unbounded(a->b))
+				return true;
+		}
+	return false;
+}
+
+/* Memory is planned before the run: a result that may become arbitrarily large has no place. */
+static ml_status
+refuse_unbounded(const ml_block *b)
+{
+	for (const ml_node *n = b->first; n; n = n->next) {
+		for (int i = 0; i < n->nblocks; i++)
+			ML_STEP(refuse_unbounded(n->body[i]));
+		for (int i = 0; i < n->nout; i++)
+			for (int k = 0; k < n->out[i].type.rank; k++)
+				if (is_unbounded(n->out[i].type.dim[k]))
+					return ml_error(b->module->cx, ML_ERR_UNSUPPORTED, n->prov,
+							"the size of result %d has no bound before the run",
+							i);
+	}
+	return ML_OK;
+}
+
 ml_status
 ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 {
@@ -422,6 +457,7 @@ ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 			  .opt_level = opt_level,
 			  .scratch_bytes = ml_dim_int(m->dims, 0)};
 	*out = plan;
+	ML_STEP(refuse_unbounded(m->main));
 	ML_STEP(lower_block(m->main));
 	ML_STEP(plan_block(plan, m->main, &plan->main));
 	return ml_assign_memory(plan);
