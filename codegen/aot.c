@@ -311,8 +311,11 @@ build(artefact *a)
 	ml_text_init(&t, a->arena);
 	ml_header_print(&t, &a->signature);
 	ML_STEP(write_file(a, header, t.at, t.length));
-	ML_STEP(move(a, header, header_path(a)));
-	return move(a, out, a->path);
+	ML_STEP(move(a, out, a->path));
+	ml_status status = move(a, header, header_path(a));
+	if (status)
+		unlink(a->path); /* both or none */
+	return status;
 }
 
 static void
