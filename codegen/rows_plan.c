@@ -132,13 +132,16 @@ place_results(ml_rows *r)
 
 /* ---- what is kept ---- */
 
-typedef enum price { CHEAP, DEAR, LOOP } price;
+/* SLOW: worth a load and a store, but no reason for smaller tiles. */
+typedef enum price { CHEAP, SLOW, DEAR, LOOP } price;
 
 static price
 price_of(const ml_rows *r, const ml_node *n)
 {
 	if (n->op >= ML_OP_exp && n->op <= ML_OP_erf)
 		return DEAR;
+	if (n->op == ML_OP_div || n->op == ML_OP_sqrt)
+		return SLOW;
 	if (n->op == ML_OP_pow || n->op == ML_OP_rem || n->op == ML_OP_mod)
 		return DEAR;
 	ml_class c = ml_op_get(n->op)->cls;
@@ -175,7 +178,7 @@ visit(ml_rows *r, const ml_node *n, uint32_t *need)
 	uint32_t stages = need[n->id];
 	price p = price_of(r, n);
 
-	if (p != CHEAP && r->tile_elements > (p == LOOP ? LOOP_TILE : DEAR_TILE))
+	if (p >= DEAR && r->tile_elements > (p == LOOP ? LOOP_TILE : DEAR_TILE))
 		r->tile_elements = p == LOOP ? LOOP_TILE : DEAR_TILE;
 	if (p != CHEAP && stages != lowest_bit(stages) && same_shape(&n->out[0].type, &r->space)) {
 		stages = lowest_bit(stages);

@@ -264,11 +264,22 @@ op_pow(const op_args *a)
 	return a->real ? ml_vm_pow(a->e, a->in[0], a->in[1]) : int_pow(a);
 }
 
+/* NaN if either is one: the comparison is false then and gives y; a NaN in x is put back.  That is
+ * half the code of llvm.minimum, which also orders zeros. */
+static ml_v
+float_extreme(const op_args *a, LLVMRealPredicate better)
+{
+	ml_v x = a->in[0], y = a->in[1];
+	ml_v v = pick(a, LLVMBuildFCmp(a->e->b, better, x, y, ""), x, y);
+
+	return pick(a, LLVMBuildFCmp(a->e->b, LLVMRealUNO, x, x, ""), x, v);
+}
+
 static ml_v
 op_min(const op_args *a)
 {
 	if (a->real)
-		return call(a, "llvm.minimum", 2);
+		return float_extreme(a, LLVMRealOLT);
 	return call(a, a->is_signed ? "llvm.smin" : "llvm.umin", 2);
 }
 
@@ -276,7 +287,7 @@ static ml_v
 op_max(const op_args *a)
 {
 	if (a->real)
-		return call(a, "llvm.maximum", 2);
+		return float_extreme(a, LLVMRealOGT);
 	return call(a, a->is_signed ? "llvm.smax" : "llvm.umax", 2);
 }
 

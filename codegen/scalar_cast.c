@@ -180,9 +180,44 @@ float_to_float(ml_emit *e, ml_dtype from, ml_dtype to, ml_v v)
 }
 
 static ml_v
+real_like(LLVMTypeRef type, ml_v like, double number)
+{
+	ml_v one = LLVMConstReal(type, number), lane[ML_LANES];
+
+	if (!ml_is_vector(like))
+		return one;
+	unsigned n = LLVMGetVectorSize(LLVMTypeOf(like));
+	for (unsigned i = 0; i < n; i++)
+		lane[i] = one;
+	return LLVMConstVector(lane, n);
+}
+
+/* To 8 and 16 bits by way of clamped 32: LLVM takes its saturating conversions of vectors to
+ * narrow integers apart. */
+static ml_v
+float_to_narrow(ml_emit *e, ml_dtype to, ml_v v)
+{
+	bool is_signed = ml_dtype_kind_of(to) == ML_KIND_SIGNED;
+	int bits = 8 * ml_dtype_bytes(to);
+	LLVMTypeRef type = ml_is_vector(v) ? LLVMGetElementType(LLVMTypeOf(v)) : LLVMTypeOf(v);
+	ml_v low = real_like(type, v, is_signed ? -(double)(1 << (bits - 1)) : 0);
+	ml_v high = real_like(type, v, (double)(is_signed ? (1 << (bits - 1)) : (1 << bits)) - 1);
+	ml_v number = LLVMBuildFCmp(e->b, LLVMRealORD, v, v, "");
+
+	v = LLVMBuildSelect(e->b, number, v, LLVMConstNull(LLVMTypeOf(v)), "");
+	v = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, v, low, ""), v, low, "");
+	v = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOLT, v, high, ""), v, high, "");
+	v = LLVMBuildFPToSI(e->b, v, ml_type_like(e->i32, v), "");
+	return LLVMBuildTrunc(e->b, v, ml_type_like(ml_register_type(e, to), v), "");
+}
+
+static ml_v
 float_to_int(ml_emit *e, ml_dtype to, ml_v v)
 {
 	bool is_signed = ml_dtype_kind_of(to) == ML_KIND_SIGNED;
+
+	if (ml_dtype_bytes(to) < 4)
+		return float_to_narrow(e, to, v);
 	LLVMTypeRef types[] = {ml_type_like(ml_register_type(e, to), v), LLVMTypeOf(v)};
 
 	return ml_intrinsic(e, is_signed ? "llvm.fptosi.sat" : "llvm.fptoui.sat", types, 2, &v, 1);
