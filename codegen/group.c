@@ -120,8 +120,6 @@ unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first)
 static bool
 can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 {
-	int first = ml_note_of(g->nodes.at[0])->position;
-
 	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0)
 		return false;
 	p->stamp++;
@@ -129,7 +127,7 @@ can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 		ml_node *def = ml_in(n, i)->def;
 		if (!def || ml_note_of(def)->group == g)
 			continue;
-		if (unit_reaches(p, def, g, first))
+		if (unit_reaches(p, def, g, g->first))
 			return false;
 	}
 	return true;
@@ -144,7 +142,10 @@ add_to_group(ml_planner *p, ml_group *g, ml_node *n)
 
 	ML_PUSH(p->plan->arena, g->nodes, n);
 	note->group = g;
-	g->last = note->position;
+	if (g->nodes.count == 1 || note->position < g->first)
+		g->first = note->position;
+	if (note->position > g->last)
+		g->last = note->position;
 }
 
 static ml_group *
@@ -183,7 +184,23 @@ fits(const ml_node *n, const ml_group *g)
 	return g->family == ML_FAMILY_ROWS && (same_shape(t, &g->space) || is_row_scalar(t, g));
 }
 
-/* The latest group among the operands' that n fits into, or NULL. */
+/* A group of elementwise nodes that any kernel of the same space can take over. */
+static bool
+is_map(const ml_group *g)
+{
+	return g->family == ML_FAMILY_ROWS && g->row_axes == 0;
+}
+
+/* Dots and rows are joined rather than maps, later ones rather than earlier ones. */
+static bool
+is_better(const ml_group *g, const ml_group *than)
+{
+	if (!than || is_map(g) != is_map(than))
+		return !than || is_map(than);
+	return g->last > than->last;
+}
+
+/* The best group among the operands' that n fits into, or NULL. */
 static ml_group *
 group_to_join(ml_planner *p, const ml_node *n)
 {
@@ -192,10 +209,69 @@ group_to_join(ml_planner *p, const ml_node *n)
 	for (int i = 0; i < n->nin; i++) {
 		ml_node *def = ml_in(n, i)->def;
 		ml_group *g = def ? ml_note_of(def)->group : NULL;
-		if (g && (!best || g->last > best->last) && fits(n, g) && can_join(p, n, g))
+		if (g && g != best && fits(n, g) && is_better(g, best) && can_join(p, n, g))
 			best = g;
 	}
 	return best;
+}
+
+static bool
+all_elementwise(const ml_group *g)
+{
+	for (int i = 0; i < g->nodes.count; i++)
+		if (class_of(g->nodes.at[i]) != ML_ELEMENTWISE)
+			return false;
+	return true;
+}
+
+/* Nobody but g reads what `map` computes. */
+static bool
+serves_only(const ml_group *map, const ml_group *g)
+{
+	for (int i = 0; i < map->nodes.count; i++)
+		for (const ml_use *u = map->nodes.at[i]->out[0].uses; u; u = u->next) {
+			const ml_group *user = ml_note_of(u->user)->group;
+			if (user != map && user != g)
+				return false;
+		}
+	return true;
+}
+
+/* n is in g: maps of the same space that only g reads are computed there too. */
+static void
+take_over_maps(ml_planner *p, ml_group *g, const ml_node *n)
+{
+	for (int i = 0; i < n->nin; i++) {
+		ml_node *def = ml_in(n, i)->def;
+		ml_group *map = def ? ml_note_of(def)->group : NULL;
+		if (!map || map == g || !is_map(map) || !same_shape(&map->space, &g->space) ||
+		    g->nodes.count + map->nodes.count > MAX_GROUP || !all_elementwise(map) ||
+		    !serves_only(map, g))
+			continue;
+		for (int k = 0; k < map->nodes.count; k++)
+			add_to_group(p, g, map->nodes.at[k]);
+		map->nodes.count = 0;
+	}
+}
+
+static void
+join(ml_planner *p, ml_group *g, ml_node *n)
+{
+	add_to_group(p, g, n);
+	take_over_maps(p, g, n);
+}
+
+/* A row group that reduces the same rows of x already. */
+static ml_group *
+sibling_rows(ml_planner *p, const ml_node *n, int axes)
+{
+	for (const ml_use *u = ml_in(n, 0)->uses; u; u = u->next) {
+		ml_group *g = u->user != n && u->user->scratch ? ml_note_of(u->user)->group : NULL;
+		if (g && g->family == ML_FAMILY_ROWS && g->row_axes == axes &&
+		    same_shape(&ml_in(n, 0)->type, &g->space) && can_join(p, n, g))
+			return g;
+	}
+	return NULL;
 }
 
 static void
@@ -209,13 +285,15 @@ place_reduce(ml_planner *p, ml_node *n)
 		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
 		return;
 	}
-	if (g && g->family == ML_FAMILY_ROWS && same_shape(&x->type, &g->space) &&
-	    (g->row_axes == 0 || g->row_axes == axes) && can_join(p, n, g)) {
-		g->row_axes = axes;
-		add_to_group(p, g, n);
+	if (!g || g->family != ML_FAMILY_ROWS || !same_shape(&x->type, &g->space) ||
+	    (g->row_axes != 0 && g->row_axes != axes) || !can_join(p, n, g))
+		g = sibling_rows(p, n, axes);
+	if (!g) {
+		new_group(p, ML_FAMILY_ROWS, &x->type, axes, n);
 		return;
 	}
-	new_group(p, ML_FAMILY_ROWS, &x->type, axes, n);
+	g->row_axes = axes;
+	join(p, g, n);
 }
 
 static void
@@ -224,7 +302,7 @@ place_elementwise(ml_planner *p, ml_node *n)
 	ml_group *g = group_to_join(p, n);
 
 	if (g)
-		add_to_group(p, g, n);
+		join(p, g, n);
 	else
 		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
 }
@@ -365,7 +443,7 @@ drop_absorbed_views(ml_planner *p)
 	int kept = 0;
 	for (int i = 0; i < p->groups.count; i++) {
 		ml_group *g = p->groups.at[i];
-		if (ml_note_of(g->nodes.at[0])->group == g)
+		if (g->nodes.count && ml_note_of(g->nodes.at[0])->group == g)
 			p->groups.at[kept++] = g;
 	}
 	p->groups.count = kept;

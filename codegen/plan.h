@@ -121,7 +121,7 @@ typedef struct ml_group {
 	int row_axes;
 	ml_type space; /* shape in which the group's nodes live */
 	ML_VEC(ml_node *) nodes;
-	int last; /* position of its last node in the block */
+	int first, last; /* positions of its nodes in the block */
 	int step; /* scheduled as this step, -1 before */
 	bool visiting;
 	int stamp;
