@@ -1,17 +1,20 @@
-/* quantize.h -- constants as 8-bit integers. */
+/* quantize.h -- constant f32 matrices as 8-bit integers. */
 #ifndef ML_QUANTIZE_H
 #define ML_QUANTIZE_H
 #include "../pass.h"
 
-/* A matrix whose `channels` each have a scale: element (c, i) is at c * channel_stride +
- * i * stride, and is approximately value * scale[c], value in -127..127. */
+/* A matrix with one scale per channel: an element is about value * scale, value in -127..127. */
 typedef struct ml_quantized {
 	ml_blob *values; /* s8, laid out like the source */
 	ml_blob *scales; /* f32[channels] */
 	ml_blob *sums;   /* s32[channels]: the sum of each channel's values */
 } ml_quantized;
 
-/* Symmetric, scale = max|x| / 127 (1 for an all-zero channel), round half to even. */
-void ml_quantize_channels(ml_memory *, const ml_value *matrix, int64_t channels, int64_t length,
-			  int64_t channel_stride, int64_t stride, ml_quantized *);
+/* Symmetric: scale = max|x| / 127, value = round(x / scale), half to even, computed in f32.  The
+ * scale of a channel of zeros is 1.  The channels are the rows, or the columns, of a constant
+ * f32[rows, columns].  False, and nothing is made, when an element is infinite or NaN. */
+bool ml_quantize_rows(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t columns,
+		      ml_quantized *);
+bool ml_quantize_columns(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t columns,
+			 ml_quantized *);
 #endif

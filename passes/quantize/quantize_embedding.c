@@ -15,18 +15,15 @@ is_embedding(const ml_node *n, int64_t *rows, int64_t *columns)
 }
 
 static ml_value *
-build_quantized(ml_builder *b, ml_node *n, int64_t rows, int64_t columns)
+build_quantized(ml_builder *b, const ml_node *n, const ml_quantized *q)
 {
 	ml_value *table = ml_in(n, 0), *index = ml_in(n, 1);
 	ml_type values = table->type, scales = table->type;
-	ml_quantized q;
 
-	ml_quantize_channels(&b->m->cx->memory, table, rows, columns, columns, 1, &q);
-	ml_blob_drop(q.sums);
 	values.dtype = ML_s8;
 	scales.dim[1] = ml_dim_int(b->m->dims, 1);
-	ml_value *row = ml_build_gather(b, ml_build_const(b, &values, q.values), index, 0);
-	ml_value *scale = ml_build_gather(b, ml_build_const(b, &scales, q.scales), index, 0);
+	ml_value *row = ml_build_gather(b, ml_build_const(b, &values, q->values), index, 0);
+	ml_value *scale = ml_build_gather(b, ml_build_const(b, &scales, q->scales), index, 0);
 	return ml_op2(b, ML_OP_mul, ml_build_cast(b, row, ML_f32), scale);
 }
 
@@ -35,13 +32,20 @@ quantize_block(void *user, ml_block *block)
 {
 	ml_pass_ctx *px = user;
 	int64_t rows, columns;
+	ml_quantized q;
 
 	for (ml_node *n = block->first, *next; n; n = next) {
 		next = n->next;
-		if (!is_embedding(n, &rows, &columns) || !ml_spend_fuel(px))
+		if (!is_embedding(n, &rows, &columns) || *px->fuel <= 0)
 			continue;
+		if (!ml_quantize_rows(px, ml_in(n, 0), rows, columns, &q)) {
+			ml_remark(px->cx, n->prov, "kept in fp32: the table is not finite");
+			continue;
+		}
+		ml_spend_fuel(px);
+		ml_blob_drop(q.sums);
 		ml_builder b = ml_builder_before(n);
-		ml_value *y = build_quantized(&b, n, rows, columns);
+		ml_value *y = build_quantized(&b, n, &q);
 		if (!y)
 			return b.failed;
 		y->name = n->out[0].name;

@@ -6,7 +6,10 @@
  */
 #include "quantize.h"
 
-enum { SMALLEST = 1024 /* weights: below, quantizing rows costs more than it saves */ };
+enum {
+	SMALLEST = 1024, /* weights: below, quantizing rows costs more than it saves */
+	LONGEST = 66000, /* inner size: 255 * 127 * k must fit s32 */
+};
 
 static ml_value *
 const_of(ml_builder *b, ml_dtype dtype, const ml_type *like, int rank, ml_blob *blob)
@@ -20,16 +23,14 @@ const_of(ml_builder *b, ml_dtype dtype, const ml_type *like, int rank, ml_blob *
 
 /* linear(x, w, bias?) as integers. */
 static ml_value *
-build_quantized(ml_builder *b, ml_node *n, int64_t k, int64_t columns)
+build_quantized(ml_builder *b, const ml_node *n, const ml_quantized *q)
 {
 	ml_value *x = ml_in(n, 0), *w = ml_in(n, 1), *bias = ml_in(n, 2);
 	const int64_t last = x->type.rank - 1, first = 0;
-	ml_quantized q;
 
-	ml_quantize_channels(&b->m->cx->memory, w, columns, k, 1, columns, &q);
-	ml_value *wq = const_of(b, ML_s8, &w->type, 2, q.values);
-	ml_value *sw = const_of(b, ML_f32, &w->type, 1, q.scales);
-	ml_value *sums = const_of(b, ML_s32, &w->type, 1, q.sums);
+	ml_value *wq = const_of(b, ML_s8, &w->type, 2, q->values);
+	ml_value *sw = const_of(b, ML_f32, &w->type, 1, q->scales);
+	ml_value *sums = const_of(b, ML_s32, &w->type, 1, q->sums);
 	ml_node *row = ml_begin(b, ML_OP_quantize_row, &x, 1);
 	row = row ? ml_finish(b, row) : NULL;
 	if (!row)
@@ -41,26 +42,39 @@ build_quantized(ml_builder *b, ml_node *n, int64_t k, int64_t columns)
 	return bias ? ml_op2(b, ML_OP_add, y, bias) : y;
 }
 
+/* What speaks against it; NULL when nothing does. */
+static const char *
+objection(const ml_node *n, int64_t *k, int64_t *columns)
+{
+	const ml_value *w = ml_in(n, 1);
+
+	if (!ml_is_const(w) || w->type.dtype != ML_f32)
+		return "the weights are no f32 constant";
+	ml_dim_is_int(w->type.dim[0], k);
+	ml_dim_is_int(w->type.dim[1], columns);
+	if (*k * *columns < SMALLEST)
+		return "it has few weights";
+	return *k > LONGEST ? "its sums may leave 32 bits" : NULL;
+}
+
 static ml_status
 quantize_node(ml_pass_ctx *px, ml_node *n)
 {
-	const ml_value *w = ml_in(n, 1);
 	int64_t k, columns;
+	const char *why = objection(n, &k, &columns);
+	ml_quantized q;
 
-	if (!ml_is_const(w) || w->type.dtype != ML_f32) {
-		ml_remark(px->cx, n->prov, "kept in fp32: the weights are no f32 constant");
+	if (!why && *px->fuel <= 0)
+		return ML_OK;
+	if (!why && !ml_quantize_columns(px, ml_in(n, 1), k, columns, &q))
+		why = "its weights are not finite";
+	if (why) {
+		ml_remark(px->cx, n->prov, "kept in fp32: %s", why);
 		return ML_OK;
 	}
-	ml_dim_is_int(w->type.dim[0], &k);
-	ml_dim_is_int(w->type.dim[1], &columns);
-	if (k * columns < SMALLEST) {
-		ml_remark(px->cx, n->prov, "kept in fp32: only %d weights", (int)(k * columns));
-		return ML_OK;
-	}
-	if (!ml_spend_fuel(px))
-		return ML_OK;
+	ml_spend_fuel(px);
 	ml_builder b = ml_builder_before(n);
-	ml_value *y = build_quantized(&b, n, k, columns);
+	ml_value *y = build_quantized(&b, n, &q);
 	if (!y)
 		return b.failed;
 	y->name = n->out[0].name;
