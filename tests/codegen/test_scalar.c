@@ -59,58 +59,121 @@ tolerance_of(const char *dtype, double tolerance)
 	return strcmp(dtype, "bf16") ? tolerance : 1.0 / (1 << 7);
 }
 
-/* One kernel of a vector part, a tail, and a scalar operand broadcast. */
-static void
-check_op(const op_row *op, const char *t, bool specials)
-{
-	char text[1024];
-	int n = snprintf(text, sizeof text,
-			 "kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : %s[d0]\n", t);
-	const char *result = *op->result ? op->result : t;
+/* Some operators of one type in one kernel: vectors with a tail, and with a broadcast operand. */
+typedef struct batch {
+	const char *type;
+	char body[6000], outs[1000];
+	int length, outs_length, next, ops;
+	double tolerance;
+	int64_t low, high;
+} batch;
 
-	if (op->operands == 1)
-		snprintf(text + n, sizeof text - (size_t)n,
-			 "  %%1 = %s %%0 : %s[d0]\n  out \"\" = %%1\n}\n", op->name, result);
-	else
-		snprintf(text + n, sizeof text - (size_t)n,
-			 "  in %%1 : %s[d0]\n  in %%2 : %s[1]\n"
-			 "  %%3 = %s %%0, %%1 : %s[d0]\n  %%4 = %s %%0, %%2 : %s[d0]\n"
-			 "  %%5 = %s %%2, %%2 : %s[1]\n  %%6 = broadcast %%5 {shape = [d0]} : "
-			 "%s[d0]\n"
-			 "  out \"\" = %%3\n  out \"\" = %%4\n  out \"\" = %%6\n}\n",
-			 t, t, op->name, result, op->name, result, op->name, result, result);
-	kernel_case c = {
-		.text = text,
-		.sizes = lengths,
-		.nsizes = 1,
-		.tolerance = tolerance_of(t, op->tolerance),
-		.low = op->low,
-		.high = op->high,
-		.specials = specials,
-	};
-	check_kernel(&c);
+static void
+flush(batch *b)
+{
+	static char text[8000];
+
+	if (b->ops == 0)
+		return;
+	snprintf(text, sizeof text,
+		 "kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : %1$s[d0]\n"
+		 "  in %%1 : %1$s[d0]\n  in %%2 : %1$s[1]\n%2$s%3$s}\n",
+		 b->type, b->body, b->outs);
+	for (int specials = 0; specials < 2; specials++) {
+		kernel_case c = {
+			.text = text,
+			.sizes = lengths,
+			.nsizes = 1,
+			.tolerance = b->tolerance,
+			.low = b->low,
+			.high = b->high,
+			.specials = specials,
+		};
+		check_kernel(&c);
+	}
+	*b = (batch){.type = b->type};
+}
+
+static void
+add_result(batch *b, const char *op, const char *operands, const char *result)
+{
+	int number = 3 + b->next++;
+
+	b->length += snprintf(b->body + b->length, sizeof b->body - (size_t)b->length,
+			      "  %%%d = %s %s : %s[d0]\n", number, op, operands, result);
+	b->outs_length +=
+		snprintf(b->outs + b->outs_length, sizeof b->outs - (size_t)b->outs_length,
+			 "  out \"\" = %%%d\n", number);
+}
+
+static void
+add_op(batch *b, const op_row *op)
+{
+	const char *result = *op->result ? op->result : b->type;
+	double tolerance = tolerance_of(b->type, op->tolerance);
+
+	if (b->ops == 8 || b->low != op->low || b->high != op->high || b->tolerance != tolerance)
+		flush(b);
+	b->low = op->low;
+	b->high = op->high;
+	b->tolerance = tolerance;
+	b->ops++;
+	if (op->operands == 1) {
+		add_result(b, op->name, "%0", result);
+		return;
+	}
+	add_result(b, op->name, "%0, %1", result);
+	add_result(b, op->name, "%0, %2", result);
+}
+
+static void
+check_type(const char *type, int kind)
+{
+	static batch b;
+
+	b = (batch){.type = type};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (rows[i].types & kind)
+			add_op(&b, &rows[i]);
+	flush(&b);
 }
 
 static void
 test_floats(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		for (size_t t = 0; (rows[i].types & FLOATS) && t < 4; t++) {
-			check_op(&rows[i], floats[t], false);
-			check_op(&rows[i], floats[t], true);
-		}
+	for (int t = 0; t < 4; t++)
+		check_type(floats[t], FLOATS);
 }
 
 static void
 test_integers(void **state)
 {
 	(void)state;
+	for (int t = 0; t < 8; t++)
+		check_type(integers[t], INTEGERS);
+	check_type("bool", BOOLS);
+}
+
+/* Operands that are the same for all lanes are computed once, as scalars. */
+static void
+test_scalars(void **state)
+{
+	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		for (size_t t = 0; (rows[i].types & INTEGERS) && t < 8; t++)
-			check_op(&rows[i], integers[t], false);
-		if (rows[i].types & BOOLS)
-			check_op(&rows[i], "bool", false);
+		char text[512];
+		const char *type = rows[i].types & FLOATS ? "f32" : "s32";
+		const char *result = *rows[i].result ? rows[i].result : type;
+		snprintf(text, sizeof text,
+			 "kernel rows 0 \nmodule \"\" {\n  in %%0 : %1$s[1]\n  in %%1 : %1$s[1]\n"
+			 "  %%2 = %2$s %%0%3$s : %4$s[1]\n"
+			 "  %%3 = broadcast %%2 {shape = [17]} : %4$s[17]\n  out \"\" = %%3\n}\n",
+			 type, rows[i].name, rows[i].operands > 1 ? ", %1" : "", result);
+		kernel_case c = {.text = text,
+				 .tolerance = rows[i].tolerance,
+				 .low = rows[i].low,
+				 .high = rows[i].high};
+		check_kernel(&c);
 	}
 }
 
@@ -165,9 +228,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_floats),
-		cmocka_unit_test(test_integers),
-		cmocka_unit_test(test_casts),
+		cmocka_unit_test(test_floats),  cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_scalars), cmocka_unit_test(test_casts),
 		cmocka_unit_test(test_select),
 	};
 
