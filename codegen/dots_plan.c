@@ -76,12 +76,15 @@ less_one(ml_dims *dims, ml_dim d)
 	return ml_dim_sub(dims, d, ml_dim_int(dims, 1));
 }
 
+/* Loop variables have bounds, and so have quotients of them that got a symbol. */
 static bool
-mentions_index(ml_dims *dims, ml_dim d)
+mentions_index(ml_dims *dims, ml_dim d, const ml_sym *except)
 {
-	for (int i = 0; i < ml_sym_count(dims); i++)
-		if (ml_sym_at(dims, i)->bound && ml_dim_mentions(d, ml_sym_at(dims, i)))
+	for (int i = 0; i < ml_sym_count(dims); i++) {
+		const ml_sym *s = ml_sym_at(dims, i);
+		if (s->bound && s != except && ml_dim_mentions(d, s))
 			return true;
+	}
 	return false;
 }
 
@@ -103,7 +106,8 @@ find_rows(ml_dots *d)
 	leaf = ml_expr_leaf(&x, a, index, &address);
 	if (leaf && ml_dim_linear(dims, address, k, &step, &rest) &&
 	    (ml_dim_equals(step, 1) || ml_dim_equals(d->k, 1)) &&
-	    ml_dim_linear(dims, rest, row, &d->lda, &base) && !mentions_index(dims, d->lda))
+	    ml_dim_linear(dims, rest, row, &d->lda, &base) && !mentions_index(dims, d->lda, NULL) &&
+	    !mentions_index(dims, base, batch))
 		d->leaf = leaf;
 }
 
