@@ -14,8 +14,8 @@ typedef struct kernel_case {
 	int nsizes;
 	double tolerance;  /* relative to the largest magnitude of a result; 0 = equal */
 	int64_t low, high; /* of integer inputs, inclusive; both 0: the whole range */
-	bool specials;     /* NaN, infinities, zeros, huge and tiny numbers among float inputs */
-	ml_status fault;   /* expected at run time */
+	bool specials; /* NaN, infinities, zeros, huge and tiny floats, except at the first size */
+	ml_status fault; /* expected at run time */
 	/* packs input 1 as panels before the kernel sees it */
 	bool packed;
 } kernel_case;
