@@ -1,5 +1,6 @@
 /* emit.c -- the kinds of output that --emit names, and those that are text. */
 #include "../codegen/objects.h"
+#include "../frontend/export.h"
 #include "driver.h"
 #include <dirent.h>
 #include <errno.h>
@@ -30,6 +31,14 @@ write_dot(const ml_options *o, const ml_module *m, const char *output)
 	return ml_write_text(o, output, "dot", &t);
 }
 
+static ml_status
+write_onnx(const ml_options *o, const ml_module *m, const char *output)
+{
+	if (!output)
+		return ml_error(o->cx, ML_ERR_ARG, NULL, "an ONNX model needs a file to go to");
+	return ml_export_onnx(o->cx, m, output);
+}
+
 /* ---- kinds ---- */
 
 static const ml_emit_kind kinds[] = {
@@ -37,6 +46,7 @@ static const ml_emit_kind kinds[] = {
 	{"obj", .artefact = ML_ARTEFACT_OBJ},
 	{"lib", .artefact = ML_ARTEFACT_LIB},
 	{"exe", .artefact = ML_ARTEFACT_EXE},
+	{"onnx", .write = write_onnx},
 	{"ir", .write = write_ir},
 	{"dot", .write = write_dot},
 	{"llvm", .ending = ".ll"},
@@ -52,7 +62,7 @@ ml_choose_emit(const ml_options *o, const ml_emit_kind **kind)
 			return ML_OK;
 		}
 	ml_error(o->cx, ML_ERR_ARG, NULL, "there is no output kind '%s'", o->emit);
-	ml_hint(o->cx, "kinds: so obj lib exe ir dot llvm asm");
+	ml_hint(o->cx, "kinds: so obj lib exe onnx ir dot llvm asm");
 	return ML_ERR_ARG;
 }
 

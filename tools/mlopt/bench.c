@@ -1,5 +1,5 @@
 /* bench.c -- mlopt bench: how long compiling, loading and running take, and how much memory. */
-#include "bench_inputs.h"
+#include "random_inputs.h"
 #include "verbs.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* compare.c -- mlopt compare: how far a candidate's outputs are from a reference's. */
 #include "../data/compare.h"
-#include "model.h"
+#include "random_inputs.h"
 #include "verbs.h"
 #include <math.h>
 #include <stdlib.h>
@@ -20,7 +20,10 @@ static arguments a = {.batch = -1};
 
 static const cl_row rows[] = {
 	{CL_TEXT, "inputs", "FILE", "Data",
-	 "what both run on: .npz, .npy, .pb or a folder of ONNX test data", &a.inputs},
+	 "what both run on: .npz, .npy, .pb or a folder of ONNX test data (default: random "
+	 "numbers, "
+	 "ones for integers)",
+	 &a.inputs},
 	{CL_TEXT, "labels", "FILE", "Data",
 	 "right classes, one per row (.npy): prints both accuracies", &a.labels},
 	{CL_TEXT, "output", "NAME", "Data",
@@ -30,13 +33,15 @@ static const cl_row rows[] = {
 	 &a.batch},
 	{CL_TEXT, "trim", "MASK", "Data",
 	 "cut padding that all samples of a batch share, seen in this array", &a.trim},
+	{CL_LIST, "dim", "NAME=N", "Data",
+	 "size of a symbolic dimension; fixes it when a model is compiled", &a.settings.dims},
 	{CL_FLAG, "json", NULL, "Other", "results for programs", &a.json},
 	MO_SHARED_ROWS(a.settings),
 };
 
 static const cl_command command = {
 	.name = "mlopt compare",
-	.usage = "REF CAND --inputs F.npz [options]",
+	.usage = "REF CAND [--inputs F.npz] [options]",
 	.about =
 		"Runs two models on the same data and measures the difference.  REF and CAND are "
 		".onnx,\n"
@@ -217,6 +222,20 @@ compare_all(comparison *c, side *ref, side *cand, md_dataset *data, const md_arr
 	return failed;
 }
 
+static int
+compare_random(comparison *c, side *ref, side *cand)
+{
+	md_arrays in = {0};
+
+	if (ref->saved || cand->saved)
+		return cl_fail(&command, "saved outputs need the --inputs they were made from");
+	int failed = mo_random_inputs(&ref->model, &a.settings.dims, 1, false, &in) ||
+		     compare_batch(c, ref, cand, &in, 0, NULL);
+	c->samples = 1;
+	md_arrays_clear(&in);
+	return failed;
+}
+
 /* ---- results ---- */
 
 /* JSON has no infinity: 300 dB is what equal f64 numbers would give. */
@@ -312,6 +331,8 @@ compare(const char *ref_path, const char *cand_path)
 		     side_open(&cand, &command, cand_path) || load_labels(&labels);
 	if (!failed && ref.saved && cand.saved)
 		failed = compare_batch(&c, &ref, &cand, NULL, 0, a.labels ? &labels.at[0] : NULL);
+	else if (!failed && !a.inputs)
+		failed = compare_random(&c, &ref, &cand);
 	else if (!failed)
 		failed = mo_model_load(ref.saved ? &cand.model : &ref.model, a.inputs, &data) ||
 			 compare_all(&c, &ref, &cand, &data, a.labels ? &labels.at[0] : NULL);
@@ -334,11 +355,9 @@ mo_compare(int argc, char **argv)
 
 	if (cl_parse(&command, argc, argv, &args, &code))
 		return code;
-	bool saved =
-		args.count == 2 && ends_with(args.at[0], ".npz") && ends_with(args.at[1], ".npz");
-	if (args.count != 2 || (!saved && !a.inputs)) {
-		cl_fail(&command, "a reference, a candidate and --inputs are needed; see mlopt "
-				  "compare --help");
+	if (args.count != 2) {
+		cl_fail(&command,
+			"a reference and a candidate are needed; see mlopt compare --help");
 		return 2;
 	}
 	return compare(args.at[0], args.at[1]);

@@ -1,6 +1,6 @@
-/* bench_inputs.h -- made-up inputs for a model. */
-#ifndef MO_BENCH_INPUTS_H
-#define MO_BENCH_INPUTS_H
+/* random_inputs.h -- made-up inputs for a model. */
+#ifndef MO_RANDOM_INPUTS_H
+#define MO_RANDOM_INPUTS_H
 #include "model.h"
 
 /* One array per input: floats from [-1, 1), ones for everything else, which suits ids and masks.

@@ -1,5 +1,5 @@
-/* bench_inputs.c -- made-up inputs for a model. */
-#include "bench_inputs.h"
+/* random_inputs.c -- made-up inputs for a model. */
+#include "random_inputs.h"
 #include <stdlib.h>
 #include <string.h>
 
