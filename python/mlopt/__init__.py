@@ -1,0 +1,12 @@
+"""mlopt -- compiles ONNX models to native code and runs them.
+
+compile() makes a model in memory or an artefact in a file; InferenceSession runs either with the
+method names of ONNX Runtime; mlopt.backend is an onnx.backend.
+"""
+from .compiler import compile
+from .errors import Error, UnsupportedError
+from .model import Model
+from .session import InferenceSession, NodeArg, SessionOptions
+
+__all__ = ["compile", "Error", "InferenceSession", "Model", "NodeArg", "SessionOptions",
+           "UnsupportedError"]

@@ -1,0 +1,119 @@
+"""compiler -- models to code in memory or to artefacts, with the options of mloptc."""
+import contextlib
+import ctypes
+import os
+import tempfile
+
+import numpy
+
+from . import dtypes
+from .errors import error
+from .library import can_compile, library
+from .model import Model
+
+
+def compile(model, output=None, freeze=None, **options):
+    """Compiles a model for this CPU and returns a Model, or into the file `output`.
+
+    model: path of an .onnx (or .mlt) file, a model's bytes, or an onnx.ModelProto
+    output: path of the artefact; its kind is the option `emit` ("so" by default).  Returns None then
+    freeze: {input name: array} of inputs that become constants
+    options: mloptc's, with _ for -: O=1, int8=True, dim={"batch": 1}, shape={"x": "1x3"}
+
+    Raises Error, UnsupportedError with the compiler's messages.
+    """
+    if not can_compile:
+        raise OSError("compiling needs libmlopt, but only libmlopt-rt was found")
+    with _context() as context, _options(context, freeze or {}, options) as settings:
+        if output is not None:
+            with _file(model) as path:
+                _check(context, library.ml_compile_to(context, path, settings, os.fsencode(output)))
+            return None
+        handle = ctypes.c_void_p()
+        if isinstance(model, (str, os.PathLike)):
+            status = library.ml_compile_file(context, os.fsencode(model), settings, handle)
+        else:
+            data = _bytes(model)
+            status = library.ml_compile_memory(context, data, len(data), settings, handle)
+        _check(context, status)
+        return Model(handle)
+
+
+def _bytes(model):
+    return model.SerializeToString() if hasattr(model, "SerializeToString") else bytes(model)
+
+
+@contextlib.contextmanager
+def _file(model):
+    """The path of a file that holds the model."""
+    if isinstance(model, (str, os.PathLike)):
+        yield os.fsencode(model)
+        return
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
+        f.write(_bytes(model))
+        f.flush()
+        yield os.fsencode(f.name)
+
+
+@contextlib.contextmanager
+def _context():
+    handle = ctypes.c_void_p()
+    status = library.ml_context_new(None, handle)
+    if status:
+        raise error(library, status, None)
+    try:
+        yield handle
+    finally:
+        library.ml_context_free(handle)
+
+
+def _check(context, status):
+    if not status:
+        return
+    texts = []
+    while True:
+        text = library.ml_context_message(context, len(texts))
+        if text is None:
+            break
+        texts.append(text.decode(errors="replace"))
+    raise error(library, status, "\n".join(texts))
+
+
+@contextlib.contextmanager
+def _options(context, freeze, options):
+    handle = ctypes.c_void_p()
+    _check(context, library.ml_options_new(context, handle))
+    try:
+        for name, value in options.items():
+            for text in _texts(value):
+                name_ = name.replace("_", "-").encode()
+                _check(context, library.ml_options_set(handle, name_, text))
+        for name, value in freeze.items():
+            _freeze(context, handle, name, value)
+        yield handle
+    finally:
+        library.ml_options_free(handle)
+
+
+def _texts(value):
+    """An option's value in the forms of the command line, one for each time it is given."""
+    if value is True:
+        return [None]
+    if value is None or value is False:
+        return []
+    if isinstance(value, dict):
+        return [f"{k}={v}".encode() for k, v in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [str(v).encode() for v in value]
+    return [os.fsencode(value) if isinstance(value, os.PathLike) else str(value).encode()]
+
+
+def _freeze(context, handle, name, value):
+    value = numpy.asarray(value)
+    dtype = dtypes.FROM_NUMPY.get(value.dtype)
+    if dtype is None:
+        raise TypeError(f"input '{name}' cannot be frozen to elements of type {value.dtype}")
+    value = numpy.ascontiguousarray(value).reshape(value.shape)
+    dims = (ctypes.c_int64 * max(value.ndim, 1))(*value.shape)
+    _check(context, library.ml_options_freeze(handle, name.encode(), dtype, value.ndim, dims,
+                                              value.ctypes.data))

@@ -1,0 +1,105 @@
+"""library -- finds libmlopt or libmlopt-rt and declares the functions of its C API."""
+import ctypes
+import ctypes.util
+import os
+import pathlib
+from ctypes import (POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64,
+                    c_void_p)
+
+MAX_RANK = 12
+
+
+class Message(Structure):
+    _fields_ = [("text", c_char * 1000)]
+
+
+class TensorInfo(Structure):
+    _fields_ = [("name", c_char_p), ("dtype", c_int), ("rank", c_int), ("dim", POINTER(c_char_p))]
+
+
+class DimInfo(Structure):
+    _fields_ = [("name", c_char_p), ("lo", c_int64), ("hi", c_int64)]
+
+
+class ModelInfo(Structure):
+    _fields_ = [("name", c_char_p), ("entry", c_char_p), ("signature", c_char_p),
+                ("ninputs", c_int), ("noutputs", c_int), ("ndims", c_int),
+                ("input", POINTER(TensorInfo)), ("output", POINTER(TensorInfo)),
+                ("dim", POINTER(DimInfo)), ("nsizes", c_int), ("weights_bytes", c_uint64),
+                ("nlevels", c_int), ("level", POINTER(c_char_p))]
+
+
+class SessionOptionsStruct(Structure):
+    _fields_ = [("threads", c_int), ("pool", c_void_p), ("allocator", c_void_p)]
+
+
+class View(Structure):
+    _fields_ = [("dtype", c_int), ("rank", c_int), ("dim", c_int64 * MAX_RANK), ("data", c_void_p),
+                ("bytes", c_size_t)]
+
+
+_HANDLE = POINTER(c_void_p)  # ml_x **
+_DIMS = POINTER(c_int64)
+
+# name: (result, arguments...); what libmlopt-rt has too
+_RUNTIME = {
+    "ml_status_text": (c_char_p, c_int),
+    "ml_status_tag": (c_char_p, c_int),
+    "ml_model_load": (c_int, c_char_p, c_void_p, _HANDLE, POINTER(Message)),
+    "ml_model_free": (None, c_void_p),
+    "ml_model_describe": (POINTER(ModelInfo), c_void_p),
+    "ml_session_new": (c_int, c_void_p, POINTER(SessionOptionsStruct), _HANDLE, POINTER(Message)),
+    "ml_session_free": (None, c_void_p),
+    "ml_session_set_input": (c_int, c_void_p, c_int, c_void_p, _DIMS, c_int),
+    "ml_session_run": (c_int, c_void_p),
+    "ml_session_output": (c_int, c_void_p, c_int, POINTER(View)),
+    "ml_session_message": (c_char_p, c_void_p),
+}
+_COMPILER = {
+    "ml_context_new": (c_int, c_void_p, _HANDLE),
+    "ml_context_free": (None, c_void_p),
+    "ml_context_message": (c_char_p, c_void_p, c_int),
+    "ml_options_new": (c_int, c_void_p, _HANDLE),
+    "ml_options_free": (None, c_void_p),
+    "ml_options_set": (c_int, c_void_p, c_char_p, c_char_p),
+    "ml_options_freeze": (c_int, c_void_p, c_char_p, c_int, c_int, _DIMS, c_void_p),
+    "ml_compile_file": (c_int, c_void_p, c_char_p, c_void_p, _HANDLE),
+    "ml_compile_memory": (c_int, c_void_p, c_char_p, c_size_t, c_void_p, _HANDLE),
+    "ml_compile_to": (c_int, c_void_p, c_char_p, c_void_p, c_char_p),
+}
+
+
+def _candidates():
+    if os.environ.get("MLOPT_LIBRARY"):
+        yield os.environ["MLOPT_LIBRARY"]  # and nothing else: a wrong path is not to go unnoticed
+        return
+    here = pathlib.Path(__file__).parent
+    for stem in ("mlopt", "mlopt-rt"):
+        for name in (f"lib{stem}.so", f"lib{stem}.so.0"):
+            if (here / name).exists():
+                yield str(here / name)
+    for stem in ("mlopt", "mlopt-rt"):
+        found = ctypes.util.find_library(stem)
+        if found:
+            yield found
+
+
+def _open():
+    for name in _candidates():
+        return ctypes.CDLL(name)
+    raise OSError("libmlopt was not found: set MLOPT_LIBRARY, put it beside the package, or "
+                  "install it")
+
+
+def _declare(library, functions):
+    for name, (result, *arguments) in functions.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+
+
+library = _open()
+_declare(library, _RUNTIME)
+can_compile = hasattr(library, "ml_compile_file")
+if can_compile:
+    _declare(library, _COMPILER)

@@ -1,0 +1,216 @@
+"""onnx_backend -- ONNX's backend node tests against mlopt.backend, judged against a baseline.
+
+  onnx_backend.py                    all tests; fails when one of onnx_backend.passing no longer
+                                     passes, or one is neither passed nor refused cleanly
+  onnx_backend.py --filter REGEX     the tests whose name it finds;  --every N: each N-th test
+  onnx_backend.py --update           writes onnx_backend.passing and docs/onnx-support.md
+
+Every test runs in a worker process: a crash costs one test, not the run.
+"""
+import argparse
+import collections
+import multiprocessing
+import multiprocessing.connection
+import pathlib
+import re
+import resource
+import signal
+import sys
+import time
+import warnings
+
+HERE = pathlib.Path(__file__).resolve().parent
+BASELINE = HERE / "onnx_backend.passing"
+TABLE = HERE.parent.parent / "docs" / "onnx-support.md"
+SECONDS = 60  # for one test
+ADDRESS_SPACE = 8 << 30
+
+Outcome = collections.namedtuple("Outcome", "kind text")  # pass unsupported wrong error crash
+
+
+def load_cases():
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sorted(load_model_tests(kind="node"), key=lambda case: case.name)
+
+
+# ---- one test ----
+
+def judge(case, options):
+    """Runs one test in this process."""
+    import mlopt
+    import mlopt.backend
+    from onnx.backend.test.runner import Runner, _normalize_tensor
+
+    try:
+        prepared = mlopt.backend.prepare(case.model, "CPU", **options)
+        for inputs, expected in case.data_sets:
+            outputs = prepared.run([_normalize_tensor(x) for x in inputs])
+            Runner.assert_similar_outputs([_normalize_tensor(x) for x in expected], outputs,
+                                          rtol=case.rtol, atol=case.atol)
+    except mlopt.UnsupportedError as e:
+        return Outcome("unsupported", str(e))
+    except AssertionError as e:
+        return Outcome("wrong", str(e))
+    except Exception as e:  # whatever it is, it is one test's result
+        return Outcome("error", f"{type(e).__name__}: {e}")
+    return Outcome("pass", "")
+
+
+def work(connection, cases, options):
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        index = connection.recv()
+        if index is None:
+            return
+        connection.send(judge(cases[index], options))
+
+
+# ---- all tests ----
+
+class Worker:
+    def __init__(self, cases, options):
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=work, args=(theirs, cases, options))
+        self.process.start()
+        theirs.close()
+        self.index = None
+
+    def give(self, index):
+        self.index, self.start = index, time.monotonic()
+        self.pipe.send(index)
+
+    def outcome(self):
+        """The test's outcome, None while it runs; a worker that died is left with `process` dead."""
+        if self.pipe.poll():
+            try:
+                return self.pipe.recv()
+            except EOFError:
+                self.process.join()
+                code = self.process.exitcode
+                return Outcome("crash", signal.Signals(-code).name if code < 0 else f"exit {code}")
+        if time.monotonic() - self.start > SECONDS:
+            self.process.kill()
+            self.process.join()
+            return Outcome("crash", f"no result after {SECONDS} s")
+        return None
+
+    def stop(self):
+        if self.process.is_alive():
+            self.pipe.send(None)
+        self.process.join()
+
+
+def run_all(cases, jobs, options):
+    multiprocessing.set_start_method("fork")  # workers share the tests' data
+    outcomes = {}
+    left = list(reversed(range(len(cases))))
+    workers = []
+    while left or workers:
+        while left and len(workers) < jobs:
+            workers.append(Worker(cases, options))
+            workers[-1].give(left.pop())
+        multiprocessing.connection.wait([w.pipe for w in workers], timeout=1)
+        for worker in list(workers):
+            outcome = worker.outcome()
+            if outcome is None:
+                continue
+            outcomes[cases[worker.index].name] = outcome
+            if worker.process.is_alive() and left:
+                worker.give(left.pop())
+            else:
+                worker.stop()
+                workers.remove(worker)
+    return outcomes
+
+
+# ---- what came out ----
+
+def reason(text):
+    """The message without what is special to one test: path, node, numbers of other nodes."""
+    errors = [line for line in text.split("\n") if ": error: " in line and "see above" not in line]
+    line = errors[0] if errors else text.split("\n")[0]
+    return re.sub(r" \[\w+, in [^\]]*\]$", "", line.split("error: ", 1)[-1])
+
+
+def operator(case):
+    """The operator a test is about: what most of its name says, else its only node's."""
+    nodes = [n.op_type for n in case.model.graph.node]
+    plain = case.name.replace("test_", "", 1).replace("_", "").lower()
+    named = [n for n in nodes if plain.startswith(n.lower())]
+    return max(named or nodes, key=len)
+
+
+def table(cases, outcomes):
+    """docs/onnx-support.md."""
+    per_operator = collections.defaultdict(list)
+    reasons = collections.defaultdict(list)
+    for case in cases:
+        outcome = outcomes[case.name]
+        per_operator[operator(case)].append(outcome.kind == "pass")
+        if outcome.kind != "pass":
+            reasons[f"{outcome.kind}: {reason(outcome.text)}"].append(case.name)
+    passed = sum(o.kind == "pass" for o in outcomes.values())
+    from onnx import __version__
+    lines = ["# ONNX support", "",
+             "Written by `tests/python/onnx_backend.py --update`: ONNX's backend node tests "
+             f"(onnx {__version__}) run through `mlopt.backend`.", "",
+             f"**{passed} of {len(cases)} pass.** The others are refused with the reasons below.",
+             "", "## Operators", "", "| operator | passed | of |", "|---|---:|---:|"]
+    for name in sorted(per_operator):
+        results = per_operator[name]
+        lines.append(f"| {name} | {sum(results)} | {len(results)} |")
+    lines += ["", "## Reasons", "", "| tests | reason | for example |", "|---:|---|---|"]
+    for text in sorted(reasons, key=lambda t: (-len(reasons[t]), t)):
+        names = reasons[text]
+        lines.append(f"| {len(names)} | {text.replace('|', chr(92) + '|')} | {names[0]} |")
+    return "\n".join(lines) + "\n"
+
+
+def report(outcomes, verbose):
+    """Prints what is worth reading; the number of regressions and failures."""
+    expected = set(BASELINE.read_text().split()) if BASELINE.exists() else set()
+    failures = 0
+    for name, outcome in sorted(outcomes.items()):
+        bad = outcome.kind not in ("pass", "unsupported")
+        lost = name in expected and outcome.kind != "pass"
+        failures += bad or lost
+        if bad or lost or (verbose and outcome.kind != "pass"):
+            print(f"{outcome.kind}\t{name}\t{outcome.text.strip()}")
+    kinds = collections.Counter(outcome.kind for outcome in outcomes.values())
+    print(", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    new = [n for n, o in outcomes.items() if o.kind == "pass" and n not in expected]
+    if new:
+        print(f"{len(new)} pass that are not in {BASELINE.name}: --update")
+    return failures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filter", default="", metavar="REGEX")
+    parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("-O", default="1", help="level to compile at (default: 1)")
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print refusals too")
+    args = parser.parse_args()
+
+    cases = load_cases()
+    chosen = [c for c in cases if re.search(args.filter, c.name)][::args.every]
+    outcomes = run_all(chosen, args.jobs, {"O": args.O, "threads": 1})
+    failures = report(outcomes, args.verbose)
+    if args.update and len(chosen) < len(cases):
+        sys.exit("--update needs all tests")
+    if args.update:
+        passing = [c.name for c in cases if outcomes[c.name].kind == "pass"]
+        BASELINE.write_text("\n".join(passing) + "\n")
+        TABLE.write_text(table(cases, outcomes))
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
