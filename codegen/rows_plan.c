@@ -56,24 +56,43 @@ ml_rows_is_scalar(const ml_rows *r, const ml_type *t)
 
 /* ---- space ---- */
 
+static bool
+results_fit(const ml_rows *r)
+{
+	const ml_node *yield = r->kernel->m->main->last;
+
+	for (int i = 0; i < yield->nin; i++) {
+		const ml_type *t = &ml_expr_computed(ml_in(yield, i))->type;
+		if (!same_shape(t, &r->space) && !ml_rows_is_scalar(r, t))
+			return false;
+	}
+	return true;
+}
+
+/* The space of a reduction along rows that the results have, too; else that of the results. */
 static ml_status
 find_space(ml_rows *r)
 {
 	const ml_block *main = r->kernel->m->main;
 	int axes = r->kernel->row_axes;
 
-	for (const ml_node *n = main->first; axes > 0 && n; n = n->next)
-		if (is_plain_reduce(n) && reduces_suffix(n, axes)) {
-			r->space = ml_in(n, 0)->type;
-			r->outer = r->space.rank - axes;
+	for (const ml_node *n = main->first; axes > 0 && n; n = n->next) {
+		if (!is_plain_reduce(n) || !reduces_suffix(n, axes))
+			continue;
+		r->space = ml_in(n, 0)->type;
+		r->outer = r->space.rank - axes;
+		if (results_fit(r))
 			return ML_OK;
-		}
+	}
 	r->is_map = true;
-	if (main->last->nin == 0)
-		return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, NULL, "a kernel without results");
-	r->space = ml_expr_computed(ml_in(main->last, 0))->type;
-	r->outer = r->space.rank;
-	return ML_OK;
+	if (main->last->nin > 0) {
+		r->space = ml_expr_computed(ml_in(main->last, 0))->type;
+		r->outer = r->space.rank;
+		if (results_fit(r))
+			return ML_OK;
+	}
+	return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, NULL,
+			"the results of a kernel do not share a space");
 }
 
 /* ---- stages ---- */
@@ -109,7 +128,7 @@ find_stages(ml_rows *r)
 	return ML_OK;
 }
 
-static ml_status
+static void
 place_results(ml_rows *r)
 {
 	const ml_node *yield = r->kernel->m->main->last;
@@ -121,13 +140,9 @@ place_results(ml_rows *r)
 			r->nstages = stage + 1;
 		if (same_shape(&v->type, &r->space))
 			ML_PUSH(r->arena, r->stage[stage].results, i);
-		else if (ml_rows_is_scalar(r, &v->type))
-			ML_PUSH(r->arena, r->stage[stage].scalars, i);
 		else
-			return ml_error(r->kernel->m->cx, ML_ERR_CODEGEN, NULL,
-					"result %d does not fit the space of its kernel", i);
+			ML_PUSH(r->arena, r->stage[stage].scalars, i);
 	}
-	return ML_OK;
 }
 
 /* ---- what is kept ---- */
@@ -171,7 +186,8 @@ bit_number(uint32_t bit)
 	return n;
 }
 
-/* Row scalars are computed once per row; only values with a lane for every element are kept. */
+/* Row scalars are computed once per row; only values with a lane for every element are kept, so
+ * none where a row is a single element. */
 static void
 visit(ml_rows *r, const ml_node *n, uint32_t *need)
 {
@@ -180,7 +196,8 @@ visit(ml_rows *r, const ml_node *n, uint32_t *need)
 
 	if (p >= DEAR && r->tile_elements > (p == LOOP ? LOOP_TILE : DEAR_TILE))
 		r->tile_elements = p == LOOP ? LOOP_TILE : DEAR_TILE;
-	if (p != CHEAP && stages != lowest_bit(stages) && same_shape(&n->out[0].type, &r->space)) {
+	if (p != CHEAP && stages != lowest_bit(stages) && same_shape(&n->out[0].type, &r->space) &&
+	    !ml_rows_is_scalar(r, &n->out[0].type)) {
 		stages = lowest_bit(stages);
 		ml_kept k = {.value = &n->out[0], .stage = bit_number(stages)};
 		ML_PUSH(r->arena, r->kept, k);
@@ -227,7 +244,7 @@ ml_rows_plan(ml_kernel *k, ml_arena *arena, ml_rows *r)
 		       .scratch_bytes = ml_dim_int(k->m->dims, 0)};
 	ML_STEP(find_space(r));
 	ML_STEP(find_stages(r));
-	ML_STEP(place_results(r));
+	place_results(r);
 	find_kept(r);
 	return ML_OK;
 }
