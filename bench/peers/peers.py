@@ -99,7 +99,7 @@ def quantize_dynamic(model, to):
 
 def contenders(args, work):
     """name -> command line printing JSON with median_ms."""
-    mlopt = [str(args.build / "tools/mlopt"), "bench", args.model, "--inputs", str(work / "in.npz"),
+    mlopt = [str(args.build / "bin/mlopt"), "bench", args.model, "--inputs", str(work / "in.npz"),
              "--batch", "0", "--threads", str(args.threads), "--seconds", str(args.seconds), "--json"]
     if args.isa:
         mlopt += ["--isa", args.isa]
