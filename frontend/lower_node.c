@@ -1,4 +1,5 @@
 /* lower_node.c -- one ONNX node: its row, its operands, calls of functions, what failed. */
+#include "../ir/custom.h"
 #include "lower_graph.h"
 #include <stdarg.h>
 #include <string.h>
@@ -162,6 +163,45 @@ lower_operator(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto 
 	return ML_OK;
 }
 
+/* ---- operators of the application ---- */
+
+/* A scalar parameter is an operand or, where the node has no more of them, an attribute. */
+static ml_value *
+custom_operand(ml_lower *x, const ml_custom_param *p, int *taken)
+{
+	ml_value *v = NULL;
+
+	if (*taken < x->nin)
+		return x->in[(*taken)++];
+	if (p->scalar && ml_onnx_has(x, p->name)) {
+		double number = ml_is_float(p->dtype) ? ml_onnx_float(x, p->name, 0)
+						      : (double)ml_onnx_int(x, p->name, 0);
+		v = ml_build_f64(x->b, p->dtype, number);
+	}
+	if (!v && x->b->failed == ML_OK)
+		ml_lower_fail(x, ML_ERR_ARG, "parameter '%s' is neither an input nor an attribute",
+			      p->name);
+	return v;
+}
+
+static ml_value *
+lower_custom(ml_lower *x)
+{
+	const ml_custom_op *op = ml_custom_find(x->cx, x->row->domain, x->row->name);
+	ml_value **operand = ML_NEW_ARRAY(&x->import->scratch, ml_value *, op->nin);
+	int taken = 0;
+
+	for (int i = 0; i < op->nin; i++) {
+		operand[i] = custom_operand(x, &op->in[i], &taken);
+		if (!operand[i])
+			return NULL;
+	}
+	ml_node *n = ml_build_custom(x->b, op, operand, op->nin);
+	for (int i = 0; n && i < x->nout; i++)
+		x->out[i] = &n->out[i];
+	return n ? &n->out[0] : NULL;
+}
+
 /* ---- calls ---- */
 
 static const Onnx__AttributeProto *
@@ -292,6 +332,12 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 	/* ONNX Runtime's tools write its domains without importing them. */
 	version = version ? version : 1;
 	const ml_onnx_row *row = ml_onnx_find_row(domain, op, version, &known);
+	const ml_custom_op *custom = ml_custom_find(im->cx, domain, op);
+	if (custom) {
+		ml_onnx_row own = {domain,       custom->name, 1, LAST, 0, custom->nin,
+				   custom->nout, lower_custom, 0};
+		return lower_operator(im, f, b, node, &own, version);
+	}
 	if (!row)
 		return no_row(im, b->prov, domain, version, known);
 	return lower_operator(im, f, b, node, row, version);
@@ -313,7 +359,7 @@ report_rows(ml_import *im, const ml_frame *f, const Onnx__GraphProto *g)
 		version = version ? version : 1;
 		if (ml_onnx_find_function(im->model, node->domain, op, node->overload) ||
 		    ml_onnx_find_row(domain, op, version, &known) ||
-		    im->unsupported++ >= MOST_REPORTS)
+		    ml_custom_find(im->cx, domain, op) || im->unsupported++ >= MOST_REPORTS)
 			continue;
 		no_row(im, ml_onnx_prov(&im->m->arena, node, (int)i, version), domain, version,
 		       known);
