@@ -52,6 +52,12 @@ is_layer_norm(ml_match *m)
 }
 
 static bool
+is_affine_layer_norm(ml_match *m)
+{
+	return same_axes(&GOT_ATTR(m, a), &GOT_ATTR(m, j)) && is_layer_norm(m);
+}
+
+static bool
 is_rms_norm(ml_match *m)
 {
 	return read_norm(m, &GOT_ATTR(m, a), GOT(m, x), GOT(m, e)) &&
@@ -65,6 +71,13 @@ is_softmax(ml_match *m)
 		return false;
 	GOT_ATTR(m, i).i64 = GOT_ATTR(m, a).ints[0];
 	return true;
+}
+
+static bool
+is_plain_softmax(ml_match *m)
+{
+	GOT_ATTR(m, f) = GOT_ATTR(m, a);
+	return is_softmax(m);
 }
 
 #define MEAN(v, x) OPA(reduce_mean, ATTRS(ATTR(reduce_mean, axes, v)), x)
@@ -88,6 +101,11 @@ static const ml_rule rules[] = {
 	 .lhs = OP(add, OP(mul, OP(mul, CENTRED, OP(div, NUM(1), OP(sqrt, OP(add, VARIANCE, CST(e))))), ANY(g)), ANY(b)),
 	 .rhs = LAYER_NORM_OF, .when = is_layer_norm},
 
+	{"layer_norm_affine",           /* x c + (b - mean c), c = (1 / sqrt(var + eps)) g */
+	 .lhs = OP(add, OP(mul, ANY(x), AS(c, mul, OP(div, NUM(1), OP(sqrt, OP(add, MEAN(f, OP(mul, CENTRED, ANY(d))), CST(e)))), ANY(g))),
+		   OP(sub, ANY(b), OP(mul, MEAN(j, ANY(x)), ANY(c)))),
+	 .rhs = LAYER_NORM_OF, .when = is_affine_layer_norm},
+
 	{"rms_norm_div",                /* x / sqrt(mean(x x) + eps) * g */
 	 .lhs = OP(mul, OP(div, ANY(x), RMS), ANY(g)),
 	 .rhs = RMS_NORM_OF, .when = is_rms_norm},
@@ -95,6 +113,10 @@ static const ml_rule rules[] = {
 	{"rms_norm_reciprocal",         /* x * (1 / sqrt(mean(x x) + eps)) * g */
 	 .lhs = OP(mul, OP(mul, ANY(x), OP(div, NUM(1), RMS)), ANY(g)),
 	 .rhs = RMS_NORM_OF, .when = is_rms_norm},
+
+	{"softmax_plain",               /* exp(x) / sum(exp(x)) */
+	 .lhs = OP(div, AS(d, exp, ANY(x)), SUM(a, ANY(d))),
+	 .rhs = OPA(softmax, ATTRS(ATTR(softmax, axis, i)), ANY(x)), .when = is_plain_softmax},
 
 	{"softmax_stable",              /* exp(x - max) / sum(exp(x - max)) */
 	 .lhs = OP(div, AS(d, exp, OP(sub, ANY(x), OPA(reduce_max, ATTRS(ATTR(reduce_max, axes, a)), ANY(x)))), SUM(f, ANY(d))),

@@ -123,7 +123,8 @@ merge_in_block(void *user, ml_block *block)
 			continue;
 		for (int i = 0; i < n->nout; i++)
 			ml_replace_uses(&n->out[i], &same->out[i]);
-		same->prov = ml_prov_merge(&block->module->arena, same->prov, n->prov);
+		if (n->nin) /* a zero of everyone's says nothing about anyone */
+			same->prov = ml_prov_merge(&block->module->arena, same->prov, n->prov);
 		ml_node_remove(n);
 		px->changes++;
 	}

@@ -8,23 +8,21 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_COMMUTING = 8, MAX_ROUNDS = 64 };
+enum { MAX_ROUNDS = 64 };
 
 typedef struct ml_search {
 	ml_match *m;
-	const ml_rule *rule;
 	unsigned swapped; /* bit i: the i-th commuting pattern node, in visiting order */
 	int commuting;    /* visited so far */
 } ml_search;
 
+/* Irrational numbers come in few digits; multiples of a half come exactly. */
 static bool
 is_number(const ml_value *v, double number)
 {
-	double x;
+	double x, tolerance = number * 2 == rint(number * 2) ? 0 : 1e-5 * fabs(number);
 
-	if (!ml_is_splat(v, &x))
-		return false;
-	return x == number || fabs(x - number) <= 1e-5 * fabs(number);
+	return ml_is_splat(v, &x) && fabs(x - number) <= tolerance;
 }
 
 static bool match(ml_search *, const ml_pattern *, ml_value *);
@@ -99,6 +97,14 @@ count_commuting(const ml_pattern *p)
 	return n;
 }
 
+int
+ml_rule_commuting(const ml_rule *rule)
+{
+	int n = count_commuting(rule->lhs);
+
+	return n < ML_MATCH_COMMUTING ? n : ML_MATCH_COMMUTING;
+}
+
 static bool
 is_matched(const ml_match *m, const ml_node *n)
 {
@@ -143,6 +149,18 @@ build(ml_match *m, const ml_pattern *p)
 	return ml_finish1(m->b, made);
 }
 
+ml_value *
+ml_match_fold(ml_match *m, ml_value *v)
+{
+	ml_blob *blob;
+
+	if (!v || ml_is_const(v))
+		return v;
+	if (ml_fold_node(v->def, &blob, UINT64_MAX) != ML_OK)
+		return NULL;
+	return ml_build_const(m->b, &v->type, blob);
+}
+
 static const ml_prov *
 merged_provenance(const ml_match *m, ml_arena *arena)
 {
@@ -153,10 +171,50 @@ merged_provenance(const ml_match *m, ml_arena *arena)
 	return prov;
 }
 
+/* ---- one rule at one node ---- */
+
+/* What nearly matched.  Reported when nothing fires any more: what is in the way now may be gone
+ * after another rule. */
+typedef struct ml_missed {
+	const ml_prov *prov;
+	const char *rule, *why;
+} ml_missed;
+
+typedef struct ml_rule_run {
+	ml_pass_ctx *px;
+	int fired;                /* in this round */
+	ML_VEC(ml_missed) missed; /* in this round */
+} ml_rule_run;
+
+/* A node's other operand orders may fail for other reasons: the first one counts. */
 static void
-missed(const ml_match *m, const ml_rule *rule, const char *why)
+note_missed(ml_rule_run *run, const ml_match *m, const ml_rule *rule, const char *why)
 {
-	ml_remark(m->px->cx, m->root->prov, "%s missed: %s", rule->name, why);
+	int last = run->missed.count - 1;
+
+	if (!why || (last >= 0 && run->missed.at[last].rule == rule->name &&
+		     run->missed.at[last].prov == m->root->prov))
+		return;
+	ML_PUSH(run->px->scratch, run->missed, ((ml_missed){m->root->prov, rule->name, why}));
+}
+
+/* Takes the matched nodes out that nobody reads any more, so that they are in no one's way. */
+static void
+remove_matched(ml_match *m)
+{
+	for (bool again = true; again;) {
+		again = false;
+		for (int i = 0; i < m->nnodes; i++) {
+			ml_node *n = m->node[i];
+			bool used = !n->block;
+			for (int k = 0; k < n->nout; k++)
+				used |= n->out[k].uses != NULL;
+			if (used)
+				continue;
+			ml_node_remove(n);
+			again = true;
+		}
+	}
 }
 
 /* Replaces the root by the rule's right side; false when the types would differ. */
@@ -167,74 +225,80 @@ fire(ml_match *m, const ml_rule *rule)
 	ml_value *v = build(m, rule->rhs);
 
 	if (!v || v == old || !ml_type_equal(&v->type, &old->type)) {
-		if (v && v != old)
-			missed(m, rule, "the replacement has another type");
+		m->why = v && v != old ? "the replacement has another type" : NULL;
 		return false;
 	}
 	if (!v->name)
 		v->name = old->name;
 	ml_replace_uses(old, v);
 	ml_remark(m->px->cx, m->root->prov, "%s", rule->name);
+	remove_matched(m);
 	return true;
+}
+
+/* Takes out what a guard and a replacement left behind that came to nothing. */
+static void
+remove_built(ml_node *root, const ml_node *last)
+{
+	while (root->prev != last)
+		ml_node_remove(root->prev);
 }
 
 static bool
-try_rule(ml_pass_ctx *px, const ml_rule *rule, ml_node *root)
+try_match(ml_rule_run *run, ml_match *m, const ml_rule *rule)
 {
-	int commuting = count_commuting(rule->lhs);
-	bool found = false;
-	ml_match m;
+	const ml_node *last = m->root->prev;
 
-	if (commuting > MAX_COMMUTING)
-		commuting = MAX_COMMUTING;
-	for (unsigned order = 0; !found && order < 1u << commuting; order++) {
-		ml_search s = {.m = &m, .rule = rule, .swapped = order};
-		memset(&m, 0, sizeof m);
-		m.px = px;
-		m.root = root;
-		found = match(&s, rule->lhs, &root->out[0]);
-	}
-	if (!found)
-		return false;
-	if (!rule->shared && !is_closed(&m)) {
-		missed(&m, rule, "an inner value is used elsewhere");
+	if (!rule->shared && !is_closed(m)) {
+		note_missed(run, m, rule, "an inner value is used elsewhere");
 		return false;
 	}
-	ml_builder b = ml_builder_before(root);
-	b.prov = merged_provenance(&m, &root->block->module->arena);
-	m.b = &b;
-	if (rule->when && !rule->when(&m)) {
-		if (m.why)
-			missed(&m, rule, m.why);
+	ml_builder b = ml_builder_before(m->root);
+	b.prov = merged_provenance(m, &m->root->block->module->arena);
+	m->b = &b;
+	if ((rule->when && !rule->when(m)) || !fire(m, rule)) {
+		note_missed(run, m, rule, m->why);
+		remove_built(m->root, last);
 		return false;
 	}
-	if (*px->fuel <= 0 || !fire(&m, rule))
-		return false;
-	ml_spend_fuel(px);
-	return true;
+	return ml_spend_fuel(run->px);
 }
 
-typedef struct ml_rule_run {
-	ml_pass_ctx *px;
-	int fired; /* in this round */
-} ml_rule_run;
+static bool
+try_rule(ml_rule_run *run, const ml_rule *rule, ml_node *root)
+{
+	int commuting = ml_rule_commuting(rule);
+	ml_match m;
+
+	for (unsigned order = 0; order < 1u << commuting; order++) {
+		ml_search s = {.m = &m, .swapped = order};
+		memset(&m, 0, sizeof m);
+		m.px = run->px;
+		m.root = root;
+		if (match(&s, rule->lhs, &root->out[0]) && try_match(run, &m, rule))
+			return true;
+	}
+	return false;
+}
+
+/* ---- all rules everywhere ---- */
 
 static ml_status
 run_on_block(void *user, ml_block *block)
 {
 	ml_rule_run *run = user;
-	const ml_pass *pass = run->px->pass;
+	ml_pass_ctx *px = run->px;
 
 	for (ml_node *n = block->first, *next; n; n = next) {
 		next = n->next;
 		if (n->nout != 1 || !n->out[0].uses)
 			continue;
-		for (int i = 0; i < pass->nrules; i++) {
-			if (pass->rules[i].lhs->op != n->op ||
-			    !try_rule(run->px, &pass->rules[i], n))
+		for (int i = 0; i < px->pass->nrules && *px->fuel > 0; i++) {
+			const ml_rule *rule = &px->pass->rules[i];
+			if (rule->lhs->op != n->op || !try_rule(run, rule, n))
 				continue;
-			run->px->fired[i]++;
-			run->px->changes++;
+			px->fired[i]++;
+			px->changes++;
 			run->fired++;
 			break;
 		}
@@ -243,15 +307,27 @@ run_on_block(void *user, ml_block *block)
 	return ML_OK;
 }
 
+static void
+report_missed(const ml_rule_run *run)
+{
+	for (int i = 0; i < run->missed.count; i++) {
+		const ml_missed *missed = &run->missed.at[i];
+		ml_remark(run->px->cx, missed->prov, "%s missed: %s", missed->rule, missed->why);
+	}
+}
+
 /* Rules only go downhill, so rounds end; the bound is for rules of plugins that do not. */
 ml_status
 ml_run_rules(ml_pass_ctx *px, ml_module *m)
 {
+	ml_rule_run run = {.px = px};
+
 	for (int round = 0; round < MAX_ROUNDS; round++) {
-		ml_rule_run run = {.px = px};
+		run.fired = run.missed.count = 0;
 		ML_STEP(ml_for_each_block(m, run_on_block, &run));
 		if (!run.fired)
 			break;
 	}
+	report_missed(&run);
 	return ML_OK;
 }

@@ -6,7 +6,8 @@
 #define ML_RULES_H
 #include "pass.h"
 
-enum { ML_MATCH_NODES = 48 };
+/* Limits of one rule: nodes matched, and commuting operators whose orders are tried. */
+enum { ML_MATCH_NODES = 48, ML_MATCH_COMMUTING = 8 };
 
 /* What a match found, and what a guard may add for the replacement. */
 struct ml_match {
@@ -20,6 +21,13 @@ struct ml_match {
 	const char *why; /* a guard that refuses may say why: a remark */
 };
 
-#define GOT(m, v)        ((m)->at[ML_LET_##v])
-#define GOT_ATTR(m, v)   ((m)->attr[ML_LET_##v])
+#define GOT(m, v)      ((m)->at[ML_LET_##v])
+#define GOT_ATTR(m, v) ((m)->attr[ML_LET_##v])
+
+/* The constant that v comes to, computed now: what defines it has constant operands.  NULL when it
+ * cannot be computed, or v is NULL. */
+ml_value *ml_match_fold(ml_match *, ml_value *v);
+
+/* Commuting operators of a rule's pattern: its operand orders are 2 to that power. */
+int ml_rule_commuting(const ml_rule *);
 #endif

@@ -7,12 +7,6 @@ has_root_type(ml_match *m)
 	return ml_type_equal(&GOT(m, x)->type, &m->root->out[0].type);
 }
 
-static bool
-is_float_root(ml_match *m)
-{
-	return ml_is_float(m->root->out[0].type.dtype);
-}
-
 /* The inner cast keeps every value: the outer one may start from its operand. */
 static bool
 inner_cast_is_exact(ml_match *m)
@@ -20,10 +14,9 @@ inner_cast_is_exact(ml_match *m)
 	ml_dtype from = GOT(m, x)->type.dtype, between = GOT(m, d)->type.dtype;
 	ml_dtype_kind kind = ml_dtype_kind_of(from);
 
-	if (kind == ML_KIND_BOOL)
+	if (kind == ML_KIND_BOOL || from == between)
 		return true;
-	return kind == ml_dtype_kind_of(between) && from != ML_f16 && from != ML_bf16 &&
-	       ml_dtype_bytes(between) >= ml_dtype_bytes(from);
+	return kind == ml_dtype_kind_of(between) && ml_dtype_bytes(between) > ml_dtype_bytes(from);
 }
 
 /* clang-format off */
@@ -46,7 +39,7 @@ static const ml_rule rules[] = {
 	{"max_same",      .lhs = OP(max, ANY(x), ANY(x)), .rhs = ANY(x)},
 	{"and_same",      .lhs = OP(and, ANY(x), ANY(x)), .rhs = ANY(x)},
 	{"or_same",       .lhs = OP(or, ANY(x), ANY(x)), .rhs = ANY(x)},
-	{"max_again",     .lhs = OP(max, AS(d, max, ANY(x), ANY(y)), ANY(y)), .rhs = ANY(d), .shared = true, .when = NULL},
+	{"max_again",     .lhs = OP(max, AS(d, max, ANY(x), ANY(y)), ANY(y)), .rhs = ANY(d), .shared = true},
 	{"min_again",     .lhs = OP(min, AS(d, min, ANY(x), ANY(y)), ANY(y)), .rhs = ANY(d), .shared = true},
 	{"floor_floor",   .lhs = OP(floor, AS(d, floor, ANY(x))), .rhs = ANY(d), .shared = true},
 	{"ceil_ceil",     .lhs = OP(ceil, AS(d, ceil, ANY(x))), .rhs = ANY(d), .shared = true},
@@ -58,9 +51,7 @@ static const ml_rule rules[] = {
 	 .lhs = OPA(cast, ATTRS(ATTR(cast, dtype, t)), AS(d, cast, ANY(x))),
 	 .rhs = OPA(cast, ATTRS(ATTR(cast, dtype, t)), ANY(x)), .when = inner_cast_is_exact, .shared = true},
 	{"pow_two",       .lhs = OP(pow, ANY(x), NUM(2)), .rhs = OP(mul, ANY(x), ANY(x)), .when = has_root_type},
-	{"pow_three",     .lhs = OP(pow, ANY(x), NUM(3)), .rhs = OP(mul, OP(mul, ANY(x), ANY(x)), ANY(x)), .when = has_root_type},
-	{"pow_half",      .lhs = OP(pow, ANY(x), NUM(0.5)), .rhs = OP(sqrt, ANY(x)), .when = is_float_root},
 };
 /* clang-format on */
 
-ML_RULE_PASS(simplify_algebra, ML_ROUNDS, rules, "identities, double negations, small powers");
+ML_RULE_PASS(simplify_algebra, ML_EXACT, rules, "identities, double negations, small powers");

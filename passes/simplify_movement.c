@@ -61,16 +61,14 @@ moves_unit_dims_only(ml_match *m)
 	return true;
 }
 
+/* One number everywhere keeps being that wherever it is moved. */
 static bool
-slices_nothing(ml_match *m)
+spreads_one_number(ml_match *m)
 {
-	return keeps_type(m);
-}
+	const ml_type *out = &m->root->out[0].type;
 
-static bool
-pads_nothing(ml_match *m)
-{
-	return keeps_type(m);
+	GOT_ATTR(m, s) = (ml_attr){.dims = out->dim, .count = out->rank};
+	return GOT(m, x)->type.rank == 0;
 }
 
 /* ---- dot reads a transposed operand by other axes ---- */
@@ -154,8 +152,11 @@ static const ml_rule rules[] = {
 	{"transpose_unit_dims",  .lhs = TRANSPOSE(p, ANY(x)), .rhs = RESHAPE(s, ANY(x)), .when = moves_unit_dims_only},
 	{"broadcast_same",       .lhs = OP(broadcast, ANY(x)), .rhs = ANY(x), .when = keeps_type},
 	{"broadcast_broadcast",  .lhs = BROADCAST(s, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .shared = true},
-	{"slice_all",            .lhs = OP(slice, ANY(x)), .rhs = ANY(x), .when = slices_nothing},
-	{"pad_none",             .lhs = OP(pad, ANY(x), ANY(y)), .rhs = ANY(x), .when = pads_nothing},
+	{"reshape_fill",         .lhs = OP(reshape, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .when = spreads_one_number, .shared = true},
+	{"transpose_fill",       .lhs = OP(transpose, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .when = spreads_one_number, .shared = true},
+	{"slice_fill",           .lhs = OP(slice, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .when = spreads_one_number, .shared = true},
+	{"slice_all",            .lhs = OP(slice, ANY(x)), .rhs = ANY(x), .when = keeps_type},
+	{"pad_none",             .lhs = OP(pad, ANY(x), ANY(y)), .rhs = ANY(x), .when = keeps_type},
 	{"concat_one",           .lhs = OP(concat, ANY(x)), .rhs = ANY(x)},
 	{"dot_transposed_right", .lhs = OPA(dot, DOT_AXES, ANY(x), TRANSPOSE(p, ANY(y))),
 	 .rhs = OPA(dot, DOT_AXES, ANY(x), ANY(y)), .when = right_is_computed, .shared = true},

@@ -72,8 +72,8 @@ struct ml_pattern {
 #define ANY(v) (&(const ml_pattern){.kind = ML_PAT_ANY, .letter = ML_LET_##v})
 /* A constant tensor. */
 #define CST(v) (&(const ml_pattern){.kind = ML_PAT_CST, .letter = ML_LET_##v})
-/* A constant whose elements all equal c (relative tolerance 1e-5); in a replacement: a scalar of
- * the root's dtype. */
+/* A constant whose elements all equal c: exactly when c is a multiple of 1/2, else within a
+ * relative 1e-5, as exporters write few digits.  In a replacement: a scalar of the root's dtype. */
 #define NUM(c)     (&(const ml_pattern){.kind = ML_PAT_NUM, .number = (c)})
 #define OP(o, ...) (&(const ml_pattern){.kind = ML_PAT_OP, .op = ML_OP_##o, .arg = {__VA_ARGS__}})
 /* OP with a name for its value. */
