@@ -403,6 +403,15 @@ ml_expr_divide(ml_expr *x, ml_dim a, ml_dim b, ml_dim *mod)
 
 /* ---- the walk ---- */
 
+/* Code that never runs may ask for elements that do not exist. */
+static bool
+has_element(const ml_value *v, int64_t i)
+{
+	int64_t count;
+
+	return i >= 0 && ml_type_static_count(&v->type, &count) && i < count;
+}
+
 static ml_v
 at_content(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
@@ -410,6 +419,8 @@ at_content(ml_expr *x, const ml_value *v, const ml_dim *index)
 
 	if (v->type.rank > 1 || (v->type.rank == 1 && !ml_dim_is_int(index[0], &i)))
 		return NULL;
+	if (!has_element(v, i))
+		return LLVMConstNull(ml_register_type(x->e, v->type.dtype));
 	return ml_scalar_cast(x->e, ML_s64, v->type.dtype, ml_expr_dim(x, v->content[i]));
 }
 
@@ -438,7 +449,8 @@ at_const(ml_expr *x, const ml_value *v, const ml_dim *index)
 	if (ml_is_splat(v, &number))
 		return ml_scalar_of_const(x->e, v, 0);
 	if (ml_dim_is_int(address, &i))
-		return ml_scalar_of_const(x->e, v, i);
+		return has_element(v, i) ? ml_scalar_of_const(x->e, v, i)
+					 : LLVMConstNull(ml_register_type(x->e, v->type.dtype));
 	return ml_expr_load(x, v->type.dtype, const_table(x, v), address);
 }
 

@@ -201,6 +201,16 @@ concat_index(ml_expr *x, const concat_at *c, ml_dim offset, ml_dim *in)
 	in[c->axis] = ml_dim_sub(x->kernel->m->dims, in[c->axis], offset);
 }
 
+/* Proven a < b. */
+static bool
+is_below(ml_expr *x, ml_dim a, ml_dim b)
+{
+	ml_dims *dims = x->kernel->m->dims;
+	ml_dim gap = ml_dim_sub(dims, ml_dim_sub(dims, b, a), ml_dim_int(dims, 1));
+
+	return ml_dim_within(dims, &x->axis, gap, gap);
+}
+
 /* The same operand for all lanes: branches, so that only one is read. */
 static ml_v
 concat_branch(ml_expr *x, const concat_at *c, int i, ml_dim offset)
@@ -215,6 +225,11 @@ concat_branch(ml_expr *x, const concat_at *c, int i, ml_dim offset)
 	if (i == c->n->nin - 1)
 		return ml_expr_at(x, ml_in(c->n, i), in);
 	end = ml_dim_add(x->kernel->m->dims, offset, ml_in(c->n, i)->type.dim[c->axis]);
+	if (is_below(x, c->index[c->axis], end))
+		return ml_expr_at(x, ml_in(c->n, i), in);
+	if (is_below(x, ml_dim_sub(x->kernel->m->dims, end, ml_dim_int(x->kernel->m->dims, 1)),
+		     c->index[c->axis]))
+		return concat_branch(x, c, i + 1, end);
 	ml_if f = ml_if_begin(e, less(x, c->index[c->axis], end));
 	v[0] = ml_expr_at(x, ml_in(c->n, i), in);
 	from[0] = LLVMGetInsertBlock(e->b);
