@@ -30,11 +30,26 @@ symbol(ml_export *e, const ml_sym *s)
 	return n->output[0];
 }
 
-/* a mod b, with the sign of b */
+/* a floordiv b. Div rounds toward zero, so a is first raised by a multiple of b above zero, or what
+ * does not divide is taken off. */
 static const char *
-modulo(ml_export *e, const char *a, const char *b)
+floor_divided(ml_export *e, ml_dim a, ml_dim b)
 {
-	return ml_spell2(e, "Mod", a, b);
+	ml_dims *dims = e->m->dims;
+	int64_t lo, hi, by;
+	const char *x;
+
+	ml_dim_range(a, &lo, &hi);
+	if (lo < 0 && lo > -(1 << 30) && ml_dim_is_int(b, &by) && by > 0) {
+		ml_dim times = ml_dim_int(dims, (by - 1 - lo) / by);
+		x = ml_spell_dim(e, ml_dim_add(dims, a, ml_dim_mul(dims, b, times)));
+		x = ml_spell2(e, "Div", x, ml_spell_dim(e, b));
+		return ml_spell2(e, "Sub", x, ml_spell_dim(e, times));
+	}
+	x = ml_spell_dim(e, a);
+	if (lo < 0)
+		x = ml_spell2(e, "Sub", x, ml_spell2(e, "Mod", x, ml_spell_dim(e, b)));
+	return ml_spell2(e, "Div", x, ml_spell_dim(e, b));
 }
 
 static const char *
@@ -42,14 +57,13 @@ atom(ml_export *e, const ml_atom *a)
 {
 	if (a->kind == ML_ATOM_SYM)
 		return symbol(e, a->sym);
-	const char *x = ml_spell_dim(e, a->a), *y = ml_spell_dim(e, a->b);
-	switch (a->kind) {
-	case ML_ATOM_MIN: return ml_spell2(e, "Min", x, y);
-	case ML_ATOM_MAX: return ml_spell2(e, "Max", x, y);
-	case ML_ATOM_MOD: return modulo(e, x, y);
-	default: /* floordiv: exact after taking the remainder off */
-		return ml_spell2(e, "Div", ml_spell2(e, "Sub", x, modulo(e, x, y)), y);
-	}
+	if (a->kind == ML_ATOM_FLOORDIV)
+		return floor_divided(e, a->a, a->b);
+	return ml_spell2(e,
+			 a->kind == ML_ATOM_MIN   ? "Min"
+			 : a->kind == ML_ATOM_MAX ? "Max"
+						  : "Mod",
+			 ml_spell_dim(e, a->a), ml_spell_dim(e, a->b));
 }
 
 static const char *

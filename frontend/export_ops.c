@@ -309,8 +309,10 @@ ml_spell_slice(ml_export *e, const ml_node *n)
 		if (size->dims[i] == t->dim[i] && step->ints[i] == 1)
 			continue;
 		axes[k] = i;
-		from[k] = start->dims[i];
-		to[k] = ml_dim_add(e->m->dims, from[k], way);
+		/* at least 0 anyway, but ONNX must know it: below 0 it counts from the end */
+		from[k] = ml_dim_max(e->m->dims, ml_dim_int(e->m->dims, 0), start->dims[i]);
+		to[k] = ml_dim_add(e->m->dims, start->dims[i], way);
+		to[k] = ml_dim_max(e->m->dims, ml_dim_int(e->m->dims, 0), to[k]);
 		steps[k++] = step->ints[i];
 	}
 	if (!k)
