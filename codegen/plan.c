@@ -513,6 +513,11 @@ void
 ml_plan_print(ml_text *t, const ml_plan *plan)
 {
 	print_sequence(t, plan, plan->main, 0);
+	for (int i = 0; i < plan->slots.count; i++) {
+		ml_put(t, "a%d: ", i);
+		ml_dim_print(t, plan->slots.at[i].bytes);
+		ml_put(t, " bytes\n");
+	}
 	for (int i = 0; i < plan->specs.count; i++)
 		ml_put(t, "\n-- specification #%d\n%s", i, plan->specs.at[i].text);
 }
