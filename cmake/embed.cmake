@@ -14,13 +14,17 @@ file(GLOB embed_sources CONFIGURE_DEPENDS runtime/embed/*.c)
 file(GLOB embed_headers CONFIGURE_DEPENDS runtime/*.h runtime/embed/*.h)
 foreach(triple ${ML_TRIPLES})
 	string(REGEX REPLACE "-.*" "" arch ${triple})
+	set(flags)
+	if(arch STREQUAL aarch64)
+		set(flags -mno-outline-atomics) # their helpers are in a compiler's library
+	endif()
 	set(objects)
 	foreach(source ${embed_sources})
 		get_filename_component(name ${source} NAME_WE)
 		set(bc ${generated}/${name}_${arch}.bc)
 		add_custom_command(OUTPUT ${bc}
 			COMMAND ${ML_CLANG} --target=${triple} -std=c11 -O2 -ffreestanding -fPIC -fno-stack-protector
-				-ffp-contract=off -fvisibility=hidden -I${CMAKE_CURRENT_SOURCE_DIR}/include
+				${flags} -ffp-contract=off -fvisibility=hidden -I${CMAKE_CURRENT_SOURCE_DIR}/include
 				-Wall -Wextra -emit-llvm -c ${source} -o ${bc}
 			DEPENDS ${source} ${embed_headers} VERBATIM)
 		set(embedded ${generated}/embedded_${name}_${arch}.c)

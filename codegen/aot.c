@@ -160,6 +160,7 @@ make_libc_stub(artefact *a, const char *linker, const char **stub)
 	return run_tool(a, &w);
 }
 
+/* -Bsymbolic: a program may link several models, and each must find its own tables. */
 static ml_status
 link_with_lld(artefact *a, const char *linker, const char *out)
 {
@@ -168,9 +169,11 @@ link_with_lld(artefact *a, const char *linker, const char *out)
 
 	ML_STEP(make_libc_stub(a, linker, &stub));
 	add_words(a, &w,
-		  (const char *const[]){linker, "-shared", "-o", out, "--build-id=none",
-					"--hash-style=gnu", "-z", "relro", "-z", "now", "-z",
-					"noexecstack", NULL});
+		  (const char *const[]){linker, "-shared", "-Bsymbolic", "-o", out,
+					"--build-id=none", "--hash-style=gnu", "-z", "relro", "-z",
+					"now", "-z", "noexecstack", NULL});
+	if (!a->signature.custom.count) /* else the application defines some symbols */
+		add_words(a, &w, (const char *const[]){"-z", "defs", NULL});
 	add_inputs(a, &w);
 	add_word(a, &w, stub);
 	return run_tool(a, &w);
@@ -198,7 +201,7 @@ link_shared(artefact *a, const char *out)
 	if (!cc)
 		return need_tool(a, "ld.lld", &w); /* which says that it is missing */
 	add_words(a, &w,
-		  (const char *const[]){cc, "-shared", "-o", out, "-Wl,--build-id=none",
+		  (const char *const[]){cc, "-shared", "-o", out, "-Wl,--build-id=none,-Bsymbolic",
 					"-Wl,-z,relro,-z,now,-z,noexecstack", NULL});
 	add_inputs(a, &w);
 	return run_tool(a, &w);

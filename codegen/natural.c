@@ -4,7 +4,7 @@
  * checked, so they are compiled for the architecture's oldest CPU.
  */
 #include "natural.h"
-#include "../runtime/embed/direct.h"
+#include "../runtime/embed/program.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -160,6 +160,117 @@ emit_set_threads(natural *n)
 	LLVMBuildRet(e->b, call(n, "mlrt_direct_threads", e->i32, args, 2));
 }
 
+/* ---- main() ---- */
+
+static ml_v
+constant_table(natural *n, LLVMTypeRef type, ml_v *at, int count)
+{
+	ml_v init = LLVMConstArray2(type, at, (uint64_t)count);
+	ml_v g = LLVMAddGlobal(n->e->module, LLVMTypeOf(init), "facts");
+
+	LLVMSetInitializer(g, init);
+	LLVMSetGlobalConstant(g, 1);
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	return g;
+}
+
+static ml_v
+c_string(natural *n, const char *text)
+{
+	ml_v bytes = LLVMConstStringInContext2(n->e->lc, text, strlen(text), 0);
+	ml_v g = LLVMAddGlobal(n->e->module, LLVMTypeOf(bytes), "text");
+
+	LLVMSetInitializer(g, bytes);
+	LLVMSetGlobalConstant(g, 1);
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	return g;
+}
+
+/* void mlopt_input_dims(int64_t *state, int64_t *in_dims) */
+static ml_v
+emit_input_dims(natural *n)
+{
+	ml_emit *e = n->e;
+	const ml_block *main = n->plan->m->main;
+	LLVMTypeRef params[] = {e->ptr, e->ptr};
+
+	e->fn = LLVMAddFunction(e->module, "mlopt_input_dims",
+				LLVMFunctionType(e->none, params, 2, 0));
+	LLVMSetLinkage(e->fn, LLVMInternalLinkage);
+	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, e->fn, "entry"));
+	ml_dim_source dims = {e, n->plan, LLVMGetParam(e->fn, 0), NULL};
+	for (int i = 0, at = 0; i < main->nargs; i++)
+		for (int k = 0; k < main->arg[i]->type.rank; k++)
+			ml_store(e, ml_emit_dim(&dims, main->arg[i]->type.dim[k]),
+				 element(e, e->i64, LLVMGetParam(e->fn, 1), at++), 8);
+	LLVMBuildRetVoid(e->b);
+	return e->fn;
+}
+
+/* Tables about tensors and dims, and the struct mlrt_facts that points to them. */
+static ml_v
+emit_facts(natural *n, ml_v signature)
+{
+	ml_emit *e = n->e;
+	int count = n->s->params.count, dims = 0, tensors = 0;
+	const ml_block *main = n->plan->m->main;
+	ml_v *name = ML_NEW_ARRAY(e->arena, ml_v, count),
+	     *word = ML_NEW_ARRAY(e->arena, ml_v, count);
+	ml_v *least = ML_NEW_ARRAY(e->arena, ml_v, count),
+	     *rank = ML_NEW_ARRAY(e->arena, ml_v, count);
+	ml_v *bytes = ML_NEW_ARRAY(e->arena, ml_v, count);
+
+	for (int i = 0; i < count; i++) {
+		const ml_c_param *p = &n->s->params.at[i];
+		if (p->kind == ML_C_DIM) {
+			name[dims] = c_string(n, p->name);
+			word[dims] = ml_i64(e, ml_state_symbols(n->plan) + p->index);
+			least[dims++] = ml_i64(e, ml_sym_at(n->plan->m->dims, p->index)->lo);
+		} else if (p->kind == ML_C_INPUT || p->kind == ML_C_OUTPUT) {
+			const ml_type *t = p->kind == ML_C_INPUT
+						   ? &main->arg[p->index]->type
+						   : &ml_in(main->last, p->index)->type;
+			rank[tensors] = ml_i64(e, t->rank);
+			bytes[tensors++] = ml_i64(e, ml_dtype_bytes(t->dtype));
+		}
+	}
+	ml_v fields[] = {
+		n->direct,
+		signature,
+		emit_input_dims(n),
+		constant_table(n, e->ptr, name, dims),
+		constant_table(n, e->i64, word, dims),
+		constant_table(n, e->i64, least, dims),
+		constant_table(n, e->i64, rank, tensors),
+		constant_table(n, e->i64, bytes, tensors),
+		ml_i64(e, dims),
+		ml_i64(e, main->nargs),
+		ml_i64(e, main->last->nin),
+	};
+	_Static_assert(sizeof(mlrt_facts) == 88, "the fields above are mlrt_facts");
+	ml_v init = LLVMConstStructInContext(e->lc, fields, 11, 0);
+	ml_v facts = LLVMAddGlobal(e->module, LLVMTypeOf(init), "mlopt_facts");
+	LLVMSetInitializer(facts, init);
+	LLVMSetGlobalConstant(facts, 1);
+	LLVMSetLinkage(facts, LLVMInternalLinkage);
+	return facts;
+}
+
+static void
+emit_main(natural *n, ml_v signature)
+{
+	ml_emit *e = n->e;
+	LLVMTypeRef params[] = {e->i32, e->ptr};
+	ml_v facts = emit_facts(n, signature);
+
+	e->fn = LLVMAddFunction(e->module, "main", LLVMFunctionType(e->i32, params, 2, 0));
+	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, e->fn, "entry"));
+	ml_v args[] = {LLVMGetParam(e->fn, 0), LLVMGetParam(e->fn, 1), facts};
+	LLVMBuildRet(e->b, call(n, "mlrt_main", e->i32, args, 3));
+}
+
+/* ---- all of it ---- */
+
 /* The same table under a name of the model's own, for applications that link several models. */
 static void
 add_alias(natural *n, const char *suffix, ml_v global)
@@ -169,7 +280,7 @@ add_alias(natural *n, const char *suffix, ml_v global)
 }
 
 void
-ml_emit_natural(ml_emit *e, const ml_plan *plan, const ml_signature *s)
+ml_emit_natural(ml_emit *e, const ml_plan *plan, const ml_signature *s, bool program)
 {
 	natural n = {.e = e, .plan = plan, .s = s};
 	ml_v null = LLVMConstNull(e->ptr);
@@ -189,4 +300,6 @@ ml_emit_natural(ml_emit *e, const ml_plan *plan, const ml_signature *s)
 	emit_run(&n);
 	emit_workspace(&n);
 	emit_set_threads(&n);
+	if (program)
+		emit_main(&n, signature);
 }

@@ -5,6 +5,6 @@
 #include "signature.h"
 
 /* Defines NAME, NAME_workspace, NAME_set_threads and mlopt_signature; NAME_signature and
- * NAME_program are other names of mlopt_signature and mlopt_program. */
-void ml_emit_natural(ml_emit *, const ml_plan *, const ml_signature *);
+ * NAME_program are other names of mlopt_signature and mlopt_program.  `program`: also a main(). */
+void ml_emit_natural(ml_emit *, const ml_plan *, const ml_signature *, bool program);
 #endif

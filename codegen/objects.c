@@ -130,15 +130,22 @@ uses_routines(const ml_sequence *s)
 }
 
 /* In the JIT's process the session brings pool and level; only routines are called by code. */
+static bool
+is_needed(const ml_embedded *file, const ml_plan *plan, const ml_object_options *o)
+{
+	if (!strcmp(file->name, "routines"))
+		return uses_routines(plan->main);
+	return !strcmp(file->name, "program") ? o->program : o->natural != NULL;
+}
+
 static void
 add_embedded(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 {
 	const ml_target *t = o->entry.levels[0];
-	bool routines = uses_routines(plan->main);
 	ml_embedded file;
 
 	for (int i = 0; ml_embedded_get(t->triple, i, &file); i++)
-		if (strcmp(file.name, "routines") ? o->natural != NULL : routines) {
+		if (is_needed(&file, plan, o)) {
 			ml_job j = {.kind = ML_JOB_EMBEDDED,
 				    .target = t,
 				    .bitcode = file,
@@ -158,7 +165,7 @@ add_entry(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 	ml_emit_open(e, j.target, plan->arena, "entry");
 	ML_STEP(ml_emit_entry(e, plan, &o->entry));
 	if (o->natural)
-		ml_emit_natural(e, plan, o->natural);
+		ml_emit_natural(e, plan, o->natural, o->program);
 	return ML_OK;
 }
 

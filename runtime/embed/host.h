@@ -14,6 +14,8 @@ int pthread_join(unsigned long thread, void **result);
 char *getenv(const char *name);
 unsigned long getauxval(unsigned long type);
 void *malloc(size_t);
+void *calloc(size_t count, size_t size);
+int printf(const char *, ...);
 void free(void *);
 
 enum {
@@ -21,10 +23,12 @@ enum {
 	MLRT_SYS_FUTEX = 202,
 	MLRT_SYS_SCHED_GETAFFINITY = 204,
 	MLRT_SYS_SIGPROCMASK = 14,
+	MLRT_SYS_CLOCK_GETTIME = 228,
 #elif defined(__aarch64__)
 	MLRT_SYS_FUTEX = 98,
 	MLRT_SYS_SCHED_GETAFFINITY = 123,
 	MLRT_SYS_SIGPROCMASK = 135,
+	MLRT_SYS_CLOCK_GETTIME = 113,
 #else
 #error "this architecture has no row here"
 #endif

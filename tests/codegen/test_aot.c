@@ -199,7 +199,18 @@ static const char application[] =
 	"	if (strncmp(first_signature, \"mlopt 1\\n\", 8)) return 5;\n"
 	"	return first(x, y, 4, &n, NULL);\n}\n";
 
-/* An object and an archive of two models in one program, through their headers. */
+static void
+write_application(model *m)
+{
+	FILE *f = fopen(in_folder(m, "app.c"), "w");
+
+	assert_non_null(f);
+	fputs(application, f);
+	fclose(f);
+}
+
+/* Two models in one program, through their headers: as object and archive, and as shared objects,
+ * which must not take each other's tables. */
 static void
 test_linked(void **state)
 {
@@ -212,13 +223,65 @@ test_linked(void **state)
 		    in_folder(&first, "first.o"));
 	model_write(&second, (ml_aot_options){.kind = ML_ARTEFACT_LIB},
 		    in_folder(&first, "second.a"));
-	FILE *f = fopen(in_folder(&first, "app.c"), "w");
-	assert_non_null(f);
-	fputs(application, f);
-	fclose(f);
+	write_application(&first);
 	shell(ml_format(&first.arena,
 			"cd %s && cc -std=c11 -Wall -Wextra -Werror app.c first.o second.a -o app "
 			"&& ./app",
+			folder));
+	model_write(&first, (ml_aot_options){.kind = ML_ARTEFACT_SO},
+		    in_folder(&first, "first.so"));
+	model_write(&second, (ml_aot_options){.kind = ML_ARTEFACT_SO},
+		    in_folder(&first, "second.so"));
+	shell(ml_format(&first.arena,
+			"cd %s && cc -std=c11 app.c ./first.so ./second.so -o app && ./app",
+			folder));
+	model_close(&first);
+	model_close(&second);
+}
+
+/* The program times its model; wrong sizes and words are refused. */
+static void
+test_program(void **state)
+{
+	model m;
+
+	(void)state;
+	model_open(&m, model_linear);
+	model_write(&m, (ml_aot_options){.kind = ML_ARTEFACT_EXE}, in_folder(&m, "timed"));
+	shell(ml_format(&m.arena,
+			"cd %s && ./timed batch=2 n=3 --runs=5 --threads=2 | grep -q "
+			"'median_ms.*\"runs\": 5'",
+			folder));
+	shell(ml_format(&m.arena,
+			"cd %s && ./timed > out && ! ./timed batch=65 > out && "
+			"! ./timed batch=x > out && ! ./timed nothing=1 > out",
+			folder));
+	model_close(&m);
+}
+
+/* The other kind of machine, emulated, from headers and objects alone. */
+static void
+test_emulated(void **state)
+{
+	const ml_target *neon = ml_target_named("neon");
+	ml_aot_options o = {.kind = ML_ARTEFACT_SO, .levels = &neon, .nlevels = 1};
+	model first, second;
+
+	(void)state;
+	if (system("command -v qemu-aarch64 aarch64-linux-gnu-gcc > /dev/null 2>&1")) {
+		print_message(
+			"no qemu-aarch64 or aarch64-linux-gnu-gcc: code for aarch64 not run\n");
+		skip();
+	}
+	model_open(&first, model_nonzero);
+	model_open(&second, model_gather);
+	model_write(&first, o, in_folder(&first, "first.so"));
+	o.kind = ML_ARTEFACT_OBJ;
+	model_write(&second, o, in_folder(&first, "second.o"));
+	write_application(&first);
+	shell(ml_format(&first.arena,
+			"cd %s && aarch64-linux-gnu-gcc app.c ./first.so second.o -o app && "
+			"qemu-aarch64 -L /usr/aarch64-linux-gnu ./app",
 			folder));
 	model_close(&first);
 	model_close(&second);
@@ -277,7 +340,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared_object), cmocka_unit_test(test_description),
 		cmocka_unit_test(test_natural_call),  cmocka_unit_test(test_reproducible),
-		cmocka_unit_test(test_linked),        cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_linked),        cmocka_unit_test(test_program),
+		cmocka_unit_test(test_emulated),      cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_no_place),
 	};
 
