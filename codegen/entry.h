@@ -35,6 +35,18 @@ typedef struct ml_dim_source {
 } ml_dim_source;
 ml_v ml_emit_dim(const ml_dim_source *, ml_dim);
 
+/* if (!ok) { *fault = {status, site, value, limit}; return status; } */
+typedef struct ml_requirement {
+	ml_v ok;
+	ml_status status;
+	const char *site;
+	ml_v value, limit;
+} ml_requirement;
+void ml_emit_require(ml_emit *, ml_plan *, ml_v fault, const ml_requirement *);
+ml_requirement ml_emit_guard(const ml_dim_source *, const ml_guard *);
+/* The last fresh symbol that occurs in d, or NULL: d is known when that symbol is. */
+const ml_sym *ml_newest_fresh(ml_dim d);
+
 ml_v ml_emit_plan_function(ml_emit *, ml_plan *);
 ml_v ml_emit_run_function(ml_emit *, ml_plan *);
 

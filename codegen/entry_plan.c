@@ -119,27 +119,51 @@ ml_emit_dim(const ml_dim_source *s, ml_dim d)
 	return sum;
 }
 
-/* if (!ok) { fault = {status, site, value, limit}; return status; } */
+void
+ml_emit_require(ml_emit *e, ml_plan *plan, ml_v fault, const ml_requirement *r)
+{
+	ml_if bad = ml_if_begin(e, LLVMBuildNot(e->b, r->ok, ""));
+
+	ML_SET_FIELD(e, ml_i32(e, (int32_t)r->status), fault, mlrt_fault, status);
+	ML_SET_FIELD(e, ml_i32(e, plan->sites.count), fault, mlrt_fault, site);
+	ML_SET_FIELD(e, r->value, fault, mlrt_fault, value);
+	ML_SET_FIELD(e, r->limit, fault, mlrt_fault, limit);
+	LLVMBuildRet(e->b, ml_i32(e, (int32_t)r->status));
+	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, e->fn, "unreached"));
+	ml_if_end(e, &bad);
+	ML_PUSH(plan->arena, plan->sites, r->site);
+}
+
 static void
 require(plan_emit *p, ml_v ok, ml_status status, const char *site, ml_v value, ml_v limit)
 {
-	ml_emit *e = p->e;
-	ml_if bad = ml_if_begin(e, LLVMBuildNot(e->b, ok, ""));
-
-	ML_SET_FIELD(e, ml_i32(e, (int32_t)status), p->fault, mlrt_fault, status);
-	ML_SET_FIELD(e, ml_i32(e, p->plan->sites.count), p->fault, mlrt_fault, site);
-	ML_SET_FIELD(e, value, p->fault, mlrt_fault, value);
-	ML_SET_FIELD(e, limit, p->fault, mlrt_fault, limit);
-	LLVMBuildRet(e->b, ml_i32(e, (int32_t)status));
-	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, e->fn, "unreached"));
-	ml_if_end(e, &bad);
-	ML_PUSH(p->plan->arena, p->plan->sites, site);
+	ml_emit_require(p->e, p->plan, p->fault, &(ml_requirement){ok, status, site, value, limit});
 }
 
 static ml_v
 compare(plan_emit *p, LLVMIntPredicate predicate, ml_v a, ml_v b)
 {
 	return LLVMBuildICmp(p->e->b, predicate, a, b, "");
+}
+
+const ml_sym *
+ml_newest_fresh(ml_dim d)
+{
+	const ml_term *term;
+	const ml_sym *newest = NULL, *inner[2];
+	int n = ml_dim_terms(d, &term);
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < term[i].natoms; k++) {
+			const ml_atom *a = term[i].atom[k];
+			bool plain = a->kind == ML_ATOM_SYM;
+			inner[0] = !plain ? ml_newest_fresh(a->a) : a->sym->fresh ? a->sym : NULL;
+			inner[1] = plain ? NULL : ml_newest_fresh(a->b);
+			for (int j = 0; j < 2; j++)
+				if (inner[j] && (!newest || inner[j]->index > newest->index))
+					newest = inner[j];
+		}
+	return newest;
 }
 
 /* The symbol that a dim consists of, or NULL. */
@@ -210,22 +234,37 @@ bind_inputs(plan_emit *p)
 	return ML_OK;
 }
 
+ml_requirement
+ml_emit_guard(const ml_dim_source *dims, const ml_guard *g)
+{
+	LLVMBuilderRef lb = dims->e->b;
+	ml_requirement r = {.status = ML_ERR_SHAPE,
+			    .site = ml_site_text(dims->plan->arena, g->prov, g->text),
+			    .value = ml_emit_dim(dims, g->a),
+			    .limit = ml_emit_dim(dims, g->b)};
+
+	switch (g->kind) {
+	case ML_GUARD_EQ: r.ok = LLVMBuildICmp(lb, LLVMIntEQ, r.value, r.limit, ""); break;
+	case ML_GUARD_LE: r.ok = LLVMBuildICmp(lb, LLVMIntSLE, r.value, r.limit, ""); break;
+	case ML_GUARD_DIVIDES: {
+		ml_v whole = LLVMBuildMul(lb, floordiv(dims, r.value, r.limit), r.limit, "");
+		r.ok = LLVMBuildICmp(lb, LLVMIntEQ, whole, r.value, "");
+		break;
+	}
+	}
+	return r;
+}
+
+/* Those about sizes that depend on data wait for the data: entry_run.c. */
 static void
 emit_guards(plan_emit *p)
 {
 	for (int i = 0; i < p->plan->m->guards.count; i++) {
 		const ml_guard *g = &p->plan->m->guards.at[i];
-		const char *site = ml_site_text(p->plan->arena, g->prov, g->text);
-		ml_v a = ml_emit_dim(&p->dims, g->a), b = ml_emit_dim(&p->dims, g->b), ok = NULL;
-		switch (g->kind) {
-		case ML_GUARD_EQ: ok = compare(p, LLVMIntEQ, a, b); break;
-		case ML_GUARD_LE: ok = compare(p, LLVMIntSLE, a, b); break;
-		case ML_GUARD_DIVIDES:
-			ok = compare(p, LLVMIntEQ,
-				     LLVMBuildMul(p->e->b, floordiv(&p->dims, a, b), b, ""), a);
-			break;
-		}
-		require(p, ok, ML_ERR_SHAPE, site, a, b);
+		if (ml_newest_fresh(g->a) || ml_newest_fresh(g->b))
+			continue;
+		ml_requirement r = ml_emit_guard(&p->dims, g);
+		ml_emit_require(p->e, p->plan, p->fault, &r);
 	}
 }
 

@@ -322,6 +322,26 @@ emit_loop(run_emit *r, const ml_step *s)
 
 /* ---- the function ---- */
 
+/* Guards about the sizes that this step has just found. */
+static void
+check_found_sizes(run_emit *r, const ml_step *s)
+{
+	for (int i = 0; i < r->plan->m->guards.count; i++) {
+		const ml_guard *g = &r->plan->m->guards.at[i];
+		const ml_sym *a = ml_newest_fresh(g->a), *b = ml_newest_fresh(g->b);
+		if (!a || (b && b->index > a->index))
+			a = b;
+		bool found = false;
+		for (int k = 0; a && k < s->node->nout; k++)
+			for (int d = 0; d < s->node->out[k].type.rank; d++)
+				found |= ml_newest_fresh(s->node->out[k].type.dim[d]) == a;
+		if (!found)
+			continue;
+		ml_requirement guard = ml_emit_guard(&r->dims, g);
+		ml_emit_require(r->e, r->plan, r->fault, &guard);
+	}
+}
+
 static void
 emit_sequence(run_emit *r, const ml_sequence *s)
 {
@@ -334,6 +354,8 @@ emit_sequence(run_emit *r, const ml_sequence *s)
 		case ML_STEP_LOOP: emit_loop(r, step); break;
 		case ML_STEP_CUSTOM: emit_custom(r, step); break;
 		}
+		if (step->kind != ML_STEP_KERNEL)
+			check_found_sizes(r, step);
 	}
 }
 

@@ -440,9 +440,10 @@ refuse_unbounded(const ml_block *b)
 		for (int i = 0; i < n->nout; i++)
 			for (int k = 0; k < n->out[i].type.rank; k++)
 				if (is_unbounded(n->out[i].type.dim[k]))
-					return ml_error(b->module->cx, ML_ERR_UNSUPPORTED, n->prov,
-							"the size of result %d has no bound before the run",
-							i);
+					return ml_error(
+						b->module->cx, ML_ERR_UNSUPPORTED, n->prov,
+						"the size of result %d has no bound before the run",
+						i);
 	}
 	return ML_OK;
 }
