@@ -387,7 +387,12 @@ ml_dim
 ml_expr_divide(ml_expr *x, ml_dim a, ml_dim b, ml_dim *mod)
 {
 	ml_dims *dims = x->kernel->m->dims;
-	ml_quotient q = ml_dim_quotient(dims, &x->axis, a, b);
+	ml_quotient q = {.whole = ml_dim_int(dims, 0)};
+	int64_t size;
+
+	/* An axis of size zero has no positions: code for them is made, but never runs. */
+	if (!ml_dim_is_int(b, &size) || size)
+		q = ml_dim_quotient(dims, &x->axis, a, b);
 	ml_dim d = q.whole;
 
 	if (q.rest) {
