@@ -281,6 +281,19 @@ emit_fresh_bounds(plan_emit *p)
 	}
 }
 
+static ml_v
+largest(const ml_dim_source *dims, const ml_sizes *sizes)
+{
+	ml_emit *e = dims->e;
+	ml_v v = ml_i64(e, 0);
+
+	for (int i = 0; i < sizes->count; i++) {
+		ml_v args[] = {v, ml_emit_dim(dims, sizes->at[i])};
+		v = ml_intrinsic(e, "llvm.smax", &e->i64, 1, args, 2);
+	}
+	return v;
+}
+
 static void
 emit_sizes(plan_emit *p)
 {
@@ -297,12 +310,12 @@ emit_sizes(plan_emit *p)
 	for (int i = 0; i < p->plan->slots.count; i++) {
 		ml_store(e, offset, word(e, p->state, ml_state_slots(p->plan) + i), 8);
 		offset = checked(&p->dims, "llvm.sadd.with.overflow", offset,
-				 ml_emit_dim(&p->dims, p->plan->slots.at[i].bytes));
+				 largest(&p->dims, &p->plan->slots.at[i].bytes));
 		offset = checked(&p->dims, "llvm.sadd.with.overflow", offset, align);
 		offset = LLVMBuildAnd(e->b, offset, mask, "");
 	}
 	ml_v scratch = checked(&p->dims, "llvm.sadd.with.overflow",
-			       ml_emit_dim(&p->dims, p->plan->scratch_bytes), align);
+			       largest(&p->dims, &p->plan->scratch), align);
 	ml_store(e, offset, word(e, p->state, MLRT_STATE_ARENA), 8);
 	ml_store(e, LLVMBuildAnd(e->b, scratch, mask, ""), word(e, p->state, MLRT_STATE_SCRATCH),
 		 8);

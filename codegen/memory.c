@@ -56,6 +56,29 @@ typedef struct slot_use {
 
 typedef ML_VEC(slot_use) slot_uses;
 
+static bool
+has_size(const ml_sizes *sizes, ml_dim bytes)
+{
+	for (int i = 0; i < sizes->count; i++)
+		if (sizes->at[i] == bytes)
+			return true;
+	return false;
+}
+
+void
+ml_sizes_add(ml_plan *plan, ml_sizes *sizes, ml_dim bytes)
+{
+	for (int i = 0; i < sizes->count; i++) {
+		if (ml_dim_le(plan->m->dims, bytes, sizes->at[i]))
+			return;
+		if (ml_dim_le(plan->m->dims, sizes->at[i], bytes)) {
+			sizes->at[i] = bytes;
+			return;
+		}
+	}
+	ML_PUSH(plan->arena, *sizes, bytes);
+}
+
 static int
 find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer *b, ml_dim bytes,
 	  int64_t size)
@@ -67,7 +90,7 @@ find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer 
 		const slot_use *u = &uses->at[i];
 		if (u->busy_until >= b->first)
 			continue;
-		if (plan->slots.at[first_slot + i].bytes == bytes)
+		if (has_size(&plan->slots.at[first_slot + i].bytes, bytes))
 			return i;
 		double waste = u->size >= size ? (double)u->size - (double)size
 					       : 2 * ((double)size - (double)u->size);
@@ -84,8 +107,11 @@ static ml_status
 check_bounded(ml_plan *plan, ml_dim d)
 {
 	const ml_term *term;
-	int n = ml_dim_terms(d, &term);
 
+	if (ml_dim_is_bad(d))
+		return ml_error(plan->m->cx, ML_ERR_LIMIT, NULL,
+				"a size in memory is no expression of at most 64 bits");
+	int n = ml_dim_terms(d, &term);
 	for (int i = 0; i < n; i++)
 		for (int k = 0; k < term[i].natoms; k++)
 			if (term[i].atom[k]->kind == ML_ATOM_SYM && term[i].atom[k]->sym->fresh) {
@@ -113,10 +139,10 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 		if (slot < 0) {
 			slot = uses.count;
 			ML_PUSH(plan->arena, uses, ((slot_use){.size = size}));
-			ML_PUSH(plan->arena, plan->slots, ((ml_slot){bytes}));
+			ML_PUSH(plan->arena, plan->slots, (ml_slot){0});
 		}
 		ml_slot *at = &plan->slots.at[first_slot + slot];
-		at->bytes = ml_dim_max(plan->m->dims, at->bytes, bytes);
+		ml_sizes_add(plan, &at->bytes, bytes);
 		if (uses.at[slot].size < size)
 			uses.at[slot].size = size;
 		uses.at[slot].busy_until = b->last;
@@ -132,6 +158,9 @@ ml_status
 ml_assign_memory(ml_plan *plan)
 {
 	ML_STEP(assign_sequence(plan, plan->main));
-	plan->scratch_bytes = bounded(plan, plan->scratch_bytes);
+	for (int i = 0; i < plan->scratch.count; i++) {
+		plan->scratch.at[i] = bounded(plan, plan->scratch.at[i]);
+		ML_STEP(check_bounded(plan, plan->scratch.at[i]));
+	}
 	return ML_OK;
 }

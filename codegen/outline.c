@@ -259,7 +259,7 @@ finish(ml_outliner *o, ml_step *step, ml_value *const *result, int nresults)
 	step->dim = o->symbol.at;
 	step->tiles = outer_dim(o, grid.tiles);
 	step->scratch_bytes = outer_dim(o, grid.scratch_bytes);
-	plan->scratch_bytes = ml_dim_max(plan->m->dims, plan->scratch_bytes, step->scratch_bytes);
+	ml_sizes_add(plan, &plan->scratch, step->scratch_bytes);
 	add_sites(o, step);
 	return ML_OK;
 }

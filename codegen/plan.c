@@ -455,8 +455,7 @@ ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 
 	*plan = (ml_plan){.m = m,
 			  .arena = arena,
-			  .opt_level = opt_level,
-			  .scratch_bytes = ml_dim_int(m->dims, 0)};
+			  .opt_level = opt_level};
 	*out = plan;
 	ML_STEP(refuse_unbounded(m->main));
 	ML_STEP(lower_block(m->main));
@@ -510,14 +509,23 @@ print_sequence(ml_text *t, const ml_plan *plan, const ml_sequence *s, int indent
 	}
 }
 
+static void
+print_sizes(ml_text *t, const ml_sizes *sizes)
+{
+	for (int i = 0; i < sizes->count; i++) {
+		ml_put(t, i ? " or " : "");
+		ml_dim_print(t, sizes->at[i]);
+	}
+	ml_put(t, " bytes\n");
+}
+
 void
 ml_plan_print(ml_text *t, const ml_plan *plan)
 {
 	print_sequence(t, plan, plan->main, 0);
 	for (int i = 0; i < plan->slots.count; i++) {
 		ml_put(t, "a%d: ", i);
-		ml_dim_print(t, plan->slots.at[i].bytes);
-		ml_put(t, " bytes\n");
+		print_sizes(t, &plan->slots.at[i].bytes);
 	}
 	for (int i = 0; i < plan->specs.count; i++)
 		ml_put(t, "\n-- specification #%d\n%s", i, plan->specs.at[i].text);

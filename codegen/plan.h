@@ -89,9 +89,13 @@ typedef struct ml_weight {
 	uint64_t offset, bytes;
 } ml_weight;
 
+/* The largest of them counts.  One dim could not say that: chosen at run time, sizes of many
+ * buffers would nest into an expression too large for the algebra of dims. */
+typedef ML_VEC(ml_dim) ml_sizes;
+
 /* One arena slot: offset 64-byte aligned, in state[slot_state + i] at run time. */
 typedef struct ml_slot {
-	ml_dim bytes; /* largest of its buffers; fresh symbols replaced by their bounds */
+	ml_sizes bytes; /* of its buffers; fresh symbols replaced by their bounds */
 } ml_slot;
 
 typedef struct ml_plan {
@@ -105,7 +109,7 @@ typedef struct ml_plan {
 	ML_VEC(ml_slot) slots;
 	ML_VEC(const char *) sites;
 	int nlocals;
-	ml_dim scratch_bytes; /* per thread, largest of all steps */
+	ml_sizes scratch; /* bytes per thread, of all steps */
 } ml_plan;
 
 /* Plans m, which is lowered in place. */
@@ -122,7 +126,7 @@ typedef struct ml_group {
 	ml_type space; /* shape in which the group's nodes live */
 	ML_VEC(ml_node *) nodes;
 	int first, last; /* positions of its nodes in the block */
-	int step; /* scheduled as this step, -1 before */
+	int step;        /* scheduled as this step, -1 before */
 	bool visiting;
 	int stamp;
 } ml_group;
@@ -192,6 +196,8 @@ ml_dim ml_panel_bytes(ml_dims *, const ml_node *dot);
 /* "node '/emb/Gather' (#3, Gather-13): what", escaped. */
 const char *ml_site_text(ml_arena *, const ml_prov *, const char *what);
 
+/* Adds a size to those of which the largest counts. */
+void ml_sizes_add(ml_plan *, ml_sizes *, ml_dim);
 /* Gives arena buffers their slots, by lifetime; memory.c. */
 ml_status ml_assign_memory(ml_plan *);
 /* Adds or finds a part of the weights image; returns its offset. weights.c */
