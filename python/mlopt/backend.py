@@ -10,7 +10,7 @@ import onnx
 from onnx.backend import base
 
 from .compiler import compile
-from .errors import UnsupportedError
+from .errors import Error, UnsupportedError
 from .session import InferenceSession, SessionOptions
 
 
@@ -58,7 +58,7 @@ class BackendRep(base.BackendRep):
             try:
                 model = compile(self._bytes, freeze=frozen, **self._options)
                 break
-            except UnsupportedError as refusal:
+            except Error as refusal:
                 wanted = [n for n in feed if n not in frozen and f"--freeze {n}=" in str(refusal)]
                 if not wanted:
                     raise
