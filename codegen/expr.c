@@ -29,7 +29,8 @@ ml_expr_open(ml_expr *x, ml_emit *e, ml_kernel *k, const char *name)
 	LLVMTypeRef room = LLVMArrayType2(e->i8, 128);
 	int nbuffers = k->m->main->nargs + k->m->main->last->nin;
 
-	*x = (ml_expr){.e = e, .kernel = k, .arena = e->arena, .axis.lanes = ML_LANES};
+	*x = (ml_expr){
+		.e = e, .kernel = k, .arena = e->arena, .axis.lanes = ML_LANES, .unrolled = 1};
 	ml_emit_function(e, name, e->none, params, 4);
 	x->task = LLVMGetParam(e->fn, 0);
 	x->scratch = LLVMGetParam(e->fn, 3);
@@ -51,7 +52,7 @@ ml_expr_open(ml_expr *x, ml_emit *e, ml_kernel *k, const char *name)
 void
 ml_expr_analyse(ml_expr *x, ml_kernel *k)
 {
-	*x = (ml_expr){.kernel = k, .arena = &k->m->arena, .axis.lanes = ML_LANES};
+	*x = (ml_expr){.kernel = k, .arena = &k->m->arena, .axis.lanes = ML_LANES, .unrolled = 1};
 }
 
 ml_status

@@ -51,6 +51,7 @@ typedef struct ml_expr {
 	ml_v nowhere;      /* 128 readable zero bytes */
 	ML_VEC(ml_v) sym_value; /* of each symbol by index: i64, or <16 x i64> when it has lanes */
 	ML_VEC(ml_known) known; /* newest last; see ml_expr_mark */
+	int unrolled;           /* copies being made of the code under emission */
 	ml_status failed;       /* first construct that cannot be emitted; reported */
 	ml_trace *trace;        /* when set, collects every dim that the code depends on */
 } ml_expr;
