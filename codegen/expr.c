@@ -154,7 +154,8 @@ ml_expr_keep_index(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
 	ml_dim *copy = ML_NEW_ARRAY(x->arena, ml_dim, v->type.rank);
 
-	memcpy(copy, index, (size_t)v->type.rank * sizeof *copy);
+	for (int k = 0; k < v->type.rank; k++)
+		copy[k] = index[k];
 	return copy;
 }
 
