@@ -26,7 +26,7 @@ bias_spans_last_dim(ml_match *m)
 	    ml_type_count(m->b->m->dims, &b->type) != n)
 		return m->why = "the added constant is no bias along the last dim", false;
 	if (b->type.rank > 1)
-		GOT(m, b) = ml_build_reshape(m->b, b, &n, 1);
+		GOT(m, b) = ml_match_fold(m, ml_build_reshape(m->b, b, &n, 1));
 	return GOT(m, b) != NULL;
 }
 
@@ -47,21 +47,8 @@ scales_channels(ml_match *m)
 	return GOT(m, w) && (!b || GOT(m, b));
 }
 
-/* The reshape in front only joins or splits rows: [.., k] -> [.., k]. */
-static bool
-reshapes_rows(ml_match *m)
-{
-	const ml_type *x = &GOT(m, x)->type, *out = &m->root->out[0].type;
-
-	if (x->rank < 1 || x->dim[x->rank - 1] != GOT(m, w)->type.dim[0])
-		return false;
-	GOT_ATTR(m, s) = (ml_attr){.dims = out->dim, .count = out->rank};
-	return true;
-}
-
 #define LINEAR      OP(linear, ANY(x), CST(w))
 #define LINEAR_BIAS OP(linear, ANY(x), CST(w), CST(b))
-#define SHAPED(x)   OPA(reshape, ATTRS(ATTR(reshape, shape, s)), x)
 
 /* clang-format off */
 static const ml_rule rules[] = {
@@ -78,13 +65,6 @@ static const ml_rule rules[] = {
 	 .lhs = OP(mul, LINEAR, CST(c)), .rhs = LINEAR, .when = scales_channels},
 	{"linear_bias_scale",           /* linear(x, W, b) c  =>  linear(x, W c, b c) */
 	 .lhs = OP(mul, LINEAR_BIAS, CST(c)), .rhs = LINEAR_BIAS, .when = scales_channels},
-
-	{"linear_rows",                 /* linear(reshape(x), W)  =>  reshape(linear(x, W)) */
-	 .lhs = OP(linear, OP(reshape, ANY(x)), CST(w)),
-	 .rhs = SHAPED(LINEAR), .when = reshapes_rows, .shared = true},
-	{"linear_bias_rows",
-	 .lhs = OP(linear, OP(reshape, ANY(x)), CST(w), CST(b)),
-	 .rhs = SHAPED(LINEAR_BIAS), .when = reshapes_rows, .shared = true},
 };
 /* clang-format on */
 

@@ -8,7 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_ROUNDS = 64 };
+/* Rules go downhill: firings end.  The bound, per node of the module, is for rules of plugins that
+ * do not. */
+enum { FIRINGS_PER_NODE = 16, FIRINGS = 256 };
 
 typedef struct ml_search {
 	ml_match *m;
@@ -182,6 +184,8 @@ typedef struct ml_missed {
 
 typedef struct ml_rule_run {
 	ml_pass_ctx *px;
+	int64_t left;             /* firings allowed in the whole run */
+	ml_node *built;           /* first node of the last replacement, or NULL */
 	int fired;                /* in this round */
 	ML_VEC(ml_missed) missed; /* in this round */
 } ml_rule_run;
@@ -219,7 +223,7 @@ remove_matched(ml_match *m)
 
 /* Replaces the root by the rule's right side; false when the types would differ. */
 static bool
-fire(ml_match *m, const ml_rule *rule)
+replace(ml_match *m, const ml_rule *rule)
 {
 	ml_value *old = &m->root->out[0];
 	ml_value *v = build(m, rule->rhs);
@@ -232,7 +236,6 @@ fire(ml_match *m, const ml_rule *rule)
 		v->name = old->name;
 	ml_replace_uses(old, v);
 	ml_remark(m->px->cx, m->root->prov, "%s", rule->name);
-	remove_matched(m);
 	return true;
 }
 
@@ -247,7 +250,7 @@ remove_built(ml_node *root, const ml_node *last)
 static bool
 try_match(ml_rule_run *run, ml_match *m, const ml_rule *rule)
 {
-	const ml_node *last = m->root->prev;
+	ml_node *last = m->root->prev;
 
 	if (!rule->shared && !is_closed(m)) {
 		note_missed(run, m, rule, "an inner value is used elsewhere");
@@ -256,11 +259,15 @@ try_match(ml_rule_run *run, ml_match *m, const ml_rule *rule)
 	ml_builder b = ml_builder_before(m->root);
 	b.prov = merged_provenance(m, &m->root->block->module->arena);
 	m->b = &b;
-	if ((rule->when && !rule->when(m)) || !fire(m, rule)) {
+	if ((rule->when && !rule->when(m)) || !replace(m, rule)) {
 		note_missed(run, m, rule, m->why);
 		remove_built(m->root, last);
 		return false;
 	}
+	run->built = last ? last->next : m->root->block->first;
+	if (run->built == m->root)
+		run->built = NULL;
+	remove_matched(m);
 	return ml_spend_fuel(run->px);
 }
 
@@ -284,6 +291,16 @@ try_rule(ml_rule_run *run, const ml_rule *rule, ml_node *root)
 /* ---- all rules everywhere ---- */
 
 static ml_status
+count_nodes(void *user, ml_block *block)
+{
+	int64_t *nodes = user;
+
+	for (const ml_node *n = block->first; n; n = n->next)
+		++*nodes;
+	return ML_OK;
+}
+
+static ml_status
 run_on_block(void *user, ml_block *block)
 {
 	ml_rule_run *run = user;
@@ -293,13 +310,17 @@ run_on_block(void *user, ml_block *block)
 		next = n->next;
 		if (n->nout != 1 || !n->out[0].uses)
 			continue;
-		for (int i = 0; i < px->pass->nrules && *px->fuel > 0; i++) {
+		for (int i = 0; i < px->pass->nrules && *px->fuel > 0 && run->left > 0; i++) {
 			const ml_rule *rule = &px->pass->rules[i];
 			if (rule->lhs->op != n->op || !try_rule(run, rule, n))
 				continue;
 			px->fired[i]++;
 			px->changes++;
 			run->fired++;
+			run->left--;
+			/* What was built is looked at before what uses it: small matches
+			 * come before large ones. */
+			next = run->built ? run->built : next;
 			break;
 		}
 	}
@@ -316,18 +337,18 @@ report_missed(const ml_rule_run *run)
 	}
 }
 
-/* Rules only go downhill, so rounds end; the bound is for rules of plugins that do not. */
 ml_status
 ml_run_rules(ml_pass_ctx *px, ml_module *m)
 {
 	ml_rule_run run = {.px = px};
+	int64_t nodes = 0;
 
-	for (int round = 0; round < MAX_ROUNDS; round++) {
+	ML_STEP(ml_for_each_block(m, count_nodes, &nodes));
+	run.left = nodes * FIRINGS_PER_NODE + FIRINGS;
+	do {
 		run.fired = run.missed.count = 0;
 		ML_STEP(ml_for_each_block(m, run_on_block, &run));
-		if (!run.fired)
-			break;
-	}
+	} while (run.fired);
 	report_missed(&run);
 	return ML_OK;
 }

@@ -135,6 +135,20 @@ right_is_computed(ml_match *m)
 	return !ml_is_const(GOT(m, y)) && right_through_transpose(m);
 }
 
+/* ---- linear ---- */
+
+/* The reshape in front only joins or splits rows: [.., k] -> [.., k]. */
+static bool
+reshapes_rows(ml_match *m)
+{
+	const ml_type *x = &GOT(m, x)->type, *out = &m->root->out[0].type;
+
+	if (x->rank < 1 || x->dim[x->rank - 1] != GOT(m, w)->type.dim[0])
+		return false;
+	GOT_ATTR(m, s) = (ml_attr){.dims = out->dim, .count = out->rank};
+	return true;
+}
+
 #define TRANSPOSE(letter, x) OPA(transpose, ATTRS(ATTR(transpose, perm, letter)), x)
 #define RESHAPE(letter, x)   OPA(reshape, ATTRS(ATTR(reshape, shape, letter)), x)
 #define BROADCAST(letter, x) OPA(broadcast, ATTRS(ATTR(broadcast, shape, letter)), x)
@@ -162,6 +176,10 @@ static const ml_rule rules[] = {
 	 .rhs = OPA(dot, DOT_AXES, ANY(x), ANY(y)), .when = right_is_computed, .shared = true},
 	{"dot_transposed_left",  .lhs = OPA(dot, DOT_AXES, TRANSPOSE(p, ANY(x)), ANY(y)),
 	 .rhs = OPA(dot, DOT_AXES, ANY(x), ANY(y)), .when = left_through_transpose, .shared = true},
+	{"linear_rows",          .lhs = OP(linear, OP(reshape, ANY(x)), ANY(w)),
+	 .rhs = RESHAPE(s, OP(linear, ANY(x), ANY(w))), .when = reshapes_rows, .shared = true},
+	{"linear_bias_rows",     .lhs = OP(linear, OP(reshape, ANY(x)), ANY(w), ANY(b)),
+	 .rhs = RESHAPE(s, OP(linear, ANY(x), ANY(w), ANY(b))), .when = reshapes_rows, .shared = true},
 };
 /* clang-format on */
 
