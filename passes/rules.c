@@ -102,9 +102,7 @@ count_commuting(const ml_pattern *p)
 int
 ml_rule_commuting(const ml_rule *rule)
 {
-	int n = count_commuting(rule->lhs);
-
-	return n < ML_MATCH_COMMUTING ? n : ML_MATCH_COMMUTING;
+	return count_commuting(rule->lhs);
 }
 
 static bool
@@ -277,6 +275,8 @@ try_rule(ml_rule_run *run, const ml_rule *rule, ml_node *root)
 	int commuting = ml_rule_commuting(rule);
 	ml_match m;
 
+	if (commuting > ML_MATCH_COMMUTING)
+		commuting = ML_MATCH_COMMUTING;
 	for (unsigned order = 0; order < 1u << commuting; order++) {
 		ml_search s = {.m = &m, .swapped = order};
 		memset(&m, 0, sizeof m);

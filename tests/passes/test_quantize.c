@@ -1,0 +1,280 @@
+/* test_quantize.c -- integers of quantize_linear and quantize_embedding against plain arithmetic.
+ */
+#include "passes/pipeline.h"
+#include "passes/quantize/quantize.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static ml_context cx;
+
+typedef struct bench {
+	ml_module *m;
+	ml_arena arena;
+	ml_pass_ctx px;
+	int64_t fuel;
+	int fired[1];
+} bench;
+
+static void
+set_up(bench *b)
+{
+	ml_arena_init(&b->arena, &cx.memory);
+	b->m = ml_module_new(&cx, "m");
+	b->fuel = 100;
+	b->px = (ml_pass_ctx){.cx = &cx, .scratch = &b->arena, .fuel = &b->fuel, .fired = b->fired};
+}
+
+static void
+tear_down(bench *b)
+{
+	ml_module_free(b->m);
+	ml_arena_free(&b->arena);
+}
+
+/* A constant f32[rows, columns] whose bytes stand at an odd address, as in a model file. */
+static ml_value *
+matrix(bench *b, const float *x, int64_t rows, int64_t columns)
+{
+	ml_builder at = ml_builder_at_end(b->m->main, NULL);
+	ml_type t = {.dtype = ML_f32, .rank = 2};
+	size_t bytes = (size_t)(rows * columns) * sizeof *x;
+	char *odd = ml_alloc(&b->arena, bytes + 1);
+
+	memcpy(odd + 1, x, bytes);
+	t.dim[0] = ml_dim_int(b->m->dims, rows);
+	t.dim[1] = ml_dim_int(b->m->dims, columns);
+	return ml_build_const(&at, &t, ml_blob_wrap(&cx.memory, odd + 1, bytes, NULL, NULL));
+}
+
+static float
+number(uint32_t *seed)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return (float)(int32_t)*seed / 2147483648.0f;
+}
+
+/* Channel c of `channels`, elements at first, first + stride, ...: the definition, element by
+ * element. */
+static void
+check_channel(const float *x, const ml_quantized *q, int c, int first, int length, int stride)
+{
+	const int8_t *values = q->values->bytes;
+	float top = 0, scale;
+	int sum = 0;
+
+	for (int i = 0; i < length; i++)
+		top = fmaxf(top, fabsf(x[first + i * stride]));
+	scale = top > 1e-35f ? top / 127 : 1;
+	assert_memory_equal((const char *)q->scales->bytes + c * 4, &scale, 4);
+	for (int i = 0; i < length; i++) {
+		int at = first + i * stride;
+		assert_int_equal(values[at], (int)rintf(x[at] / scale));
+		assert_in_range(values[at] + 127, 0, 254);
+		sum += values[at];
+	}
+	assert_int_equal(((const int32_t *)q->sums->bytes)[c], sum);
+}
+
+static void
+check_matrix(const float *x, int rows, int columns)
+{
+	ml_quantized q;
+	bench b;
+
+	set_up(&b);
+	ml_value *m = matrix(&b, x, rows, columns);
+	assert_true(ml_quantize_rows(&b.px, m, rows, columns, &q));
+	for (int r = 0; r < rows; r++)
+		check_channel(x, &q, r, r * columns, columns, 1);
+	ml_blob_drop(q.values);
+	ml_blob_drop(q.scales);
+	ml_blob_drop(q.sums);
+	assert_true(ml_quantize_columns(&b.px, m, rows, columns, &q));
+	for (int c = 0; c < columns; c++)
+		check_channel(x, &q, c, c, rows, columns);
+	ml_blob_drop(q.values);
+	ml_blob_drop(q.scales);
+	ml_blob_drop(q.sums);
+	tear_down(&b);
+}
+
+enum { MOST = 70 * 70 };
+
+static void
+test_random_matrices(void **state)
+{
+	static const int sizes[][2] = {{1, 1}, {1, 70}, {70, 1}, {17, 33}, {64, 64}, {3, 5}};
+	float x[MOST];
+	uint32_t seed = 1;
+
+	(void)state;
+	for (int k = 0; k < 6; k++) {
+		float magnitude = powf(10, (float)(k * 12 - 30));
+		for (int i = 0; i < MOST; i++)
+			x[i] = number(&seed) * magnitude;
+		check_matrix(x, sizes[k][0], sizes[k][1]);
+	}
+}
+
+/* Ties go to even; a half of the largest value is 63.5. */
+static void
+test_ties(void **state)
+{
+	static const float x[] = {127, 63.5f, -63.5f, 0.5f, 1.5f, -2.5f, 0, -127};
+
+	(void)state;
+	check_matrix(x, 1, 8);
+	check_matrix(x, 8, 1);
+}
+
+static void
+test_zeros_and_denormals(void **state)
+{
+	static const float x[] = {0, 0, -0.0f, 1e-40f, -1e-45f, 0, 1e-36f, 3, 4};
+
+	(void)state;
+	check_matrix(x, 3, 3);
+}
+
+static void
+test_not_finite(void **state)
+{
+	static const float bad[] = {INFINITY, -INFINITY, NAN};
+	ml_quantized q;
+	bench b;
+
+	(void)state;
+	set_up(&b);
+	for (int i = 0; i < 3; i++) {
+		float x[6] = {1, 2, 3, 4, bad[i], 6};
+		ml_value *m = matrix(&b, x, 2, 3);
+		assert_false(ml_quantize_rows(&b.px, m, 2, 3, &q));
+		assert_false(ml_quantize_columns(&b.px, m, 2, 3, &q));
+	}
+	tear_down(&b);
+}
+
+/* ---- a layer from end to end ---- */
+
+enum { ROWS = 3, K = 48, N = 40 };
+
+static ml_module *
+layer_module(bench *b, const float *w)
+{
+	ml_builder at = ml_builder_at_end(b->m->main, NULL);
+	ml_type t = {.dtype = ML_f32, .rank = 2};
+
+	t.dim[0] = ml_dim_int(b->m->dims, ROWS);
+	t.dim[1] = ml_dim_int(b->m->dims, K);
+	ml_value *x = ml_block_add_arg(b->m->main, &t, "x");
+	ml_value *y = ml_op2(&at, ML_OP_linear, x, matrix(b, w, K, N));
+	assert_int_equal(ml_build_yield(&at, &y, 1), ML_OK);
+	ML_PUSH(&b->m->arena, b->m->output_names, "y");
+	return b->m;
+}
+
+/* The row as u8 with a zero point, in f32 as the operator's definition has it. */
+static void
+quantize_activations(const float *x, int *q, float *scale, int *zero)
+{
+	float lo = 0, hi = 0;
+
+	for (int i = 0; i < K; i++) {
+		lo = fminf(lo, x[i]);
+		hi = fmaxf(hi, x[i]);
+	}
+	*scale = hi - lo > 0 ? (hi - lo) / 255 : 1;
+	*zero = (int)rintf(-(lo / *scale));
+	for (int i = 0; i < K; i++) {
+		float v = rintf(x[i] / *scale) + (float)*zero;
+		q[i] = v < 0 ? 0 : v > 255 ? 255 : (int)v;
+	}
+}
+
+static void
+check_row(const float *x, const float *w, const float *y)
+{
+	int q[K], zero;
+	float scale;
+
+	quantize_activations(x, q, &scale, &zero);
+	for (int n = 0; n < N; n++) {
+		float top = 0;
+		int sum = 0;
+		for (int k = 0; k < K; k++)
+			top = fmaxf(top, fabsf(w[k * N + n]));
+		float sw = top / 127;
+		for (int k = 0; k < K; k++)
+			sum += (q[k] - zero) * (int)rintf(w[k * N + n] / sw);
+		float want = (float)sum * scale * sw;
+		assert_true(y[n] == want);
+	}
+}
+
+static void
+test_layer_is_exact(void **state)
+{
+	float x[ROWS * K], w[K * N];
+	uint32_t seed = 7;
+	ml_pipeline_options o = {.passes = "quantize_linear", .verify_each = true, .fuel = -1};
+	ml_pipeline p;
+	bench b;
+
+	(void)state;
+	for (int i = 0; i < ROWS * K; i++)
+		x[i] = i < K ? number(&seed) : i < 2 * K ? 3 + number(&seed) : 0;
+	for (int i = 0; i < K * N; i++)
+		w[i] = number(&seed) * 0.1f;
+	set_up(&b);
+	ml_module *m = layer_module(&b, w);
+	assert_int_equal(ml_pipeline_init(&p, &cx, &b.arena, &o, NULL, 0), ML_OK);
+	assert_int_equal(ml_pipeline_run(&p, m, &o), ML_OK);
+	ml_tensor in = {ML_f32, 2, {ROWS, K}, x, sizeof x}, out;
+	assert_int_equal(ml_evaluate(m, &in, &out, &b.arena, NULL), ML_OK);
+	for (int r = 0; r < ROWS; r++)
+		check_row(x + r * K, w, (const float *)out.data + r * N);
+	tear_down(&b);
+}
+
+/* 255 * 127 * k must fit 32 bits. */
+static void
+test_long_layers_stay(void **state)
+{
+	static const char text[] = "module \"m\" {\n  in %x \"x\" : f32[1, 70000]\n"
+				   "  %w = const splat 1 : f32[70000, 1]\n"
+				   "  %y = linear %x, %w : f32[1, 1]\n  out \"y\" = %y\n}\n";
+	ml_pipeline_options o = {.passes = "quantize_linear", .fuel = -1};
+	ml_pipeline p;
+	ml_module *m;
+	ml_arena arena;
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	cx.remarks = true;
+	cx.diags.count = 0;
+	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, NULL, NULL, &m), ML_OK);
+	assert_int_equal(ml_pipeline_init(&p, &cx, &arena, &o, NULL, 0), ML_OK);
+	assert_int_equal(ml_pipeline_run(&p, m, &o), ML_OK);
+	assert_int_equal(cx.diags.count, 1);
+	assert_string_equal(cx.diags.at[0].text, "kept in fp32: its sums may leave 32 bits");
+	assert_true(ml_is(ml_in(m->main->last, 0), ML_OP_linear));
+	ml_module_free(m);
+	ml_arena_free(&arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_matrices),     cmocka_unit_test(test_ties),
+		cmocka_unit_test(test_zeros_and_denormals), cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_layer_is_exact),      cmocka_unit_test(test_long_layers_stay),
+	};
+
+	cx.memory = ml_memory_libc();
+	ml_arena_init(&cx.arena, &cx.memory);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
