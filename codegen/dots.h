@@ -21,12 +21,38 @@ typedef struct ml_dots {
 
 enum { ML_PANEL_BLOCK = 8 }; /* panels of a tile */
 
-ml_status ml_dots_plan(ml_kernel *, ml_dots *);
+/* The kernel's last dot with a packed right operand, or NULL. */
+const ml_node *ml_dots_find(const ml_kernel *);
+/* Takes `dot` apart; tiles of `row_block` rows, 0 = choose. */
+ml_status ml_dots_plan(ml_kernel *, const ml_node *dot, int64_t row_block, ml_dots *);
 /* The left operand's index from batch, row and k. */
 void ml_dots_lhs_index(ml_expr *x, const ml_dots *, ml_dim batch, ml_dim row, ml_dim k,
 		       ml_dim *index);
 /* The result's index from batch, row and column. */
 void ml_dots_out_index(ml_expr *x, const ml_dots *, ml_dim batch, ml_dim row, ml_dim column,
 		       ml_dim *index);
+/* A contraction under emission, in the place of its kernel's loops. */
+typedef struct ml_dots_emit {
+	ml_expr *x;
+	ml_dots d;
+	const ml_sym *batch, *row;
+	ml_dim column;  /* 16 * block + lane */
+	ml_v first_row; /* what the contraction calls row 0 */
+} ml_dots_emit;
+/* Declares batch and row as loop variables; c gets sizes, panels of `batch`, all columns, and the
+ * left operand, which is packed into scratch when it does not lie in rows. */
+void ml_dots_begin(ml_dots_emit *, ml_contract *c, ml_v batch);
+void ml_dots_place_lhs(ml_dots_emit *, ml_contract *c);
+/* The index of 16 accumulators, which are bound to the dot's value. */
+void ml_dots_bind(ml_dots_emit *, ml_v row, ml_v column, ml_v count, ml_v acc, ml_dim *index);
+/* The `store` of a contraction whose results are the kernel's. */
+void ml_dots_store(void *dots_emit, ml_emit *, ml_v row, ml_v column, ml_v count, ml_v acc);
+/* Packs rows begin..begin+rows-1 of the left operand into scratch; a and lda as ml_contract wants
+ * them for row `begin`; dots_rows.c. */
+void ml_dots_pack_rows(ml_dots_emit *, ml_v begin, ml_v rows, ml_v *a, ml_v *lda);
+/* What that needs, 0 when the operand lies in rows. */
+ml_dim ml_dots_scratch_bytes(const ml_dots *);
+/* number mod by; number becomes the quotient. */
+ml_v ml_dots_remainder(ml_emit *, ml_v *number, ml_v by);
 ml_v ml_dots_panel_bytes(ml_expr *x, ml_contract_form, ml_dim k, ml_dim n);
 #endif

@@ -7,8 +7,8 @@ enum {
 	PACKED_ROW_BLOCK = 32, /* the same when they go through scratch */
 };
 
-static const ml_node *
-find_dot(const ml_kernel *k)
+const ml_node *
+ml_dots_find(const ml_kernel *k)
 {
 	const ml_node *found = NULL;
 
@@ -112,10 +112,9 @@ find_rows(ml_dots *d)
 }
 
 ml_status
-ml_dots_plan(ml_kernel *kernel, ml_dots *d)
+ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *d)
 {
 	ml_dims *dims = kernel->m->dims;
-	const ml_node *dot = find_dot(kernel);
 	ml_dim shape[ML_MAX_RANK];
 
 	*d = (ml_dots){.kernel = kernel, .dot = dot};
@@ -133,7 +132,7 @@ ml_dots_plan(ml_kernel *kernel, ml_dots *d)
 	d->n = product(dims, out + d->nbatch + d->nrows, d->ncolumns);
 	d->k = product(dims, shape, d->nk);
 	find_rows(d);
-	d->row_block = d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
+	d->row_block = row_block ? row_block : d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	/* Rows are packed once for all of their columns. */
 	d->panel_blocks =
@@ -148,10 +147,8 @@ ml_contract_grid(ml_kernel *k, ml_grid *grid)
 	ml_dims *dims = k->m->dims;
 	ml_dots d;
 
-	ML_STEP(ml_dots_plan(k, &d));
+	ML_STEP(ml_dots_plan(k, ml_dots_find(k), 0, &d));
 	grid->tiles = ml_dim_mul(dims, d.batches, ml_dim_mul(dims, d.row_blocks, d.panel_blocks));
-	int64_t bytes = d.row_block * ml_dtype_bytes(ml_in(d.dot, 0)->type.dtype);
-	grid->scratch_bytes =
-		d.leaf ? ml_dim_int(dims, 0) : ml_dim_mul(dims, d.k, ml_dim_int(dims, bytes));
+	grid->scratch_bytes = ml_dots_scratch_bytes(&d);
 	return ML_OK;
 }

@@ -9,6 +9,8 @@ ml_status ml_contract_grid(ml_kernel *, ml_grid *);
 ml_status ml_contract_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_pack_grid(ml_kernel *, ml_grid *);
 ml_status ml_pack_emit(ml_emit *, ml_kernel *, const char *name);
+ml_status ml_attention_grid(ml_kernel *, ml_grid *);
+ml_status ml_attention_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_scatter_grid(ml_kernel *, ml_grid *);
 ml_status ml_scatter_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_scan_grid(ml_kernel *, ml_grid *);

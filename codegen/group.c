@@ -417,7 +417,8 @@ store_through_views(ml_planner *p, ml_group *g)
 		ml_value *v = &g->nodes.at[i]->out[0], *stored = v, *next;
 		if (!ml_value_needs_buffer(v))
 			continue;
-		while ((g->family == ML_FAMILY_ROWS || g->family == ML_FAMILY_CONTRACT) &&
+		while ((g->family == ML_FAMILY_ROWS || g->family == ML_FAMILY_CONTRACT ||
+			g->family == ML_FAMILY_ATTENTION) &&
 		       p->plan->opt_level > 0 && (next = only_view(stored)) &&
 		       (!ml_note_of(next->def)->group ||
 			ml_note_of(next->def)->group->nodes.count == 1)) {

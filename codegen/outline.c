@@ -108,14 +108,14 @@ remember(ml_outliner *o, const ml_value *v, ml_value *copy)
 }
 
 static ml_value *
-add_input(ml_outliner *o, ml_value *v, ml_node *packed_for)
+add_input(ml_outliner *o, ml_value *v, ml_node *packed_for, int operand)
 {
 	ml_type t = v->type;
 
 	for (int i = 0; i < t.rank; i++)
 		t.dim[i] = inner_dim(o, t.dim[i]);
 	ml_value *arg = ml_block_add_arg(o->km->main, &t, NULL);
-	ML_PUSH(o->arena, o->io->in, ((ml_read){v, packed_for}));
+	ML_PUSH(o->arena, o->io->in, ((ml_read){v, packed_for, operand}));
 	return packed_for ? arg : remember(o, v, arg);
 }
 
@@ -157,6 +157,28 @@ copy_attrs(ml_outliner *o, ml_node *to, const ml_node *from)
 	}
 }
 
+/* Operands that contractions read as panels. */
+static bool
+reads_panels(const ml_outliner *o, const ml_node *n, int operand)
+{
+	if (n->op == ML_OP_attention)
+		return operand == 1 || operand == 2;
+	return n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT && operand == 1;
+}
+
+/* The specification of attention holds its body. */
+static ml_value *
+copy_body(ml_node *copy)
+{
+	ml_builder b = ml_builder_before(copy);
+	ml_value *body;
+
+	if (ml_expand(&b, copy, &body) != ML_OK)
+		return NULL;
+	ml_node_remove(copy);
+	return body;
+}
+
 static ml_value *
 copy_node(ml_outliner *o, ml_value *v)
 {
@@ -164,9 +186,8 @@ copy_node(ml_outliner *o, ml_value *v)
 	ml_value **in = ML_NEW_ARRAY(o->arena, ml_value *, n->nin);
 
 	for (int i = 0; i < n->nin; i++)
-		in[i] = i == 1 && n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT
-				? add_input(o, ml_in(n, 1), n)
-				: copy_value(o, ml_in(n, i));
+		in[i] = reads_panels(o, n, i) ? add_input(o, ml_in(n, i), n, i)
+					      : copy_value(o, ml_in(n, i));
 	ml_node *copy = ml_begin(&o->b, n->op, in, n->nin);
 	if (!copy)
 		return NULL;
@@ -174,6 +195,8 @@ copy_node(ml_outliner *o, ml_value *v)
 	copy = ml_finish(&o->b, copy);
 	if (!copy)
 		return NULL;
+	if (n->op == ML_OP_attention)
+		return remember(o, v, copy_body(copy));
 	if (ml_op_get(n->op)->traits & ML_CHECKS)
 		ML_PUSH(o->arena, o->check, n->prov);
 	for (int i = 1; i < n->nout; i++)
@@ -189,7 +212,7 @@ copy_value(ml_outliner *o, ml_value *v)
 		if (o->from.at[i] == v)
 			return o->to.at[i];
 	if (has_bytes(o, v))
-		return add_input(o, v, NULL);
+		return add_input(o, v, NULL, 0);
 	if (v->def->op == ML_OP_const) {
 		ml_type t = v->type;
 		for (int i = 0; i < t.rank; i++)
@@ -197,15 +220,6 @@ copy_value(ml_outliner *o, ml_value *v)
 		return remember(o, v, ml_build_const(&o->b, &t, ml_blob_share(ml_const_blob(v))));
 	}
 	return copy_node(o, v);
-}
-
-/* The value that has the bytes of v: behind reshapes. */
-static ml_value *
-behind_aliases(ml_value *v)
-{
-	while (ml_is(v, ML_OP_reshape) && !ml_fact_of(v)->buffer)
-		v = ml_in(v->def, 0);
-	return v;
 }
 
 /* ---- specifications ---- */
@@ -307,54 +321,62 @@ ml_outline(ml_planner *p, ml_group *g, ml_step *step, ml_outlined *io)
 	return st;
 }
 
-/* The right operand's axes: batch, contracted, free. */
-static int
-right_axes(const ml_node *dot, int64_t *perm)
+/* An operand's axes as panels have them: batch, contracted, free. */
+static void
+panel_axes(const ml_node *n, int operand, int64_t *perm, int *nbatch, int *ncontract)
 {
-	const ml_attr *batch = &ML_A(dot, dot, rhs_batch),
-		      *contract = &ML_A(dot, dot, rhs_contract);
-	int rank = ml_in(dot, 1)->type.rank, n = 0;
+	static const int64_t heads[] = {0, 1}, width[] = {3}, keys[] = {2};
+	ml_attr batch = {.ints = heads, .count = 2};
+	ml_attr contract = {.ints = operand == 1 ? width : keys, .count = 1};
 	bool taken[ML_MAX_RANK] = {false};
+	int at = 0;
 
-	for (int i = 0; i < batch->count; i++)
-		taken[perm[n++] = batch->ints[i]] = true;
-	for (int i = 0; i < contract->count; i++)
-		taken[perm[n++] = contract->ints[i]] = true;
-	for (int i = 0; i < rank; i++)
+	if (n->op == ML_OP_dot) {
+		batch = ML_A(n, dot, rhs_batch);
+		contract = ML_A(n, dot, rhs_contract);
+	}
+	for (int i = 0; i < batch.count; i++)
+		taken[perm[at++] = batch.ints[i]] = true;
+	for (int i = 0; i < contract.count; i++)
+		taken[perm[at++] = contract.ints[i]] = true;
+	for (int i = 0; i < ml_in(n, operand)->type.rank; i++)
 		if (!taken[i])
-			perm[n++] = i;
-	return n;
+			perm[at++] = i;
+	*nbatch = batch.count;
+	*ncontract = contract.count;
 }
 
 void
-ml_dot_sizes(ml_dims *dims, const ml_node *dot, ml_dim *batches, ml_dim *k, ml_dim *n)
+ml_panel_sizes(ml_dims *dims, const ml_read *r, ml_dim size[3])
 {
+	const ml_type *t = &ml_in(r->packed_for, r->operand)->type;
 	int64_t perm[ML_MAX_RANK];
-	int rank = right_axes(dot, perm);
-	int nbatch = ML_A(dot, dot, rhs_batch).count, nk = ML_A(dot, dot, rhs_contract).count;
+	int nbatch, ncontract;
 
-	*batches = *k = *n = ml_dim_int(dims, 1);
-	for (int i = 0; i < rank; i++) {
-		ml_dim *into = i < nbatch ? batches : i < nbatch + nk ? k : n;
-		*into = ml_dim_mul(dims, *into, ml_in(dot, 1)->type.dim[perm[i]]);
+	panel_axes(r->packed_for, r->operand, perm, &nbatch, &ncontract);
+	size[0] = size[1] = size[2] = ml_dim_int(dims, 1);
+	for (int i = 0; i < t->rank; i++) {
+		ml_dim *into = &size[i < nbatch ? 0 : i < nbatch + ncontract ? 1 : 2];
+		*into = ml_dim_mul(dims, *into, t->dim[perm[i]]);
 	}
 }
 
 ml_status
-ml_outline_pack(ml_planner *p, ml_node *dot, ml_step *step, ml_outlined *io)
+ml_outline_pack(ml_planner *p, const ml_read *r, ml_step *step, ml_outlined *io)
 {
 	ml_outliner o = begin(p, ML_FAMILY_PACK, NULL, io);
-	ml_dims *dims = p->plan->m->dims;
 	int64_t perm[ML_MAX_RANK];
+	int nbatch, ncontract;
 	ml_dim size[3];
 
-	right_axes(dot, perm);
-	ml_dot_sizes(dims, dot, &size[0], &size[1], &size[2]);
-	ml_value *v = ml_build_transpose(&o.b, copy_value(&o, ml_in(dot, 1)), perm);
+	panel_axes(r->packed_for, r->operand, perm, &nbatch, &ncontract);
+	ml_panel_sizes(p->plan->m->dims, r, size);
+	ml_value *v = copy_value(&o, ml_in(r->packed_for, r->operand));
+	v = ml_build_transpose(&o.b, v, perm);
 	for (int i = 0; i < 3; i++)
 		size[i] = inner_dim(&o, size[i]);
 	v = ml_build_reshape(&o.b, v, size, 3);
-	step->node = dot;
+	step->node = r->packed_for;
 	ml_status st = finish(&o, step, &v, 1);
 	ml_module_free(o.km);
 	read_behind_aliases(io);

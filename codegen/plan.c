@@ -29,16 +29,23 @@ is_unused(const ml_node *n)
 	return true;
 }
 
-/* Expands bodies until only core operators are left, then drops what nobody reads. */
+/* Composites with a kernel family of their own. */
+static bool
+has_family(const ml_node *n, int opt_level)
+{
+	return n->op == ML_OP_attention && opt_level > 0 && n->out[0].type.dtype == ML_f32;
+}
+
+/* Expands the other bodies until only core operators are left, then drops what nobody reads. */
 static ml_status
-lower_block(ml_block *block)
+lower_block(ml_block *block, int opt_level)
 {
 	for (ml_node *n = block->first, *after; n; n = after) {
 		ml_node *before = n->prev;
 		after = n->next;
 		for (int i = 0; i < n->nblocks; i++)
-			ML_STEP(lower_block(n->body[i]));
-		if (ml_op_get(n->op)->cls != ML_COMPOSITE)
+			ML_STEP(lower_block(n->body[i], opt_level));
+		if (ml_op_get(n->op)->cls != ML_COMPOSITE || has_family(n, opt_level))
 			continue;
 		ML_STEP(lower_node(n));
 		after = before ? before->next : block->first; /* bodies may hold composites */
@@ -172,16 +179,17 @@ run_stride(const ml_type *t, const int64_t *axes, int count, int64_t *stride)
 
 /* A constant right operand is packed at compile time. */
 static bool
-constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
+constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 {
-	const ml_value *b = ml_in(dot, 1);
+	const ml_node *dot = r->packed_for;
+	const ml_value *b = r->value;
 	const ml_attr *batch = &ML_A(dot, dot, rhs_batch),
 		      *contract = &ML_A(dot, dot, rhs_contract);
 	int64_t free_axes[ML_MAX_RANK];
 	int nfree = 0;
-	ml_dim batches, k, n;
+	ml_dim size[3];
 
-	if (!ml_is_const(b))
+	if (!ml_is_const(b) || dot->op != ML_OP_dot)
 		return false;
 	for (int64_t i = 0; i < b->type.rank; i++) {
 		bool taken = false;
@@ -192,13 +200,13 @@ constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
 		if (!taken)
 			free_axes[nfree++] = i;
 	}
-	ml_dot_sizes(plan->m->dims, dot, &batches, &k, &n);
+	ml_panel_sizes(plan->m->dims, r, size);
 	*w = (ml_weight){.blob = ml_const_blob(b),
 			 .form = b->type.dtype == ML_f32 ? ML_WEIGHT_PANELS_F32
 							 : ML_WEIGHT_PANELS_S8,
-			 .k = int_of(k),
-			 .n = int_of(n),
-			 .batches = int_of(batches)};
+			 .k = int_of(size[1]),
+			 .n = int_of(size[2]),
+			 .batches = int_of(size[0])};
 	return run_stride(&b->type, batch->ints, batch->count, &w->batch_stride) &&
 	       run_stride(&b->type, contract->ints, contract->count, &w->k_stride) &&
 	       run_stride(&b->type, free_axes, nfree, &w->n_stride);
@@ -206,24 +214,36 @@ constant_panels(ml_plan *plan, const ml_node *dot, ml_weight *w)
 
 static ml_status add_kernel_step(ml_planner *, ml_step, const ml_outlined *);
 
-static ml_status
-panels_of(ml_planner *p, ml_node *dot, ml_buffer **panels)
+static ml_dim
+panel_bytes(ml_dims *dims, const ml_read *r)
 {
-	ml_value *b = ml_in(dot, 1);
-	ml_fact *f = ml_fact_of(b);
+	ml_dim size[3], four = ml_dim_int(dims, 4), lanes = ml_dim_int(dims, ML_LANES);
+
+	ml_panel_sizes(dims, r, size);
+	if (r->value->type.dtype != ML_f32) /* s8: whole groups of four; f32: four bytes each */
+		size[1] = ml_dim_ceildiv(dims, size[1], four);
+	size[1] = ml_dim_mul(dims, size[1], four);
+	size[2] = ml_dim_mul(dims, ml_dim_ceildiv(dims, size[2], lanes), lanes);
+	return ml_dim_mul(dims, size[0], ml_dim_mul(dims, size[1], size[2]));
+}
+
+static ml_status
+panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
+{
+	ml_fact *f = ml_fact_of(r->value);
 	ml_weight w;
 
-	if (constant_panels(p->plan, dot, &w)) {
+	if (constant_panels(p->plan, r, &w)) {
 		*panels = weights_buffer(p, &w);
 		return ML_OK;
 	}
-	if (!f->panels_for || f->panels_for != dot) {
+	if (f->panels_for != r->packed_for || f->panels_operand != r->operand) {
 		ml_step step = {0};
 		ml_outlined io = {0};
-		ML_STEP(ml_outline_pack(p, dot, &step, &io));
-		f->panels =
-			new_buffer(p, ML_PLACE_ARENA, -1, ml_panel_bytes(p->plan->m->dims, dot));
-		f->panels_for = dot;
+		ML_STEP(ml_outline_pack(p, r, &step, &io));
+		f->panels = new_buffer(p, ML_PLACE_ARENA, -1, panel_bytes(p->plan->m->dims, r));
+		f->panels_for = r->packed_for;
+		f->panels_operand = r->operand;
 		step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
 		step.buffer[io.in.count] = f->panels;
 		step.nout = 1;
@@ -232,21 +252,6 @@ panels_of(ml_planner *p, ml_node *dot, ml_buffer **panels)
 	f->panels->last = p->sequence->steps.count;
 	*panels = f->panels;
 	return ML_OK;
-}
-
-ml_dim
-ml_panel_bytes(ml_dims *dims, const ml_node *dot)
-{
-	bool f32 = ml_in(dot, 1)->type.dtype == ML_f32;
-	ml_dim batches, k, n;
-
-	ml_dot_sizes(dims, dot, &batches, &k, &n);
-	k = f32 ? ml_dim_mul(dims, k, ml_dim_int(dims, 4))
-		: ml_dim_mul(dims, ml_dim_ceildiv(dims, k, ml_dim_int(dims, 4)),
-			     ml_dim_int(dims, 4));
-	n = ml_dim_mul(dims, ml_dim_ceildiv(dims, n, ml_dim_int(dims, ML_LANES)),
-		       ml_dim_int(dims, ML_LANES));
-	return ml_dim_mul(dims, batches, ml_dim_mul(dims, k, n));
 }
 
 /* ---- steps ---- */
@@ -269,7 +274,7 @@ add_kernel_step(ml_planner *p, ml_step step, const ml_outlined *io)
 	for (int i = 0; i < io->in.count; i++) {
 		const ml_read *r = &io->in.at[i];
 		if (r->packed_for)
-			ML_STEP(panels_of(p, r->packed_for, &step.buffer[i]));
+			ML_STEP(panels_of(p, r, &step.buffer[i]));
 		else
 			step.buffer[i] = plain_buffer(p, r->value);
 	}
@@ -453,12 +458,10 @@ ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 {
 	ml_plan *plan = ML_NEW(arena, ml_plan);
 
-	*plan = (ml_plan){.m = m,
-			  .arena = arena,
-			  .opt_level = opt_level};
+	*plan = (ml_plan){.m = m, .arena = arena, .opt_level = opt_level};
 	*out = plan;
 	ML_STEP(refuse_unbounded(m->main));
-	ML_STEP(lower_block(m->main));
+	ML_STEP(lower_block(m->main, opt_level));
 	ML_STEP(plan_block(plan, m->main, &plan->main));
 	return ml_assign_memory(plan);
 }

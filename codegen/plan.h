@@ -147,8 +147,9 @@ typedef struct ml_fact {
 	ml_buffer *buffer; /* where its bytes are, also for aliases */
 	ml_value *
 		stored; /* for a group's value stored through views: the view that has the buffer */
-	ml_buffer *panels; /* packed from it, for the dot `panels_for` */
+	ml_buffer *panels; /* packed from it, for this operand of `panels_for` */
 	const ml_node *panels_for;
+	int panels_operand;
 } ml_fact;
 
 typedef struct ml_planner {
@@ -178,7 +179,8 @@ bool ml_is_alias(const ml_value *);
 /* What a kernel reads: a value's bytes, or the panels packed from a dot's right operand. */
 typedef struct ml_read {
 	ml_value *value;
-	ml_node *packed_for; /* the dot, or NULL */
+	ml_node *packed_for; /* the dot or attention that reads it as panels, or NULL */
+	int operand;         /* which of its operands it is */
 } ml_read;
 typedef struct ml_outlined {
 	ML_VEC(ml_read) in;
@@ -187,12 +189,10 @@ typedef struct ml_outlined {
 /* The kernel specification of a group: fills step (spec, dims, grid, sites) and lists what it reads
  * and writes. */
 ml_status ml_outline(ml_planner *, ml_group *, ml_step *, ml_outlined *);
-/* The same for the kernel that packs the right operand of a dot as [batches, k, n]; writes panels.
- */
-ml_status ml_outline_pack(ml_planner *, ml_node *dot, ml_step *, ml_outlined *);
-/* Batches, contraction length and columns of a dot's right operand. */
-void ml_dot_sizes(ml_dims *, const ml_node *dot, ml_dim *batches, ml_dim *k, ml_dim *n);
-ml_dim ml_panel_bytes(ml_dims *, const ml_node *dot);
+/* The same for the kernel that packs an operand as [batches, k, n]; writes panels. */
+ml_status ml_outline_pack(ml_planner *, const ml_read *, ml_step *, ml_outlined *);
+/* Batches, contraction length and columns of an operand read as panels. */
+void ml_panel_sizes(ml_dims *, const ml_read *, ml_dim size[3]);
 /* "node '/emb/Gather' (#3, Gather-13): what", escaped. */
 const char *ml_site_text(ml_arena *, const ml_prov *, const char *what);
 
