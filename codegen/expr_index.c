@@ -155,7 +155,8 @@ ml_expr_gather(ml_expr *x, const ml_node *n, const ml_dim *index)
 	ml_v ok, outer = x->mask;
 
 	for (int i = 0; i < data->type.rank; i++)
-		in[i] = index[i < axis ? i : i + rank - 1];
+		if (i != axis)
+			in[i] = index[i < axis ? i : i + rank - 1];
 	in[axis] = gathered_symbol(x, n, index, &ok);
 	ml_dim_range(data->type.dim[axis], &lo, &hi);
 	if (lo < 1) /* no index is right when there is no data: touch nothing */
