@@ -75,4 +75,6 @@ typedef struct ml_pack {
 	void *user;
 } ml_pack;
 void ml_emit_pack(ml_emit *, const ml_pack *);
+/* Turns 16 vectors of 16 lanes, seen as a matrix, in place. */
+void ml_transpose_lanes(ml_emit *, ml_v v[ML_LANES]);
 #endif

@@ -34,7 +34,8 @@ typedef struct ml_known {
 /* Dims whose values reach the code: addresses and whatever else is computed from indices. */
 typedef struct ml_trace {
 	ML_VEC(ml_dim) dims;
-	int quiet; /* inside of an address that is already in the list */
+	int quiet;     /* inside of an address that is already in the list */
+	int scattered; /* accesses lane by lane */
 } ml_trace;
 
 /* A kernel under emission. */

@@ -102,8 +102,10 @@ locate(ml_expr *x, LLVMTypeRef element, ml_v base, ml_dim address)
 	place p = {.access = ml_expr_access(x, address)};
 
 	ml_expr_trace(x, address);
-	if (x->trace)
+	if (x->trace) {
 		x->trace->quiet++;
+		x->trace->scattered += p.access == ML_ACCESS_GENERAL;
+	}
 	split_lanes(x, address, &whole, &lanes);
 	p.pointer = ml_gep(x->e, element, base, ml_expr_dim(x, whole));
 	if (p.access == ML_ACCESS_GENERAL)

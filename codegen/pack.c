@@ -83,9 +83,8 @@ pick_high(int lane, int size)
 	return lane & size ? ML_LANES + lane : lane + size;
 }
 
-/* Turns 16 vectors of 16 lanes, seen as a matrix, in place. */
-static void
-transpose(ml_emit *e, ml_v v[ML_LANES])
+void
+ml_transpose_lanes(ml_emit *e, ml_v v[ML_LANES])
 {
 	for (int size = 1; size < ML_LANES; size *= 2)
 		for (int i = 0; i < ML_LANES; i++) {
@@ -213,7 +212,7 @@ pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 
 	load_columns(e, p, l.i, column, columns, lanes_left(e, p->k, l.i), v);
 	if (f32) {
-		transpose(e, v);
+		ml_transpose_lanes(e, v);
 		store_rows(e, ml_vec_type(e->f32), at, v, ML_LANES, left);
 	} else {
 		gather_groups(e, v, groups);
