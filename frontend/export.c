@@ -124,14 +124,15 @@ ml_spell_info(ml_export *e, const ml_type *t, const char *name, bool dims_named)
 	return info;
 }
 
-/* Gives a tensor the name the caller knows; its producer is renamed if it is the newest node. */
+/* Gives a tensor the name the caller knows; inputs may have it already. */
 static void
 name_output(ml_export *e, const ml_value *v, const char *name)
 {
 	const char *from = (const char *)(intptr_t)v->scratch;
-	Onnx__NodeProto *n = ml_spell_node(e, "Identity", &from, 1);
 
-	n->output[0] = ml_strdup(&e->arena, name);
+	if (!strcmp(from, name))
+		return;
+	ml_spell_node(e, "Identity", &from, 1)->output[0] = ml_strdup(&e->arena, name);
 }
 
 static void

@@ -12,6 +12,9 @@
 #include "../ir/ir.h"
 #include "onnx_model.h"
 
+/* Functions look at operands and results that versions of an operator before had not. */
+enum { ML_LOWER_SLOTS = 12 };
+
 typedef struct ml_lower ml_lower;
 typedef ml_value *ml_lower_fn(ml_lower *);
 
@@ -31,8 +34,8 @@ struct ml_lower {
 	const ml_onnx_row *row;
 	int64_t version; /* of the operator's domain */
 	int nin, nout;   /* as written in the node */
-	ml_value **in;   /* max_in of them at least; NULL: omitted */
-	ml_value **out;  /* max_out of them at least; out[0] is what the function returns */
+	ml_value **in;   /* ML_LOWER_SLOTS of them at least; NULL: omitted */
+	ml_value **out;  /* the same; out[0] is what the function returns */
 	uint64_t read;   /* bit i: attribute i was looked at */
 	struct ml_import *import;
 	const struct ml_frame *frame;

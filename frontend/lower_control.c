@@ -90,8 +90,9 @@ lower_body(body *s, ml_builder *b)
 		if (!s->result[i])
 			status = b->failed != ML_OK ? b->failed : ML_ERR_UNSUPPORTED;
 	}
-	s->x->b->failed = status;
-	return status == ML_OK;
+	if (status != ML_OK)
+		s->x->b->failed = status;
+	return s->x->b->failed == ML_OK;
 }
 
 /* One element, as a scalar, made by `b`: the body's builder or the node's own. */
@@ -167,13 +168,16 @@ ml_lower_if(ml_lower *x)
 	for (int i = 0; i < c.value.count; i++)
 		in[1 + i] = c.value.at[i];
 	ml_node *n = ml_begin(x->b, ML_OP_if, in, 1 + c.value.count);
-	for (int k = 0; k < 2 && n; k++) {
+	bool done = n != NULL;
+	for (int k = 0; k < 2 && n; k++) { /* both, so that the user sees what is wrong in each */
 		body s;
 		open_body(&s, x, n, branch[k]);
 		bind_captures(&s, &c);
-		if (!lower_body(&s, &s.b) || ml_build_yield(&s.b, s.result, x->nout) != ML_OK)
-			return NULL;
+		done = lower_body(&s, &s.b) && ml_build_yield(&s.b, s.result, x->nout) == ML_OK &&
+		       done;
 	}
+	if (!done)
+		return NULL;
 	return if_results(x, ml_finish(x->b, n));
 }
 

@@ -72,6 +72,66 @@ bind_results(ml_lower *x, ml_frame *f)
 	}
 }
 
+/* ---- unknown operators ---- */
+
+static const char *
+shown_domain(ml_import *im, const char *domain)
+{
+	return *domain ? ml_escaped(&im->cx->arena, domain) : "ai.onnx";
+}
+
+static ml_status
+no_row(ml_import *im, const ml_prov *at, const char *domain, int64_t version, bool known)
+{
+	const char *op = ml_escaped(&im->cx->arena, at->op);
+
+	if (known)
+		return ml_error(im->cx, ML_ERR_UNSUPPORTED, at,
+				"operator %s of domain '%s' is not supported at version %lld", op,
+				shown_domain(im, domain), (long long)version);
+	return ml_error(im->cx, ML_ERR_UNSUPPORTED, at, "operator %s of domain '%s' is unknown", op,
+			shown_domain(im, domain));
+}
+
+/* ONNX Runtime's tools write its domains without importing them. */
+static int64_t
+version_of(const ml_frame *f, const char *domain)
+{
+	int64_t version = ml_onnx_opset(f->imports, f->n_imports, domain);
+
+	return version || !*domain ? version : 1;
+}
+
+static void report_rows(ml_import *, const ml_frame *, const Onnx__GraphProto *);
+
+/* Looks for unknown operators in subgraphs that are not lowered, so that the user sees them all. */
+static void
+report_subgraphs(ml_import *im, const ml_frame *f, const Onnx__NodeProto *node)
+{
+	for (size_t k = 0; k < node->n_attribute; k++)
+		if (node->attribute[k]->g)
+			report_rows(im, f, node->attribute[k]->g);
+}
+
+static void
+report_rows(ml_import *im, const ml_frame *f, const Onnx__GraphProto *g)
+{
+	for (size_t i = 0; i < g->n_node; i++) {
+		const Onnx__NodeProto *node = g->node[i];
+		const char *domain = ml_onnx_domain(node->domain);
+		const char *op = node->op_type ? node->op_type : "";
+		int64_t version = version_of(f, domain);
+		bool known;
+		report_subgraphs(im, f, node);
+		if (ml_onnx_find_function(im->model, node->domain, op, node->overload) ||
+		    ml_onnx_find_row(domain, op, version, &known) ||
+		    im->unsupported++ >= MOST_REPORTS)
+			continue;
+		no_row(im, ml_onnx_prov(&im->m->arena, node, (int)i, version), domain, version,
+		       known);
+	}
+}
+
 /* ---- one operator ---- */
 
 /* Parameters of a function that its call leaves out are not bound. */
@@ -146,9 +206,10 @@ lower_operator(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto 
 	x.nin = (int)node->n_input;
 	x.nout = (int)node->n_output;
 	ML_STEP(check_counts(&x));
-	x.in = ML_NEW_ARRAY(&im->scratch, ml_value *, x.nin + row->max_in);
-	x.out = ML_NEW_ARRAY(&im->scratch, ml_value *, x.nout + row->max_out);
+	x.in = ML_NEW_ARRAY(&im->scratch, ml_value *, x.nin + ML_LOWER_SLOTS);
+	x.out = ML_NEW_ARRAY(&im->scratch, ml_value *, x.nout + ML_LOWER_SLOTS);
 	if (!read_operands(&x, f)) {
+		report_subgraphs(im, f, node);
 		bind_failed(im, f, node);
 		return b->failed;
 	}
@@ -290,31 +351,12 @@ lower_call(ml_import *im, ml_frame *caller, ml_builder *b, const Onnx__NodeProto
 
 /* ---- all nodes ---- */
 
-static const char *
-shown_domain(ml_import *im, const char *domain)
-{
-	return *domain ? ml_escaped(&im->cx->arena, domain) : "ai.onnx";
-}
-
-static ml_status
-no_row(ml_import *im, const ml_prov *at, const char *domain, int64_t version, bool known)
-{
-	const char *op = ml_escaped(&im->cx->arena, at->op);
-
-	if (known)
-		return ml_error(im->cx, ML_ERR_UNSUPPORTED, at,
-				"operator %s of domain '%s' is not supported at version %lld", op,
-				shown_domain(im, domain), (long long)version);
-	return ml_error(im->cx, ML_ERR_UNSUPPORTED, at, "operator %s of domain '%s' is unknown", op,
-			shown_domain(im, domain));
-}
-
 static ml_status
 lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *node, int index)
 {
 	const char *domain = ml_onnx_domain(node->domain);
 	const char *op = node->op_type ? node->op_type : "";
-	int64_t version = ml_onnx_opset(f->imports, f->n_imports, domain);
+	int64_t version = version_of(f, domain);
 	const Onnx__FunctionProto *fn =
 		ml_onnx_find_function(im->model, node->domain, op, node->overload);
 	bool known;
@@ -326,11 +368,9 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 				"the model lowers to more than %d nodes", MOST_NODES);
 	if (fn)
 		return lower_call(im, f, b, node, fn);
-	if (!version && !*domain)
+	if (!version)
 		return ml_error(im->cx, ML_ERR_FORMAT, b->prov,
 				"the model imports no version of operator set ai.onnx");
-	/* ONNX Runtime's tools write its domains without importing them. */
-	version = version ? version : 1;
 	const ml_onnx_row *row = ml_onnx_find_row(domain, op, version, &known);
 	const ml_custom_op *custom = ml_custom_find(im->cx, domain, op);
 	if (custom) {
@@ -338,32 +378,12 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 				   custom->nout, lower_custom, 0};
 		return lower_operator(im, f, b, node, &own, version);
 	}
-	if (!row)
+	if (!row) {
+		im->unsupported++;
+		report_subgraphs(im, f, node);
 		return no_row(im, b->prov, domain, version, known);
-	return lower_operator(im, f, b, node, row, version);
-}
-
-/* Looks for unknown operators in subgraphs that are not lowered, so that the user sees them all. */
-static void
-report_rows(ml_import *im, const ml_frame *f, const Onnx__GraphProto *g)
-{
-	for (size_t i = 0; i < g->n_node; i++) {
-		const Onnx__NodeProto *node = g->node[i];
-		const char *domain = ml_onnx_domain(node->domain);
-		const char *op = node->op_type ? node->op_type : "";
-		int64_t version = ml_onnx_opset(f->imports, f->n_imports, domain);
-		bool known;
-		for (size_t k = 0; k < node->n_attribute; k++)
-			if (node->attribute[k]->g)
-				report_rows(im, f, node->attribute[k]->g);
-		version = version ? version : 1;
-		if (ml_onnx_find_function(im->model, node->domain, op, node->overload) ||
-		    ml_onnx_find_row(domain, op, version, &known) ||
-		    ml_custom_find(im->cx, domain, op) || im->unsupported++ >= MOST_REPORTS)
-			continue;
-		no_row(im, ml_onnx_prov(&im->m->arena, node, (int)i, version), domain, version,
-		       known);
 	}
+	return lower_operator(im, f, b, node, row, version);
 }
 
 ml_status
@@ -386,9 +406,6 @@ ml_lower_nodes(ml_import *im, ml_frame *f, ml_builder *b, Onnx__NodeProto *const
 		if (im->unsupported > MOST_REPORTS)
 			return status;
 		bind_failed(im, f, it);
-		for (size_t k = 0; k < it->n_attribute; k++)
-			if (it->attribute[k]->g && im->unsupported == before + 1)
-				report_rows(im, f, it->attribute[k]->g);
 	}
 	b->failed = ML_OK;
 	b->prov = outer;

@@ -22,9 +22,9 @@ position(ml_lower *x, ml_dim p, ml_dim size)
 	if (ml_dim_is_int(p, &number) && number <= -INT32_MAX)
 		return ML_INT(-1 - INT32_MAX);
 	ml_dim_range(p, &lo, &hi);
-	if (lo >= 0)
+	if (lo >= 0 || ml_dim_le(ML_DIMS, ML_INT(0), p))
 		return p;
-	if (hi < 0)
+	if (hi < 0 || ml_dim_le(ML_DIMS, p, ML_INT(-1)))
 		return ml_dim_add(ML_DIMS, p, size);
 	return ml_lower_fail(x, ML_ERR_UNSUPPORTED,
 			     "a position may be negative or not, depending on dynamic dims");

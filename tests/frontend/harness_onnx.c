@@ -167,8 +167,22 @@ attribute(const char *name, char *value)
 	return m;
 }
 
+static msg graph_of(char **at, msg *model, bool *versioned);
+
+/* A subgraph: the lines that follow, up to "}". */
 static msg
-node(char *rest)
+graph_attribute(const char *name, char **at)
+{
+	msg m = new_msg();
+
+	put_string(&m, ATTRIBUTE_NAME, name);
+	put_msg(&m, ATTRIBUTE_G, graph_of(at, NULL, NULL));
+	put_int(&m, ATTRIBUTE_TYPE, 5);
+	return m;
+}
+
+static msg
+node(char *rest, char **at)
 {
 	msg m = new_msg();
 	const char *op = word(&rest);
@@ -182,7 +196,9 @@ node(char *rest)
 			put_string(&m, field, strcmp(w, "-") ? w : "");
 		} else {
 			*equals = 0;
-			if (!strcmp(w, "domain"))
+			if (!strcmp(equals + 1, "{"))
+				put_msg(&m, NODE_ATTRIBUTE, graph_attribute(w, at));
+			else if (!strcmp(w, "domain"))
 				put_string(&m, NODE_DOMAIN, equals + 1);
 			else
 				put_msg(&m, NODE_ATTRIBUTE, attribute(w, equals + 1));
@@ -203,22 +219,19 @@ put_opset(msg *model, char *rest)
 	put_msg(model, MODEL_OPSET_IMPORT, m);
 }
 
-msg
-onnx_model(const char *text)
+static msg
+graph_of(char **at, msg *model, bool *versioned)
 {
-	char *at = ml_strdup(&cx.arena, text);
-	msg model = new_msg(), graph = new_msg();
-	bool versioned = false;
+	msg graph = new_msg();
 
-	put_int(&model, MODEL_IR_VERSION, 8);
 	put_string(&graph, GRAPH_NAME, "test");
-	for (char *l = line(&at); l; l = line(&at)) {
+	for (char *l = line(at); l && *l != '}'; l = line(at)) {
 		const char *kind = word(&l);
 		if (!strcmp(kind, "opset")) {
-			put_opset(&model, l);
-			versioned = true;
+			put_opset(model, l);
+			*versioned = true;
 		} else if (!strcmp(kind, "node")) {
-			put_msg(&graph, GRAPH_NODE, node(l));
+			put_msg(&graph, GRAPH_NODE, node(l, at));
 		} else {
 			char *name = word(&l);
 			if (!strcmp(kind, "const"))
@@ -228,6 +241,18 @@ onnx_model(const char *text)
 					value_info(name, word(&l)));
 		}
 	}
+	return graph;
+}
+
+msg
+onnx_model(const char *text)
+{
+	char *at = ml_strdup(&cx.arena, text);
+	msg model = new_msg(), graph;
+	bool versioned = false;
+
+	put_int(&model, MODEL_IR_VERSION, 8);
+	graph = graph_of(&at, &model, &versioned);
 	if (!versioned)
 		put_opset(&model, (char[]){"17"});
 	put_msg(&model, MODEL_GRAPH, graph);
