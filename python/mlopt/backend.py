@@ -23,7 +23,8 @@ class BackendRep(base.BackendRep):
         self._inputs = [v.name for v in model.graph.input]
         self._required = [n for n in self._inputs if n not in initialized]
         self._outputs = [v.name for v in model.graph.output]
-        self._options = options
+        self._options = dict(options)
+        self._freeze = set(self._options.pop("freeze", ()))
         self._frozen = {}
         self._session = None
 
@@ -53,7 +54,7 @@ class BackendRep(base.BackendRep):
 
     def _compile(self, feed):
         """Freezes what the importer asks for, one refusal after the other."""
-        frozen = {n: feed[n] for n in self._frozen}
+        frozen = {n: numpy.array(feed[n]) for n in feed if n in self._freeze}
         while True:
             try:
                 model = compile(self._bytes, freeze=frozen, **self._options)
@@ -63,6 +64,7 @@ class BackendRep(base.BackendRep):
                 if not wanted:
                     raise
                 frozen.update((n, numpy.array(feed[n])) for n in wanted)
+                self._freeze.update(wanted)
         settings = SessionOptions()
         settings.intra_op_num_threads = self._options.get("threads", 0)
         self._session = InferenceSession(model, settings)
@@ -74,7 +76,8 @@ def _same(a, b):
 
 
 class Backend(base.Backend):
-    """The options of mlopt.compile() may be given to every method; `threads` is for runs too."""
+    """The options of mlopt.compile() may be given to every method.  `threads` is for runs too;
+    `freeze` lists inputs to freeze to their values in any case."""
 
     @classmethod
     def prepare(cls, model, device="CPU", **options):

@@ -7,7 +7,7 @@ import tempfile
 import numpy
 
 from . import dtypes
-from .errors import error
+from .errors import UnsupportedError, error
 from .library import can_compile, library
 from .model import Model
 
@@ -112,7 +112,7 @@ def _freeze(context, handle, name, value):
     value = numpy.asarray(value)
     dtype = dtypes.FROM_NUMPY.get(value.dtype)
     if dtype is None:
-        raise TypeError(f"input '{name}' cannot be frozen to elements of type {value.dtype}")
+        raise UnsupportedError(f"input '{name}' has elements of type {value.dtype}", "unsupported")
     value = numpy.ascontiguousarray(value).reshape(value.shape)
     dims = (ctypes.c_int64 * max(value.ndim, 1))(*value.shape)
     _check(context, library.ml_options_freeze(handle, name.encode(), dtype, value.ndim, dims,
