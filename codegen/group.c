@@ -12,6 +12,8 @@
 enum {
 	MAX_GROUP = 160, /* nodes: keeps kernels and compile times small */
 	MAX_DEPTH = 32,  /* of index maps inside each other */
+	NARROW_COLUMNS = 2,
+	NARROW_PRODUCTS = 32,
 };
 
 static bool
@@ -58,13 +60,48 @@ reads_window(const ml_value *v)
 	return false;
 }
 
+/* The product of an operand's contracted or free sizes, INT64_MAX when not static. */
+static int64_t
+static_product(const ml_type *t, const ml_attr *batch, const ml_attr *contract, bool contracted)
+{
+	int64_t product = 1, size;
+
+	for (int i = 0; i < t->rank; i++) {
+		bool taken = false, is_k = false;
+		for (int j = 0; j < batch->count; j++)
+			taken |= batch->ints[j] == i;
+		for (int j = 0; j < contract->count; j++)
+			is_k |= contract->ints[j] == i;
+		if (taken || is_k != contracted)
+			continue;
+		if (!ml_dim_is_int(t->dim[i], &size) || size > 1 << 20)
+			return INT64_MAX;
+		product *= size;
+		if (product > 1 << 20)
+			return INT64_MAX;
+	}
+	return product;
+}
+
+/* A few products for a column or two, as in a depthwise convolution: 16 columns of a tile would
+ * be mostly empty. */
+static bool
+is_narrow(const ml_node *n)
+{
+	const ml_type *b = &ml_in(n, 1)->type;
+	const ml_attr *batch = &ML_A(n, dot, rhs_batch), *contract = &ML_A(n, dot, rhs_contract);
+
+	return static_product(b, batch, contract, false) <= NARROW_COLUMNS &&
+	       static_product(b, batch, contract, true) <= NARROW_PRODUCTS;
+}
+
 /* Dots that have a micro-kernel; others are reduction loops inside a row kernel. */
 static bool
 has_tile(const ml_node *n)
 {
 	ml_dtype a = ml_in(n, 0)->type.dtype, b = ml_in(n, 1)->type.dtype;
 
-	return (a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8);
+	return ((a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8)) && !is_narrow(n);
 }
 
 /* Operators that stand alone as steps of the entry. */
