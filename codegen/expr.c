@@ -428,6 +428,8 @@ at_content(ml_expr *x, const ml_value *v, const ml_dim *index)
 		return NULL;
 	if (!has_element(v, i))
 		return LLVMConstNull(ml_register_type(x->e, v->type.dtype));
+	if (ml_dim_is_bad(v->content[i])) /* a number that dims cannot hold */
+		return NULL;
 	return ml_scalar_cast(x->e, ML_s64, v->type.dtype, ml_expr_dim(x, v->content[i]));
 }
 
