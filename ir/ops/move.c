@@ -108,10 +108,12 @@ ml_type_pad(ml_builder *b, ml_node *n)
 	for (int i = 0; i < t.rank; i++) {
 		ML_STEP(ml_want_le(b, n, ML_D(b, 0), low->dims[i], "padding is not negative"));
 		ML_STEP(ml_want_le(b, n, ML_D(b, 0), high->dims[i], "padding is not negative"));
-		ml_dim gaps = ml_dim_max(dims, ML_D(b, 0), ml_dim_sub(dims, t.dim[i], ML_D(b, 1)));
-		gaps = ml_dim_mul(dims, gaps, ML_D(b, interior->ints[i]));
+		/* No gaps in an axis without elements; as one atom, because sizes get multiplied. */
+		ml_dim gaps = ml_dim_mul(dims, ml_dim_sub(dims, t.dim[i], ML_D(b, 1)),
+					 ML_D(b, interior->ints[i]));
+		ml_dim wide = ml_dim_max(dims, t.dim[i], ml_dim_add(dims, t.dim[i], gaps));
 		ml_dim around = ml_dim_add(dims, low->dims[i], high->dims[i]);
-		t.dim[i] = ml_dim_add(dims, ml_dim_add(dims, t.dim[i], gaps), around);
+		t.dim[i] = ml_dim_add(dims, wide, around);
 	}
 	n->out[0].type = t;
 	return ML_OK;
