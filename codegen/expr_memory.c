@@ -39,6 +39,10 @@ split_lanes(ml_expr *x, ml_dim address, ml_dim *whole, ml_dim *lanes)
 	const ml_term *t;
 	int n = ml_dim_terms(address, &t);
 
+	if (ml_dim_is_bad(address)) { /* has no terms; refused when its value is asked for */
+		*whole = *lanes = address;
+		return;
+	}
 	*whole = *lanes = ml_dim_int(dims, 0);
 	for (int i = 0; i < n; i++) {
 		ml_dim term = ml_dim_from_term(dims, &t[i]);

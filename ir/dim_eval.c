@@ -35,7 +35,7 @@ ml_dim_eval(ml_dim d, const int64_t *symbols, int64_t *value)
 	if (d->bad)
 		return false;
 	for (int i = 0; i < d->nterms; i++) {
-		int64_t product = d->term[i].coefficient, factor;
+		int64_t product = d->term[i].coefficient, factor = 0;
 		for (int k = 0; k < d->term[i].natoms; k++)
 			if (!eval_atom(d->term[i].atom[k], symbols, &factor) ||
 			    __builtin_mul_overflow(product, factor, &product))

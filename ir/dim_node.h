@@ -24,7 +24,7 @@ struct ml_dim_node {
 };
 
 /* Larger expressions become poison: hostile models must not make dims explode. */
-enum { ML_DIM_MAX_WEIGHT = 256 };
+enum { ML_DIM_MAX_WEIGHT = 1024 };
 
 ml_dim ml_dim_bad(ml_dims *);
 ml_dim ml_dim_make_atom(ml_dims *, ml_atom_kind, ml_dim a, ml_dim b);
