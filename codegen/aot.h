@@ -4,7 +4,8 @@
 #include "objects.h"
 
 typedef enum ml_artefact {
-	ML_ARTEFACT_SO,  /* loaded by ml_model_load(), or linked: exports the C functions of NAME.h */
+	ML_ARTEFACT_SO,  /* loaded by ml_model_load(), or linked: exports the C functions of NAME.h
+			  */
 	ML_ARTEFACT_OBJ, /* the same functions in one relocatable object */
 	ML_ARTEFACT_LIB, /* that object in an archive */
 	ML_ARTEFACT_EXE, /* a program that times the model on zeros; not for foreign targets */

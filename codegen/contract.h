@@ -54,8 +54,9 @@ void ml_emit_contract_tiles(ml_emit *, ml_contract_form);
 /* Bytes of the packed panels of k x n. */
 int64_t ml_pack_bytes(ml_contract_form, int64_t k, int64_t n);
 
-/* Packs a constant B on the host: element (i, j) is src[i * k_stride + j * n_stride]. */
-void ml_pack_f32(float *dst, const float *src, int64_t k, int64_t n, int64_t k_stride,
+/* Packs a constant B on the host: element (i, j) is src[i * k_stride + j * n_stride]; src may
+ * have any alignment. */
+void ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 		 int64_t n_stride);
 void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride,
 		int64_t n_stride);

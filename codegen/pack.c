@@ -1,5 +1,6 @@
 /* pack.c -- brings B into panels of 16 columns: constants on the host, others by emitted loops. */
 #include "contract.h"
+#include <string.h>
 
 enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together */
 
@@ -19,12 +20,18 @@ ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
 }
 
 void
-ml_pack_f32(float *dst, const float *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
+ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
 {
+	const char *bytes = src;
+
 	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
 		for (int64_t i = 0; i < k; i++)
-			for (int64_t j = panel; j < panel + ML_PANEL; j++)
-				*dst++ = j < n ? src[i * k_stride + j * n_stride] : 0;
+			for (int64_t j = panel; j < panel + ML_PANEL; j++, dst++) {
+				int64_t at = (i * k_stride + j * n_stride) * (int64_t)sizeof *dst;
+				*dst = 0;
+				if (j < n)
+					memcpy(dst, bytes + at, sizeof *dst);
+			}
 }
 
 void

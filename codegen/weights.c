@@ -29,9 +29,9 @@ ml_plan_weight(ml_plan *plan, const ml_weight *w)
 		if (same_weight(&plan->weights.at[i], w))
 			return plan->weights.at[i].offset;
 	added.bytes = w->form == ML_WEIGHT_PLAIN
-			  ? w->blob->size
-			  : (uint64_t)w->batches *
-				(uint64_t)ml_pack_bytes(contract_form(w->form), w->k, w->n);
+			      ? w->blob->size
+			      : (uint64_t)w->batches *
+					(uint64_t)ml_pack_bytes(contract_form(w->form), w->k, w->n);
 	added.offset = plan->weights_bytes;
 	plan->weights_bytes += (added.bytes + ALIGN - 1) / ALIGN * ALIGN;
 	ML_PUSH(plan->arena, plan->weights, added);
@@ -45,8 +45,9 @@ pack_f32(uint8_t *to, const ml_weight *w)
 
 	for (int64_t b = 0; b < w->batches; b++)
 		ml_pack_f32((float *)(void *)(to + (uint64_t)b * bytes),
-			    (const float *)w->blob->bytes + b * w->batch_stride, w->k, w->n,
-			    w->k_stride, w->n_stride);
+			    (const char *)w->blob->bytes +
+				    b * w->batch_stride * (int64_t)sizeof(float),
+			    w->k, w->n, w->k_stride, w->n_stride);
 }
 
 static void
@@ -69,7 +70,9 @@ ml_write_weights(const ml_plan *plan, uint8_t *image)
 		const ml_weight *w = &plan->weights.at[i];
 		memset(image + end, 0, (size_t)(w->offset - end));
 		switch (w->form) {
-		case ML_WEIGHT_PLAIN: memcpy(image + w->offset, w->blob->bytes, (size_t)w->bytes); break;
+		case ML_WEIGHT_PLAIN:
+			memcpy(image + w->offset, w->blob->bytes, (size_t)w->bytes);
+			break;
 		case ML_WEIGHT_PANELS_F32: pack_f32(image + w->offset, w); break;
 		case ML_WEIGHT_PANELS_S8: pack_s8(image + w->offset, w); break;
 		}

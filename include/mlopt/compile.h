@@ -25,7 +25,8 @@ ML_API void ml_options_free(ml_options *);
  * may be given several times add up.  ML_ERR_ARG for unknown names and values that do not fit. */
 ML_API ml_status ml_options_set(ml_options *, const char *name, const char *value);
 
-/* The input becomes a constant; `data` holds its elements contiguously, row-major, and is copied. */
+/* The input becomes a constant; `data` holds its elements contiguously, row-major, and is copied.
+ */
 ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, int rank,
 				   const int64_t *dim, const void *data);
 
@@ -42,13 +43,15 @@ ML_API void ml_options_progress(ml_options *,
 
 /* Compiles for the running CPU, code in memory; the model does not refer to context or options.
  * On failure *model is NULL. */
-ML_API ml_status ml_compile_file(ml_context *, const char *path, const ml_options *, ml_model **model);
+ML_API ml_status ml_compile_file(ml_context *, const char *path, const ml_options *,
+				 ml_model **model);
 /* The same from a model's bytes in memory; external data is refused. */
 ML_API ml_status ml_compile_memory(ml_context *, const void *bytes, size_t size, const ml_options *,
 				   ml_model **model);
 /* Compiles into a file, whose kind is the option `emit`; text kinds go to ml_options_show() when
  * `output` is NULL.  The file appears whole or not at all. */
-ML_API ml_status ml_compile_to(ml_context *, const char *path, const ml_options *, const char *output);
+ML_API ml_status ml_compile_to(ml_context *, const char *path, const ml_options *,
+			       const char *output);
 /* Does everything up to code generation.  ML_OK when the model would compile. */
 ML_API ml_status ml_check(ml_context *, const char *path, const ml_options *);
 /* What a model is: inputs, outputs, parameters, operators, symbolic dims, as text or JSON. */

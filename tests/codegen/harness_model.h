@@ -1,4 +1,5 @@
-/* harness_model.h -- IR texts compiled into memory or into files, run, compared with the evaluator. */
+/* harness_model.h -- IR texts compiled into memory or into files, run, compared with the evaluator.
+ */
 #ifndef ML_HARNESS_MODEL_H
 #define ML_HARNESS_MODEL_H
 #include "../../codegen/aot.h"

@@ -1,5 +1,5 @@
-/* test_objects.c -- object files of a plan: the same whatever the number of workers, kept on request,
- * failures reported. */
+/* test_objects.c -- object files of a plan: the same whatever the number of workers, kept on
+ * request, failures reported. */
 #include "harness_model.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -72,8 +72,10 @@ test_save_temps(void **state)
 	for (int i = 0; i < plan->specs.count; i++)
 		assert_true(remove_file(&m, folder, ml_format(&m.arena, "k%d.mlt", i)));
 	for (int i = 0; i < objects.count; i++) {
-		assert_true(remove_file(&m, folder, ml_format(&m.arena, "%s.ll", objects.at[i].name)));
-		assert_true(remove_file(&m, folder, ml_format(&m.arena, "%s.s", objects.at[i].name)));
+		assert_true(
+			remove_file(&m, folder, ml_format(&m.arena, "%s.ll", objects.at[i].name)));
+		assert_true(
+			remove_file(&m, folder, ml_format(&m.arena, "%s.s", objects.at[i].name)));
 	}
 	ml_objects_free(&objects);
 	assert_int_equal(rmdir(folder), 0); /* nothing else was written */
