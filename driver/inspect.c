@@ -94,12 +94,16 @@ put_text(inspection *s, ml_text *t)
 
 /* ---- for programs ---- */
 
+/* JSON's own escapes, so that a program gets back the name that the model has. */
 static void
 put_json_string(ml_text *t, const char *text)
 {
 	ml_put(t, "\"");
-	for (const char *c = ml_escaped(t->arena, text); *c; c++)
-		ml_put(t, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+	for (const char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20)
+			ml_put(t, "\\u%04x", (unsigned)*c);
+		else
+			ml_put(t, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
 	ml_put(t, "\"");
 }
 
