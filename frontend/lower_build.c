@@ -54,7 +54,7 @@ ml_lower_reshape(ml_lower *x, ml_value *v, const ml_dim *shape, int n)
 {
 	if (!v)
 		return NULL;
-	if (n == v->type.rank && !memcmp(shape, v->type.dim, (size_t)n * sizeof *shape))
+	if (n == v->type.rank && (!n || !memcmp(shape, v->type.dim, (size_t)n * sizeof *shape)))
 		return v;
 	if (n > ML_MAX_RANK)
 		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "rank %d is larger than %d", n,

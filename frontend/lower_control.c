@@ -168,6 +168,7 @@ ml_lower_if(ml_lower *x)
 	for (int i = 0; i < c.value.count; i++)
 		in[1 + i] = c.value.at[i];
 	ml_node *n = ml_begin(x->b, ML_OP_if, in, 1 + c.value.count);
+	ml_value **first = NULL;
 	bool done = n != NULL;
 	for (int k = 0; k < 2 && n; k++) { /* both, so that the user sees what is wrong in each */
 		body s;
@@ -175,6 +176,12 @@ ml_lower_if(ml_lower *x)
 		bind_captures(&s, &c);
 		done = lower_body(&s, &s.b) && ml_build_yield(&s.b, s.result, x->nout) == ML_OK &&
 		       done;
+		for (int i = 0; done && first && i < x->nout; i++)
+			if (first[i]->type.rank != s.result[i]->type.rank)
+				return ml_lower_fail(x, ML_ERR_UNSUPPORTED,
+						     "result %d has another rank in each branch",
+						     i);
+		first = s.result;
 	}
 	if (!done)
 		return NULL;

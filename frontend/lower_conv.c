@@ -71,6 +71,39 @@ ml_lower_conv(ml_lower *x)
 	return ml_lower_conv_node(x, v, weight, x->in[2], &s, groups);
 }
 
+/* Windows [N, g, C/g, out.., kernel..] . w[g, M/g, C/g, kernel..] */
+ml_value *
+ml_lower_window_product(ml_lower *x, ml_value *v, ml_value *w, int k, int64_t ngroups)
+{
+	static const int64_t one = 1, zero = 0;
+	int64_t v_sum[ML_MAX_SPATIAL + 1] = {2}, w_sum[ML_MAX_SPATIAL + 1] = {2};
+	int64_t perm[ML_MAX_RANK] = {1, 0, 2 + k};
+	ml_dim shape[ML_MAX_RANK], filter[ML_MAX_RANK], out[ML_MAX_RANK], each = w->type.dim[1];
+	ml_dim filters, groups = ML_INT(ngroups);
+
+	if (ngroups < 1 || v->type.rank + 1 > ML_MAX_RANK)
+		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "the rank is too large");
+	if (!ml_dim_divides(ML_DIMS, w->type.dim[0], groups, &filters) ||
+	    ml_dim_never_equal(ML_DIMS, v->type.dim[1], ml_dim_mul(ML_DIMS, groups, each)))
+		return ml_lower_fail(x, ML_ERR_SHAPE, "groups do not fit channels and filters");
+	shape[0] = out[0] = v->type.dim[0];
+	shape[1] = filter[0] = groups;
+	filter[1] = filters;
+	shape[2] = filter[2] = each;
+	out[1] = w->type.dim[0];
+	for (int i = 0; i < k; i++) {
+		shape[3 + i] = out[2 + i] = v->type.dim[2 + i];
+		shape[3 + k + i] = filter[3 + i] = w->type.dim[2 + i];
+		v_sum[1 + i] = 3 + k + i;
+		w_sum[1 + i] = 3 + i;
+		perm[3 + i] = 2 + i;
+	}
+	v = ml_lower_reshape(x, v, shape, 3 + 2 * k);
+	w = ml_lower_reshape(x, w, filter, 3 + k);
+	v = ml_build_dot(x->b, v, w, &one, &zero, 1, v_sum, w_sum, k + 1);
+	return ml_lower_reshape(x, ml_lower_transpose(x, v, perm), out, 2 + k);
+}
+
 /* ---- transposed ---- */
 
 /* w[C, M/g, ..] -> [M, C/g, ..], spatially reversed */

@@ -204,39 +204,6 @@ ml_lower_matmul_integer(ml_lower *x)
 	return integer_product(x, x->in[0], x->in[2], x->in[1], x->in[3]);
 }
 
-/* Windows [N, g, C/g, out.., kernel..] . w[g, M/g, C/g, kernel..] -> [N, M, out..] in s32 */
-static ml_value *
-window_product(ml_lower *x, ml_value *v, ml_value *w, const ml_spatial *s, ml_dim groups)
-{
-	static const int64_t one = 1, zero = 0;
-	int64_t v_sum[ML_MAX_SPATIAL + 1] = {2}, w_sum[ML_MAX_SPATIAL + 1] = {2};
-	int64_t perm[ML_MAX_RANK] = {1, 0, 2 + s->n};
-	ml_dim shape[ML_MAX_RANK], filter[ML_MAX_RANK], out[ML_MAX_RANK], each = w->type.dim[1];
-	ml_dim filters;
-
-	if (v->type.rank + 1 > ML_MAX_RANK)
-		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "the rank is too large");
-	if (!ml_dim_divides(ML_DIMS, w->type.dim[0], groups, &filters) ||
-	    ml_dim_never_equal(ML_DIMS, v->type.dim[1], ml_dim_mul(ML_DIMS, groups, each)))
-		return ml_lower_fail(x, ML_ERR_SHAPE, "groups do not fit channels and filters");
-	shape[0] = out[0] = v->type.dim[0];
-	shape[1] = filter[0] = groups;
-	filter[1] = filters;
-	shape[2] = filter[2] = each;
-	out[1] = w->type.dim[0];
-	for (int i = 0; i < s->n; i++) {
-		shape[3 + i] = out[2 + i] = v->type.dim[2 + i];
-		shape[3 + s->n + i] = filter[3 + i] = w->type.dim[2 + i];
-		v_sum[1 + i] = 3 + s->n + i;
-		w_sum[1 + i] = 3 + i;
-		perm[3 + i] = 2 + i;
-	}
-	v = ml_lower_reshape(x, v, shape, 3 + 2 * s->n);
-	w = ml_lower_reshape(x, w, filter, 3 + s->n);
-	v = ml_build_dot(x->b, v, w, &one, &zero, 1, v_sum, w_sum, s->n + 1);
-	return ml_lower_reshape(x, ml_lower_transpose(x, v, perm), out, 2 + s->n);
-}
-
 static ml_value *
 integer_conv(ml_lower *x, ml_value *v, ml_value *v_zero, ml_value *w, ml_value *w_zero)
 {
@@ -255,7 +222,7 @@ integer_conv(ml_lower *x, ml_value *v, ml_value *v_zero, ml_value *w, ml_value *
 	v = ml_lower_pad(x, centered(x, v, v_zero, 1), 0, low, high);
 	v = ml_lower_window(x, v, s.size, s.stride, s.dilation, s.n);
 	w = centered(x, w, w_zero, 0);
-	return v && w ? window_product(x, v, w, &s, ML_INT(groups)) : NULL;
+	return v && w ? ml_lower_window_product(x, v, w, s.n, groups) : NULL;
 }
 
 ml_value *

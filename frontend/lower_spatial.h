@@ -24,6 +24,9 @@ bool ml_spatial_read_kernel(ml_lower *, const ml_type *, const ml_type *weight, 
 /* conv with those attributes; bias may be NULL */
 ml_value *ml_lower_conv_node(ml_lower *, ml_value *, ml_value *weight, ml_value *bias,
 			     const ml_spatial *, int64_t groups);
+/* Windows [N, C, out.., kernel..] times weights [M, C/groups, kernel..] with k spatial dims:
+ * [N, M, out..], of integers in s32. */
+ml_value *ml_lower_window_product(ml_lower *, ml_value *, ml_value *weight, int k, int64_t groups);
 /* How far a dilated kernel reaches. */
 int64_t ml_spatial_reach(const ml_spatial *, int i);
 #endif

@@ -155,6 +155,13 @@ attribute(const char *name, char *value)
 		for (char *at = value + 1; *at && *at != ']'; at += strspn(at, ","))
 			put_int(&m, ATTRIBUTE_INTS, strtoll(at, &at, 10));
 		put_int(&m, ATTRIBUTE_TYPE, 7);
+	} else if (*value == '(') {
+		for (char *at = value + 1; *at && *at != ')'; at += strspn(at, ",")) {
+			float f = strtof(at, &at);
+			put_tag(&m, ATTRIBUTE_FLOATS, 5);
+			ml_put_bytes(&m, (char *)&f, sizeof f);
+		}
+		put_int(&m, ATTRIBUTE_TYPE, 6);
 	} else if (strpbrk(value, ".e")) {
 		float f = strtof(value, NULL);
 		put_tag(&m, ATTRIBUTE_F, 5);

@@ -9,7 +9,7 @@
  *   opset 13                    opset com.microsoft 1      (opset 17 when there is no line)
  *   in x f32[b,3]               a value; dims are numbers, names, or ? for neither
  *   const w f32[2] 1 2          an initializer
- *   node Add x w -> y axis=1 alpha=0.5 mode="edge" pads=[0,1] domain=com.microsoft
+ *   node Add x w -> y axis=1 alpha=0.5 pads=[0,1] scale=(1.5,2) domain=acme
  *   node If c -> y then_branch={ else_branch={      each subgraph: lines up to one with `}`
  *   out y f32[b,3]              the type may be missing
  *

@@ -20,6 +20,9 @@ test_if(void **state)
 	       "node If c -> y then_branch={ else_branch={\n"
 	       "node Slice x z o -> a\nout a\n}\nnode Neg x -> b\nout b\n}\n" Y,
 	       "c bool[] 1\nx f32[2] 1 2", "y f32[1] 1");
+	expect_error("in c bool[]\nin x f32[1,2]\nnode If c -> y then_branch={ else_branch={\n"
+		     "node Flatten x -> a\nout a\n}\nnode Squeeze x -> b\nout b\n}\n" Y,
+		     ML_ERR_UNSUPPORTED, "another rank");
 	expect_error("in c f32[]\nin x f32[n]\nconst one f32[] 1\n" IF, ML_ERR_TYPE,
 		     "condition must be a scalar of bool");
 	expect_error("in c bool[]\nin x f32[2]\nnode If c -> y then_branch={\n"
