@@ -150,6 +150,7 @@ compile(void *job)
 {
 	compilation *c = job;
 
+	ML_STEP(ml_check_output(c->cx, c->output));
 	ML_STEP(ml_choose_emit(c->o, &c->kind));
 	ML_STEP(read_model(c)); /* bytes -> graph with types */
 	ML_STEP(run_passes(c)); /* passes/pipeline.def: canonicalize, fuse, quantize */

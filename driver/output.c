@@ -24,6 +24,18 @@ write_all(int fd, const char *bytes, size_t n)
 	return true;
 }
 
+/* Whatever is renamed onto a device or a folder destroys it. */
+ml_status
+ml_check_output(ml_context *cx, const char *path)
+{
+	struct stat s;
+
+	if (!path || stat(path, &s) || S_ISREG(s.st_mode))
+		return ML_OK;
+	return ml_error(cx, ML_ERR_IO, NULL, "cannot replace '%s': not a regular file",
+			ml_escaped(&cx->arena, path));
+}
+
 ml_status
 ml_write_text(const ml_options *o, const char *path, const char *title, const ml_text *text)
 {
