@@ -107,9 +107,9 @@ ml_status ml_write_code_text(const ml_options *, const ml_emit_kind *, ml_plan *
 
 /* ---- output.c ---- */
 
-/* Writes a text to `path` whole or not at all, or shows it when `path` is NULL. */
 /* ML_ERR_IO when `path` names something that is no regular file; NULL and new names are fine. */
 ml_status ml_check_output(ml_context *, const char *path);
+/* Writes a text to `path` whole or not at all, or shows it when `path` is NULL. */
 ml_status ml_write_text(const ml_options *, const char *path, const char *title, const ml_text *);
 
 #endif
