@@ -5,6 +5,7 @@
   onnx_backend.py --filter REGEX     the tests whose name it finds;  --every N: each N-th of them
   onnx_backend.py --dims symbolic    inputs whose sizes are known at run time only
   onnx_backend.py --dims frozen      all inputs are constants: the compiler folds everything
+  onnx_backend.py --dims weights     all inputs but the first are constants, its sizes symbolic
   onnx_backend.py --update           writes onnx_backend.passing and docs/onnx-support.md
 
 Every test runs in a worker process: a crash costs one test, not the run.
@@ -58,9 +59,10 @@ def symbolic(model):
 def prepare(case, dims, options):
     import mlopt.backend
 
-    if dims == "frozen":
-        options = dict(options, freeze=[v.name for v in case.model.graph.input])
-    model = symbolic(case.model) if dims == "symbolic" else case.model
+    names = [v.name for v in case.model.graph.input]
+    if dims in ("frozen", "weights"):
+        options = dict(options, freeze=names[dims == "weights":])
+    model = symbolic(case.model) if dims in ("symbolic", "weights") else case.model
     return mlopt.backend.prepare(model, "CPU", **options)
 
 
@@ -223,7 +225,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--filter", default="", metavar="REGEX")
     parser.add_argument("--every", type=int, default=1, metavar="N")
-    parser.add_argument("--dims", choices=("fixed", "symbolic", "frozen"), default="fixed")
+    parser.add_argument("--dims", choices=("fixed", "symbolic", "frozen", "weights"), default="fixed")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("-O", default="1", help="level to compile at (default: 1)")
     parser.add_argument("--update", action="store_true")
