@@ -344,3 +344,25 @@ ml_infer_content(ml_builder *b, ml_node *n)
 		memcpy(content, c.out, (size_t)c.n * sizeof *content);
 	result->content = content;
 }
+
+/* What a value's users compute from contents that are new. */
+void
+ml_spread_content(ml_value *v)
+{
+	ml_arena *arena = &ml_value_block(v)->module->arena;
+	ML_VEC(ml_value *) known = {0};
+
+	ML_PUSH(arena, known, v);
+	while (known.count) {
+		v = known.at[--known.count];
+		for (ml_use *u = v->uses; u; u = u->next) {
+			ml_node *n = u->user;
+			if (n->nout != 1 || n->out[0].content)
+				continue;
+			ml_builder b = ml_builder_before(n);
+			ml_infer_content(&b, n);
+			if (n->out[0].content)
+				ML_PUSH(arena, known, &n->out[0]);
+		}
+	}
+}

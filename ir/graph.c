@@ -1,5 +1,5 @@
 /* graph.c -- modules, blocks, uses, and the editing of graphs. */
-#include "ir.h"
+#include "infer.h"
 #include <assert.h>
 #include <string.h>
 
@@ -130,6 +130,9 @@ ml_replace_uses(ml_value *old, ml_value *with)
 		unlink_use(u);
 		link_use(u, with);
 	}
+	if (!old->content && ml_content_count(&with->type) >= 0 &&
+	    (with->content || ml_is_const(with)))
+		ml_spread_content(with);
 }
 
 /* ---- the list of a block ---- */

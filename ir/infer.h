@@ -17,6 +17,8 @@ typedef ml_status ml_type_rule(ml_builder *, ml_node *);
 ml_status ml_infer(ml_builder *, ml_node *);
 /* Contents of small integer results, where they can be told; content.c. */
 void ml_infer_content(ml_builder *, ml_node *);
+/* The same for those who read v, whose contents are new to them, and for their readers. */
+void ml_spread_content(ml_value *v);
 
 /* Error at the node: `add(f32[a], s32[b]): text`.  Returns status. */
 ml_status ml_type_fail(ml_builder *, const ml_node *, ml_status, const char *fmt, ...)
