@@ -4,8 +4,8 @@
 #include "pass.h"
 
 typedef struct ml_pipeline_options {
-	int opt_level; /* 0..3 */
-	bool int8;
+	int opt_level;           /* 0..3 */
+	bool int8;               /* quantize, after at least what -O1 does */
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
 	const char *skip;        /* "a,b": names left out */
 	const char *stop_after;  /* name of the last pass to run */
