@@ -123,6 +123,8 @@ ml_value *ml_lower_along(ml_lower *, ml_value *, int axis, int rank);
 /* Reduces and drops the axes. */
 ml_value *ml_lower_reduce(ml_lower *, ml_op, ml_value *, const int64_t *axes, int n, bool keep);
 ml_value *ml_lower_reverse(ml_lower *, ml_value *, const int64_t *axes, int n);
+/* v[batch, time, ..] with the first length[b] steps of batch b in reverse. */
+ml_value *ml_lower_reverse_within(ml_lower *, ml_value *, ml_value *length);
 ml_value *ml_lower_arg(ml_lower *, ml_op, ml_value *, int axis, bool last);
 ml_value *ml_lower_softmax(ml_lower *, ml_value *, int axis);
 ml_value *ml_lower_log_softmax_at(ml_lower *, ml_value *, int axis);

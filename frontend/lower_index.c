@@ -347,28 +347,34 @@ ml_lower_unique(ml_lower *x)
 	return n ? &n->out[0] : NULL;
 }
 
-/* Along time, the first length[b] elements of batch b in reverse. */
 ml_value *
-ml_lower_reverse_sequence(ml_lower *x)
+ml_lower_reverse_within(ml_lower *x, ml_value *v, ml_value *length)
 {
-	ml_value *v = x->in[0], *length = ml_lower_index(x, x->in[1]), *t, *at;
-	int64_t batch = ml_onnx_int(x, "batch_axis", 1), time = ml_onnx_int(x, "time_axis", 0);
 	int64_t axes = 1;
+	ml_value *t, *at;
 
-	if (v->type.rank < 2 || batch + time != 1 || batch * time != 0)
-		return ml_lower_fail(x, ML_ERR_VALUE, "batch and time must be axes 0 and 1");
-	v = ml_lower_move_axis(x, v, (int)batch, 0);
 	if (!v || !length)
 		return NULL;
-	if (length->type.rank != 1)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "lengths must be a list");
 	const ml_dim *d = v->type.dim;
 	length = ml_build_unsqueeze(x->b, length, &axes, 1);
 	t = ml_build_iota(x->b, d, 2, 1, ML_s64);
 	at = ML_X2(sub, ML_X2(sub, length, ML_LIKE(t, 1)), t);
 	at = ml_lower_wrap(x, ML_X3(select, ML_X2(lt, t, length), at, t), d[1]);
 	at = ML_X2(add, at, times(x, ml_build_iota(x->b, d, 2, 0, ML_s64), d[1]));
-	v = ml_build_gather(x->b, as_rows(x, v, 2), at, 0);
+	return ml_build_gather(x->b, as_rows(x, v, 2), at, 0);
+}
+
+ml_value *
+ml_lower_reverse_sequence(ml_lower *x)
+{
+	ml_value *v = x->in[0], *length = ml_lower_index(x, x->in[1]);
+	int64_t batch = ml_onnx_int(x, "batch_axis", 1), time = ml_onnx_int(x, "time_axis", 0);
+
+	if (v->type.rank < 2 || batch + time != 1 || batch * time != 0)
+		return ml_lower_fail(x, ML_ERR_VALUE, "batch and time must be axes 0 and 1");
+	if (length && length->type.rank != 1)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "lengths must be a list");
+	v = ml_lower_reverse_within(x, ml_lower_move_axis(x, v, (int)batch, 0), length);
 	return ml_lower_move_axis(x, v, 0, (int)batch);
 }
 

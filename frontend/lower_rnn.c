@@ -1,23 +1,13 @@
-/* lower_rnn.c -- RNN, GRU and LSTM: one rnn node per direction. */
-#include "lower.h"
+/* lower_rnn.c -- RNN, GRU and LSTM: one recurrence per direction. */
+#include "lower_rnn.h"
 #include <string.h>
 #include <strings.h>
 
-/* What tells the three operators apart. */
-typedef struct cell {
-	const char *name;
-	int gates, activations;
-	const char *init[3];
-} cell;
-
-static const cell cells[] = {
+static const ml_cell cells[] = {
 	{"rnn", 1, 1, {"Tanh"}},
 	{"gru", 3, 2, {"Sigmoid", "Tanh"}},
 	{"lstm", 4, 3, {"Sigmoid", "Tanh", "Tanh"}},
 };
-
-/* Operands as rnn takes them, for one direction. */
-enum { INPUT, WEIGHT, RECURRENT, BIAS, STATE, CELL, PEEPHOLE, OPERANDS };
 
 /* Element d of the first axis, without that axis. */
 static ml_value *
@@ -37,98 +27,127 @@ zeros(ml_lower *x, const ml_value *like, const ml_dim *shape, int n)
 	return ml_build_broadcast(x->b, ML_LIKE(like, 0), shape, n);
 }
 
-/* Names in ONNX's spelling; those with parameters are not supported. */
-static const char *
-activation(ml_lower *x, const char *name)
-{
-	static const char *const known[] = {"Sigmoid", "Tanh", "Relu"};
+/* ---- activations ---- */
 
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if (!strcasecmp(name, known[i]))
-			return known[i];
-	return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "activation '%s' is not supported",
-			     ml_escaped(&x->cx->arena, name));
-}
+/* Known names with their default parameters; `uses` counts them. */
+static const struct {
+	ml_activation init;
+	int uses;
+} activations[] = {
+	{{"Sigmoid", 0, 0}, 0},      {{"Tanh", 0, 0}, 0},
+	{{"Relu", 0, 0}, 0},         {{"Softsign", 0, 0}, 0},
+	{{"LeakyRelu", 0.01, 0}, 1}, {{"Affine", 1, 0}, 2},
+	{{"ScaledTanh", 1, 1}, 2},   {{"HardSigmoid", 0.2, 0.5}, 2},
+};
+
+/* Parameters are used up in the order of those activations that have them. */
+typedef struct parameters {
+	const float *alpha, *beta;
+	int nalpha, nbeta, at_alpha, at_beta;
+} parameters;
 
 static bool
-set_activations(ml_lower *x, ml_node *n, const cell *c, int d, int directions)
+read_activation(ml_lower *x, const char *name, parameters *p, ml_activation *out)
 {
-	int given;
-	const char **name = ml_onnx_texts(x, "activations", &given), *act[3];
-
-	if (name && given != c->activations * directions) {
-		ml_lower_fail(x, ML_ERR_VALUE, "%d activations, must be %d", given,
-			      c->activations * directions);
-		return false;
-	}
-	for (int i = 0; i < 3; i++) {
-		act[i] = c->init[i] ? c->init[i] : "Tanh";
-		if (name && i < c->activations)
-			act[i] = activation(x, name[d * c->activations + i]);
-		if (!act[i])
-			return false;
-	}
-	ML_A(n, rnn, f).str = act[0];
-	ML_A(n, rnn, g).str = act[1];
-	ML_A(n, rnn, h).str = act[2];
-	return true;
-}
-
-/* Attributes without a place in rnn; lengths that are not all of the sequence. */
-static bool
-is_plain(ml_lower *x, ml_dim steps)
-{
-	double length;
-	int64_t n;
-
-	ml_onnx_ignore(x, "hidden_size"); /* the weights say it */
-	ml_onnx_ignore(x, "activation_alpha");
-	ml_onnx_ignore(x, "activation_beta");
-	if (ml_onnx_float(x, "clip", 0) > 0 || ml_onnx_int(x, "input_forget", 0)) {
-		ml_lower_fail(x, ML_ERR_UNSUPPORTED, "clip and input_forget are not supported");
-		return false;
-	}
-	if (!x->in[4])
+	for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+		if (strcasecmp(name, activations[i].init.name))
+			continue;
+		*out = activations[i].init;
+		if (activations[i].uses > 0 && p->at_alpha < p->nalpha)
+			out->alpha = (double)p->alpha[p->at_alpha++];
+		if (activations[i].uses > 1 && p->at_beta < p->nbeta)
+			out->beta = (double)p->beta[p->at_beta++];
 		return true;
-	if (!ml_lower_scalar(x, x->in[4], &length)) {
-		ml_lower_needs(x, 4);
-		return false;
 	}
-	if (ml_dim_is_int(steps, &n) && length == (double)n)
-		return true;
-	ml_lower_fail(x, ML_ERR_UNSUPPORTED, "sequence_lens other than the whole is not supported");
+	ml_lower_fail(x, ML_ERR_UNSUPPORTED, "activation '%s' is not supported",
+		      ml_escaped(&x->cx->arena, name));
 	return false;
 }
 
-/* v is [steps, batch, inputs] */
-static ml_node *
-run_direction(ml_lower *x, const cell *c, ml_value *v, int d, int directions, bool reverse)
+/* Those of direction d. */
+static bool
+read_activations(ml_recurrence *r, int d, int directions)
 {
-	ml_value *in[OPERANDS] = {v, direction_of(x, x->in[1], d), direction_of(x, x->in[2], d)};
-	int n = OPERANDS;
+	ml_lower *x = r->x;
+	int given, n = r->cell->activations;
+	const char **name = ml_onnx_texts(x, "activations", &given);
+	parameters p = {0};
 
-	if (!in[WEIGHT] || !in[RECURRENT])
-		return NULL;
-	if (in[WEIGHT]->type.rank != 2 || in[RECURRENT]->type.rank != 2)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "weights must have rank 3");
-	ml_dim hidden = in[RECURRENT]->type.dim[1], state[] = {v->type.dim[1], hidden};
-	ml_dim bias = ml_dim_mul(ML_DIMS, hidden, ML_INT(2 * c->gates));
-	in[BIAS] = x->in[3] ? direction_of(x, x->in[3], d) : zeros(x, v, &bias, 1);
-	in[STATE] = x->in[5] ? direction_of(x, x->in[5], d) : zeros(x, v, state, 2);
-	in[CELL] = x->in[6] ? direction_of(x, x->in[6], d) : zeros(x, v, state, 2);
-	in[PEEPHOLE] = direction_of(x, x->in[7], d);
-	while (n > 4 && !in[n - 1])
-		n--;
-	for (int i = 0; i < n; i++)
-		in[i] = ml_lower_wide(x, in[i]);
-	ml_node *node = ml_begin(x->b, ML_OP_rnn, in, c->gates == 4 ? n : STATE + 1);
-	if (!node || !set_activations(x, node, c, d, directions))
-		return NULL;
-	ML_A(node, rnn, cell).str = c->name;
-	ML_A(node, rnn, reverse).i64 = reverse;
-	ML_A(node, rnn, linear_before_reset).i64 = ml_onnx_int(x, "linear_before_reset", 0);
-	return ml_finish(x->b, node);
+	p.alpha = ml_onnx_floats(x, "activation_alpha", &p.nalpha);
+	p.beta = ml_onnx_floats(x, "activation_beta", &p.nbeta);
+	if (name && given != n * directions) {
+		ml_lower_fail(x, ML_ERR_VALUE, "%d activations, must be %d", given, n * directions);
+		return false;
+	}
+	for (int i = 0; i < n * (d + 1); i++) {
+		const char *each = name ? name[i] : r->cell->init[i % n];
+		if (!read_activation(x, each, &p, &r->act[i % n]))
+			return false;
+	}
+	return true;
 }
+
+/* ---- one direction ---- */
+
+static bool
+read_operands(ml_recurrence *r, ml_value *v, int d)
+{
+	ml_lower *x = r->x;
+	ml_value **in = r->in;
+
+	in[ML_RNN_INPUT] = v;
+	in[ML_RNN_WEIGHT] = direction_of(x, x->in[1], d);
+	in[ML_RNN_RECURRENT] = direction_of(x, x->in[2], d);
+	if (!in[ML_RNN_WEIGHT] || !in[ML_RNN_RECURRENT])
+		return false;
+	ml_dim hidden = in[ML_RNN_RECURRENT]->type.dim[1], state[] = {v->type.dim[1], hidden};
+	ml_dim bias = ml_dim_mul(ML_DIMS, hidden, ML_INT(2 * r->cell->gates));
+	in[ML_RNN_BIAS] = x->in[3] ? direction_of(x, x->in[3], d) : zeros(x, v, &bias, 1);
+	in[ML_RNN_STATE] = x->in[5] ? direction_of(x, x->in[5], d) : zeros(x, v, state, 2);
+	in[ML_RNN_CELL] = x->in[6] ? direction_of(x, x->in[6], d) : zeros(x, v, state, 2);
+	in[ML_RNN_PEEPHOLE] = direction_of(x, x->in[7], d);
+	for (int i = 0; i < ML_RNN_OPERANDS; i++)
+		in[i] = ml_lower_wide(x, in[i]);
+	return in[ML_RNN_BIAS] && in[ML_RNN_STATE] && in[ML_RNN_CELL];
+}
+
+static bool
+rnn_node(ml_recurrence *r, ml_value **out)
+{
+	ml_lower *x = r->x;
+	bool lstm = r->cell->gates == 4;
+	int n = !lstm ? ML_RNN_STATE + 1 : ML_RNN_PEEPHOLE + (r->in[ML_RNN_PEEPHOLE] != NULL);
+	ml_node *node = ml_begin(x->b, ML_OP_rnn, r->in, n);
+
+	if (!node)
+		return false;
+	ML_A(node, rnn, f).str = r->act[0].name;
+	ML_A(node, rnn, g).str = r->act[1].name ? r->act[1].name : "Tanh";
+	ML_A(node, rnn, h).str = r->act[2].name ? r->act[2].name : "Tanh";
+	ML_A(node, rnn, cell).str = r->cell->name;
+	ML_A(node, rnn, reverse).i64 = r->reverse;
+	ML_A(node, rnn, linear_before_reset).i64 = r->linear_before_reset;
+	node = ml_finish(x->b, node);
+	for (int i = 0; node && i < 3; i++)
+		out[i] = &node->out[i];
+	return node != NULL;
+}
+
+static bool
+run_direction(ml_recurrence *r, ml_value *v, int d, int directions, ml_value **out)
+{
+	bool plain = !r->lengths && !(r->clip > 0) && !r->coupled;
+
+	if (!read_operands(r, v, d) || !read_activations(r, d, directions))
+		return false;
+	for (int i = 0; i < r->cell->activations; i++)
+		plain = plain &&
+			(!strcmp(r->act[i].name, "Sigmoid") || !strcmp(r->act[i].name, "Tanh") ||
+			 !strcmp(r->act[i].name, "Relu"));
+	return plain ? rnn_node(r, out) : ml_lower_rnn_loop(r, out);
+}
+
+/* ---- the operator ---- */
 
 /* Results of all directions along a new axis. */
 static ml_value *
@@ -141,38 +160,69 @@ stack(ml_lower *x, ml_value **part, int n, int axis)
 	return n == 1 ? part[0] : ml_build_concat(x->b, part, n, axis);
 }
 
+/* Lengths that are those of the whole sequence say nothing. */
+static bool
+read_lengths(ml_recurrence *r, ml_dim steps)
+{
+	ml_lower *x = r->x;
+	double length;
+	int64_t n;
+
+	if (!x->in[4])
+		return true;
+	if (ml_dim_is_int(steps, &n) && ml_lower_scalar(x, x->in[4], &length) &&
+	    length == (double)n)
+		return true;
+	r->lengths = ml_lower_index(x, x->in[4]);
+	if (r->lengths && r->lengths->type.rank != 1)
+		ml_lower_fail(x, ML_ERR_SHAPE, "sequence_lens must be a list");
+	return r->lengths && x->b->failed == ML_OK;
+}
+
+static bool
+check_weights(ml_lower *x, int directions)
+{
+	if (x->in[0]->type.rank != 3 || x->in[1]->type.rank != 3 || x->in[2]->type.rank != 3)
+		ml_lower_fail(x, ML_ERR_SHAPE, "operand and weights must have rank 3");
+	else if (!ml_dim_equals(x->in[1]->type.dim[0], directions))
+		ml_lower_fail(x, ML_ERR_SHAPE, "the weights must have %d directions", directions);
+	return x->b->failed == ML_OK;
+}
+
 ml_value *
 ml_lower_rnn(ml_lower *x)
 {
-	const cell *c = &cells[x->row->arg];
+	ml_recurrence r = {.x = x, .cell = &cells[x->row->arg]};
 	const char *direction = ml_onnx_text(x, "direction", "forward");
 	bool both = !strcmp(direction, "bidirectional"), back = !strcmp(direction, "reverse");
 	bool batch_first = ml_onnx_int(x, "layout", 0) != 0;
 	int n = both ? 2 : 1;
-	ml_value *v = x->in[0], *part[3][2];
+	ml_value *v = x->in[0], *part[3][2], *out[3];
 
 	if (!both && !back && strcmp(direction, "forward"))
 		return ml_lower_fail(x, ML_ERR_VALUE,
 				     "direction must be forward, reverse or bidirectional");
-	if (v->type.rank != 3 || x->in[1]->type.rank != 3 || x->in[2]->type.rank != 3)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "operand and weights must have rank 3");
-	if (!ml_dim_equals(x->in[1]->type.dim[0], n))
-		return ml_lower_fail(x, ML_ERR_SHAPE, "the weights must have %d directions", n);
+	ml_onnx_ignore(x, "hidden_size"); /* the weights say it */
+	r.clip = ml_onnx_float(x, "clip", 0);
+	r.coupled = ml_onnx_int(x, "input_forget", 0) != 0;
+	r.linear_before_reset = ml_onnx_int(x, "linear_before_reset", 0) != 0;
+	if (!check_weights(x, n))
+		return NULL;
 	for (int i = 5; i <= 6 && batch_first; i++)
 		x->in[i] = ml_lower_move_axis(x, x->in[i], 0, 1);
 	v = batch_first ? ml_lower_move_axis(x, v, 0, 1) : v;
-	if (!v || !is_plain(x, v->type.dim[0]))
+	if (!v || !read_lengths(&r, v->type.dim[0]))
 		return NULL;
 	for (int d = 0; d < n; d++) {
-		ml_node *node = run_direction(x, c, v, d, n, back || d == 1);
-		if (!node)
+		r.reverse = back || d == 1;
+		if (!run_direction(&r, v, d, n, out))
 			return NULL;
 		for (int i = 0; i < 3; i++)
-			part[i][d] = ml_lower_as(x, &node->out[i], v);
+			part[i][d] = ml_lower_as(x, out[i], v);
 	}
 	ml_value *y = stack(x, part[0], n, batch_first ? 2 : 1);
 	x->out[1] = stack(x, part[1], n, batch_first ? 1 : 0);
-	if (c->gates == 4)
+	if (r.cell->gates == 4)
 		x->out[2] = stack(x, part[2], n, batch_first ? 1 : 0);
 	return batch_first ? ml_lower_move_axis(x, y, 0, 1) : y;
 }
