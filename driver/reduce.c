@@ -27,11 +27,21 @@ write_candidate(reduction *r, const ml_module *m)
 	return status;
 }
 
+/* Nodes and inputs that nobody reads. */
 static void
 drop_dead(ml_module *m)
 {
+	int kept = 0;
+
 	while (ml_drop_unused(m->main))
 		continue;
+	for (int i = 0; i < m->main->nargs; i++)
+		if (m->main->arg[i]->uses) {
+			m->main->arg[kept] = m->main->arg[i];
+			m->main->arg[kept]->index = kept;
+			kept++;
+		}
+	m->main->nargs = kept;
 }
 
 /* Takes the candidate over: it becomes the smallest one if it fails. */
@@ -80,6 +90,37 @@ reduce_outputs(reduction *r)
 		if (!keep_if_failing(r, with_outputs(r->m, 0, n / 2)) &&
 		    !keep_if_failing(r, with_outputs(r->m, n / 2, n - n / 2)))
 			return;
+}
+
+/* An operand of what computes output i is the output instead; NULL when there is none. */
+static ml_module *
+with_earlier_output(const ml_module *m, int i, int operand)
+{
+	ml_module *c = ml_module_clone(m);
+	const ml_node *def = ml_in(c->main->last, i)->def;
+	ml_value *earlier = def ? ml_in(def, operand) : NULL;
+
+	if (!earlier || ml_is_const(earlier)) {
+		ml_module_free(c);
+		return NULL;
+	}
+	ml_set_operand(c->main->last, i, earlier);
+	return c;
+}
+
+/* Cuts the tail of the graph off, node by node. */
+static bool
+reduce_tail(reduction *r)
+{
+	for (int i = 0; i < r->m->main->last->nin; i++) {
+		const ml_node *def = ml_in(r->m->main->last, i)->def;
+		for (int k = 0; def && k < def->nin; k++) {
+			ml_module *c = with_earlier_output(r->m, i, k);
+			if (c && keep_if_failing(r, c))
+				return true;
+		}
+	}
+	return false;
 }
 
 /* ---- nodes ---- */
@@ -158,6 +199,8 @@ reduce(void *job)
 	if (!r->fails(r->user, r->output))
 		return ml_error(r->cx, ML_ERR_ARG, NULL, "the command does not fail on the model");
 	reduce_outputs(r);
+	while (reduce_tail(r))
+		continue;
 	while (reduce_nodes(r))
 		continue;
 	return write_candidate(r, r->m);

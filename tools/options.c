@@ -127,25 +127,32 @@ is_brief(const cl_command *c, const cl_row *r)
 	       strcmp(r->group, "Compiling");
 }
 
+static void
+put_group(const cl_command *c, FILE *f, const cl_row *const *rows, int n, const char *group)
+{
+	fprintf(f, "\n%s:\n", group);
+	for (int i = 0; i < n; i++)
+		if (!strcmp(rows[i]->group, group) && !is_brief(c, rows[i]))
+			put_row(f, rows[i]);
+}
+
+/* Groups in the order in which they first occur, "Other" at the end. */
 void
 cl_help(const cl_command *c, FILE *f)
 {
 	const cl_row *rows[MAX_ROWS];
+	const char *last = standard_rows[0].group;
 	int n = list_rows(c, rows);
-	bool done[MAX_ROWS] = {false};
 
 	fprintf(f, "usage: %s %s\n\n%s", c->name, c->usage, c->about);
 	for (int i = 0; i < n; i++) {
-		if (done[i] || is_brief(c, rows[i]))
-			continue;
-		fprintf(f, "\n%s:\n", rows[i]->group);
-		for (int k = i; k < n; k++) {
-			if (strcmp(rows[k]->group, rows[i]->group))
-				continue;
-			done[k] = true;
-			put_row(f, rows[k]);
-		}
+		bool begun = is_brief(c, rows[i]) || !strcmp(rows[i]->group, last);
+		for (int k = 0; k < i; k++)
+			begun |= !strcmp(rows[k]->group, rows[i]->group);
+		if (!begun)
+			put_group(c, f, rows, n, rows[i]->group);
 	}
+	put_group(c, f, rows, n, last);
 	if (c->compile_brief)
 		fprintf(f, "\nThe other options of mloptc are accepted too: mloptc --help.\n");
 }

@@ -1,0 +1,137 @@
+#!/bin/sh
+# test_cli.sh -- the tools as users start them: results, exit codes, messages, what is left behind.
+# Arguments: source folder, build folder.
+set -eu
+source=$1 bin=$2/bin
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+digits=$source/examples/digits intents=$source/examples/intents
+
+fail() {
+	echo "test_cli: $*" >&2
+	exit 1
+}
+
+# refuses CODE TEXT COMMAND...: exits with CODE, and says TEXT on standard error
+refuses() {
+	code=$1 text=$2
+	shift 2
+	got=0
+	"$@" >out 2>err || got=$?
+	[ "$got" = "$code" ] || fail "$*: exit code $got, not $code: $(cat err)"
+	grep -qF -- "$text" err || fail "$*: no '$text' in: $(cat err)"
+}
+
+# value KEY: its number in the JSON on standard input
+value() {
+	sed -n "s/.*\"$1\": \([-0-9.e+]*\).*/\1/p"
+}
+
+# holds EXPRESSION: arithmetic of awk
+holds() {
+	awk "BEGIN { exit !($1) }" || fail "not true: $1"
+}
+
+# ---- mloptc ----
+
+"$bin/mloptc" "$digits/model.onnx" -O3 --mcpu=native -q -o digits.so
+[ -f digits.so ] && [ -f digits.h ] || fail "no artefact or no header"
+"$bin/mloptc" "$digits/model.onnx" -O3 --mcpu=native -q -threads 1 --name=digits -o digits2.so
+"$bin/mloptc" "$digits/model.onnx" --name=digits -O 3 --mcpu native -q -o digits3.so
+cmp digits2.so digits3.so || fail "two compilations differ"
+refuses 1 "did you mean '--int8'?" "$bin/mloptc" --in8 model.onnx
+refuses 1 "no such file" "$bin/mloptc" nothing.onnx -o nothing.so
+[ ! -e nothing.so ] && [ ! -e nothing.h ] || fail "a failed compilation left a file"
+refuses 1 "kinds: so obj" "$bin/mloptc" "$digits/model.onnx" --emit=tar -o x.so
+refuses 1 "'O' cannot be '7'" "$bin/mloptc" "$digits/model.onnx" -O7
+refuses 1 "no known level or CPU" "$bin/mloptc" "$digits/model.onnx" --mcpu=z80 -o x.so
+refuses 1 "no code for target" "$bin/mloptc" "$digits/model.onnx" --target=pdp11 -o x.so
+refuses 1 "there is no pass 'fuse_all'" "$bin/mloptc" "$digits/model.onnx" --passes=fuse_all -o x.so
+refuses 1 "has no input 'img'" "$bin/mloptc" "$digits/model.onnx" --shape img=1x1x8x8 -o x.so
+refuses 1 "is not NAME=NUMBER" "$bin/mloptc" "$digits/model.onnx" --dim batch=many -o x.so
+refuses 2 "no model" "$bin/mloptc"
+refuses 1 "no-such-folder" "$bin/mloptc" "$digits/model.onnx" --mcpu=native -o no-such-folder/x.so
+[ ! -e x.so ] || fail "a refused compilation left a file"
+printf 'not a model' >bad.onnx
+echo kept >kept.so
+refuses 1 "bad.onnx" "$bin/mloptc" bad.onnx -o kept.so
+[ "$(cat kept.so)" = kept ] || fail "a failed compilation touched the old output"
+"$bin/mloptc" "$digits/model.onnx" --dim batch=1 --emit=ir | grep -q 'f32\[1, 1, 8, 8\]' ||
+	fail "--dim does not fix the batch"
+"$bin/mloptc" "$digits/model.onnx" --shape image=2x?x8x8 --emit=ir | grep -q 'f32\[2, 1, 8, 8\]' ||
+	fail "--shape does not fix the batch"
+"$bin/mloptc" "$digits/model.onnx" --mcpu=avx2 --emit=llvm -o digits.ll
+grep -q "mlopt_program" digits.ll || fail "--emit=llvm without the program"
+"$bin/mloptc" "$digits/model.onnx" --emit=onnx -q -o digits.onnx
+"$bin/mloptc" "$intents/model.onnx" --emit=ir --time-passes --rule-stats --remarks >out 2>err
+grep -q "ms .* fuse_linear" err && grep -q "fuse_linear/linear_bias" err || fail "no times or no rules"
+
+# ---- mlopt-opt ----
+
+"$bin/mlopt-opt" "$intents/model.onnx" --passes= >imported.mlt
+"$bin/mlopt-opt" imported.mlt --random-weights --passes= >again.mlt
+for f in imported again; do # other weights have other hashes
+	sed 's/#[0-9a-f]\{16\}/#/' $f.mlt >$f.txt
+done
+cmp imported.txt again.txt || fail "IR text does not round-trip"
+refuses 1 "not at hand" "$bin/mlopt-opt" imported.mlt
+"$bin/mlopt-opt" imported.mlt --random-weights --stop-after=fuse_activation --print-after=all >out 2>err
+grep -q -- "---- fuse_activation ----" err || fail "--print-after printed nothing"
+if grep -q -- "---- fuse_linear ----" err; then fail "--stop-after did not stop"; fi
+
+# ---- mlopt run, compare ----
+
+"$bin/mlopt" run digits.so --inputs "$digits/eval.npz" --outputs out.npz
+"$bin/mlopt" run digits.so --inputs "$digits/eval.npz" --outputs out7.npz --batch 7
+cmp out.npz out7.npz || fail "the batch size changes results"
+"$bin/mlopt" run "$digits/model.onnx" --mcpu=native --inputs "$digits/eval.npz" --outputs jit.npz
+cmp out.npz jit.npz || fail "JIT and artefact differ"
+"$bin/mlopt" run digits.onnx --inputs "$digits/eval.npz" --outputs exported.npz
+"$bin/mlopt" compare out.npz exported.npz --json >json
+holds "$(value max_rel <json) < 1e-5"
+"$bin/mlopt" compare "$digits/model.onnx" digits.so --inputs "$digits/eval.npz" \
+	--labels "$digits/eval_labels.npy" --json >json
+for key in max_abs max_rel sqnr_db cosine kl top1_agreement; do
+	[ -n "$(value $key <json)" ] || fail "compare prints no $key"
+done
+holds "$(value ref <json) > 0.98 && $(value cand <json) == $(value ref <json)"
+"$bin/mlopt" compare "$intents/model.onnx" "$intents/model.onnx" --int8 --inputs "$intents/eval.npz" \
+	--batch 16 --trim attention_mask --labels "$intents/eval_labels.npy" --json >json
+holds "$(value top1_agreement <json) > 0.99 && $(value max_abs <json) > 0"
+refuses 1 "there is no output 'loggits'" "$bin/mlopt" compare out.npz jit.npz --output loggits
+refuses 1 "image" "$bin/mlopt" run digits.so --inputs "$intents/eval.npz" --outputs x.npz
+refuses 1 "no such file" "$bin/mlopt" run nothing.onnx --inputs "$digits/eval.npz" --outputs x.npz
+refuses 2 "--inputs" "$bin/mlopt" run digits.so
+refuses 1 "MLOPT_ISA" "$bin/mlopt" run digits.so --isa mmx --inputs "$digits/eval.npz" --outputs x.npz
+[ ! -e x.npz ] || fail "a failed run left a file"
+
+# ---- mlopt bench, inspect, check ----
+
+"$bin/mlopt" bench digits.so --threads 1 --seconds 0.05 --dim batch=3 --json >json
+for key in compile_ms load_ms first_ms median_ms min_ms p90_ms runs peak_rss_mb; do
+	[ -n "$(value $key <json)" ] || fail "bench prints no $key"
+done
+grep -q '"isa": "[a-z0-9]' json || fail "bench prints no isa"
+holds "$(value compile_ms <json) == 0 && $(value min_ms <json) <= $(value median_ms <json)"
+refuses 1 "no such dimension" "$bin/mlopt" bench digits.so --dim batsch=3
+"$bin/mlopt" bench "$digits/model.onnx" --seconds 0.05 --json >json
+holds "$(value compile_ms <json) > 0"
+"$bin/mlopt" inspect digits.so | grep -q 'input .*image .*f32\[batch, 1, 8, 8\]' || fail "inspect .so"
+"$bin/mlopt" inspect "$digits/model.onnx" | grep -q 'parameters 22' || fail "inspect .onnx"
+"$bin/mlopt" inspect "$digits/model.onnx" --json | grep -q '"opset": 17' || fail "inspect --json"
+"$bin/mlopt" check "$digits/model.onnx" | grep -q compiles || fail "check refuses digits"
+refuses 1 "com.acme" "$bin/mlopt" check "$source/examples/custom_op/model.onnx"
+refuses 2 "did you mean 'bench'?" "$bin/mlopt" bensh
+
+# ---- mlopt reduce ----
+
+cat >has_reduce_max.sh <<'END'
+#!/bin/sh
+! grep -q reduce_max "$1"
+END
+chmod +x has_reduce_max.sh
+"$bin/mlopt" reduce "$digits/model.onnx" --test './has_reduce_max.sh {}' -o small.mlt -q
+grep -q reduce_max small.mlt || fail "reduce lost the failure"
+[ "$(wc -l <small.mlt)" -lt 7 ] || fail "reduce left $(wc -l <small.mlt) lines"
+refuses 1 "does not fail" "$bin/mlopt" reduce "$digits/model.onnx" --test true -o none.mlt
