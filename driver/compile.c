@@ -1,7 +1,5 @@
 /* compile.c -- a compilation from beginning to end: the list of its stages. */
 #include "../codegen/aot.h"
-#include "../codegen/jit.h"
-#include "../runtime/model.h"
 #include "driver.h"
 
 typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK } purpose;
@@ -63,8 +61,10 @@ run_passes(compilation *c)
 		.show = o->show_fn,
 		.show_user = o->show_user,
 	};
+	ml_exec exec = ml_exec_by_jit(o);
 	ml_pipeline p;
 
+	po.exec = &exec;
 	begin(c, 2, "passes");
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
 	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, c->plugins.passes.at,
@@ -92,36 +92,11 @@ make_plan(compilation *c)
 	return ML_OK;
 }
 
-static int
-workers(const ml_options *o)
-{
-	return o->threads > 0 ? (int)o->threads : 0;
-}
-
-static void
-free_jit(void *jit)
-{
-	ml_jit_free(jit);
-}
-
 static ml_status
 make_code_in_memory(compilation *c)
 {
-	ml_jit_options jo = {.workers = workers(c->o), .save_temps = c->o->save_temps};
-	ml_allocator allocator = {c->cx->memory.resize, c->cx->memory.user};
-	ml_message why;
-	ml_jit *jit;
-
 	begin(c, 4, "code");
-	ML_STEP(ml_choose_levels(c->o, true, &c->levels));
-	jo.target = c->levels.at[0];
-	ML_STEP(ml_jit_new(c->cx, c->plan, &jo, &jit));
-	ml_status status =
-		mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, c->model, &why);
-	if (status == ML_OK)
-		return ML_OK;
-	ml_jit_free(jit);
-	return ml_error(c->cx, status, NULL, "%s", why.text);
+	return ml_jit_model(c->o, c->plan, c->model);
 }
 
 static ml_status
@@ -138,7 +113,7 @@ make_code_in_file(compilation *c)
 					      .levels = c->levels.at,
 					      .nlevels = c->levels.count,
 					      .entry = c->o->name,
-					      .workers = workers(c->o),
+					      .workers = ml_workers(c->o),
 					      .save_temps = c->o->save_temps},
 			    c->output);
 }

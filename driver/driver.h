@@ -52,6 +52,18 @@ typedef struct ml_levels {
  * --target (in files). */
 ml_status ml_choose_levels(const ml_options *, bool in_memory, ml_levels *);
 
+/* ---- jit_model.c ---- */
+
+/* Code in this process, which the model owns. */
+ml_status ml_jit_model(const ml_options *, ml_plan *, ml_model **);
+/* Threads to compile with; 0 = as many as CPUs. */
+int ml_workers(const ml_options *);
+
+/* ---- exec.c ---- */
+
+/* Candidates compiled with these options, which must outlive it. */
+ml_exec ml_exec_by_jit(const ml_options *);
+
 /* ---- plugins.c ---- */
 
 typedef struct ml_plugins {

@@ -1,0 +1,157 @@
+/* exec.c -- ir/exec.h by the JIT: passes run candidates of a module on data, and time them. */
+#include "driver.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct ml_runnable {
+	ml_model *model;
+	ml_session *session;
+};
+
+/* ---- compiling ---- */
+
+/* What will still happen to the module before it is shipped, but no further compression. */
+static ml_status
+finish_passes(const ml_options *o, ml_module *m, ml_arena *arena)
+{
+	ml_pipeline_options po = {.opt_level = (int)o->opt_level, .fuel = -1};
+	ml_pipeline p;
+
+	ML_STEP(ml_pipeline_init(&p, o->cx, arena, &po, NULL, 0));
+	return ml_pipeline_run(&p, m, &po);
+}
+
+static ml_status
+make_model(const ml_options *o, ml_module *m, ml_arena *arena, ml_model **model)
+{
+	ml_plan *plan;
+
+	ML_STEP(finish_passes(o, m, arena));
+	ML_STEP(ml_plan_module(m, (int)o->opt_level, arena, &plan));
+	return ml_jit_model(o, plan, model);
+}
+
+static void
+exec_free(void *user, ml_runnable *r)
+{
+	const ml_options *o = user;
+
+	ml_session_free(r->session);
+	ml_model_free(r->model);
+	ml_resize(&o->cx->memory, r, sizeof *r, 0);
+}
+
+static ml_status
+exec_compile(void *user, const ml_module *original, ml_runnable **out)
+{
+	const ml_options *o = user;
+	ml_session_options so = {.threads = ml_workers(o)};
+	ml_module *m = ml_module_clone(original);
+	ml_runnable made = {0};
+	ml_arena arena;
+	ml_message why;
+
+	ml_arena_init(&arena, &o->cx->memory);
+	ml_status status = make_model(o, m, &arena, &made.model);
+	ml_arena_free(&arena);
+	ml_module_free(m);
+	ML_STEP(status);
+	*out = ml_resize(&o->cx->memory, NULL, 0, sizeof **out);
+	**out = made;
+	status = ml_session_new(made.model, &so, &(*out)->session, &why);
+	if (status == ML_OK)
+		return ML_OK;
+	exec_free(user, *out);
+	return ml_error(o->cx, status, NULL, "%s", why.text);
+}
+
+/* ---- running ---- */
+
+static ml_status
+set_inputs(const ml_options *o, ml_runnable *r, const ml_tensor *inputs)
+{
+	for (int i = 0; i < ml_model_describe(r->model)->ninputs; i++) {
+		ml_status status = ml_session_set_input(r->session, i, inputs[i].data,
+							inputs[i].dim, inputs[i].rank);
+		if (status != ML_OK)
+			return ml_error(o->cx, status, NULL, "%s", ml_session_message(r->session));
+	}
+	return ML_OK;
+}
+
+static ml_status
+run_session(const ml_options *o, ml_runnable *r)
+{
+	ml_status status = ml_session_run(r->session);
+
+	if (status != ML_OK)
+		return ml_error(o->cx, status, NULL, "%s", ml_session_message(r->session));
+	return ML_OK;
+}
+
+static ml_status
+exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
+{
+	ML_STEP(set_inputs(user, r, inputs));
+	ML_STEP(run_session(user, r));
+	for (int i = 0; i < ml_model_describe(r->model)->noutputs; i++) {
+		ml_view v;
+		ML_STEP(ml_session_output(r->session, i, &v));
+		outputs[i] = (ml_tensor){.dtype = v.dtype, .rank = v.rank, .bytes = v.bytes};
+		memcpy(outputs[i].dim, v.dim, sizeof v.dim);
+		outputs[i].data = ml_alloc(arena, v.bytes);
+		if (v.bytes)
+			memcpy(outputs[i].data, v.data, v.bytes);
+	}
+	return ML_OK;
+}
+
+static double
+seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double d = *(const double *)a - *(const double *)b;
+
+	return (d > 0) - (d < 0);
+}
+
+static ml_status
+exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double *seconds)
+{
+	const ml_options *o = user;
+	ml_status status;
+	ml_arena arena;
+
+	ML_STEP(set_inputs(o, r, inputs));
+	status = run_session(o, r); /* the first run also gets memory */
+	ml_arena_init(&arena, &o->cx->memory);
+	double *spent = ML_NEW_ARRAY(&arena, double, runs + 1);
+	for (int i = 0; i < runs && status == ML_OK; i++) {
+		double begun = seconds_now();
+		status = run_session(o, r);
+		spent[i] = seconds_now() - begun;
+	}
+	qsort(spent, (size_t)runs, sizeof *spent, by_value);
+	*seconds = spent[runs / 2];
+	ml_arena_free(&arena);
+	return status;
+}
+
+ml_exec
+ml_exec_by_jit(const ml_options *o)
+{
+	return (ml_exec){.user = (void *)o,
+			 .compile = exec_compile,
+			 .run = exec_run,
+			 .time = exec_time,
+			 .free = exec_free};
+}

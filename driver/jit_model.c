@@ -1,0 +1,36 @@
+/* jit_model.c -- a plan becomes a model in this process. */
+#include "../codegen/jit.h"
+#include "../runtime/model.h"
+#include "driver.h"
+
+static void
+free_jit(void *jit)
+{
+	ml_jit_free(jit);
+}
+
+ml_status
+ml_jit_model(const ml_options *o, ml_plan *plan, ml_model **model)
+{
+	ml_jit_options jo = {.workers = ml_workers(o), .save_temps = o->save_temps};
+	ml_allocator allocator = {o->cx->memory.resize, o->cx->memory.user};
+	ml_levels levels;
+	ml_message why;
+	ml_jit *jit;
+
+	ML_STEP(ml_choose_levels(o, true, &levels));
+	jo.target = levels.at[0];
+	ML_STEP(ml_jit_new(o->cx, plan, &jo, &jit));
+	ml_status status =
+		mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, model, &why);
+	if (status == ML_OK)
+		return ML_OK;
+	ml_jit_free(jit);
+	return ml_error(o->cx, status, NULL, "%s", why.text);
+}
+
+int
+ml_workers(const ml_options *o)
+{
+	return o->threads > 0 ? (int)o->threads : 0;
+}
