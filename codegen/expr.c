@@ -176,7 +176,8 @@ matches(const ml_expr *x, const ml_known *k, const ml_value *v, const ml_dim *in
 	if (!k->index)
 		return true;
 	return (k->row || k->mask == x->mask) &&
-	       !memcmp(k->index, index, (size_t)v->type.rank * sizeof *index);
+	       (v->type.rank == 0 ||
+		!memcmp(k->index, index, (size_t)v->type.rank * sizeof *index));
 }
 
 static const ml_known *
