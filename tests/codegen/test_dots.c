@@ -143,19 +143,24 @@ test_transposed_conv(void **state)
 {
 	(void)state;
 	static const int64_t images[][3] = {{0, 0, 3}, {5, 6, 20}, {7, 11, 16}, {4, 33, 1}};
-	check_sizes(
-		KERNEL(contract, SYM3,
-		       "  in %0 : f32[1, 5, d0 + 1, d1 + 1]\n"
-		       "  in %1 : f32[1, 20, d2]\n  in %s : s8[d0, d1]\n"
-		       "  %2 = const {0} : f32[]\n"
-		       "  %3 = pad %0, %2 {low = [0, 0, 0, 0], high = [0, 0, 0, 0], interior = [0, 0, 1, 1]} : f32[1, 5, 2*d0 + 1, 2*d1 + 1]\n"
-		       "  %4 = pad %3, %2 {low = [0, 0, 1, 1], high = [0, 0, 1, 1], interior = [0, 0, 0, 0]} : f32[1, 5, 2*d0 + 3, 2*d1 + 3]\n"
-		       "  %5 = window %4 {size = [2, 2], stride = [1, 1], dilation = [1, 1]} : f32[1, 5, 2*d0 + 2, 2*d1 + 2, 2, 2]\n"
-		       "  %6 = transpose %5 {perm = [0, 2, 3, 1, 4, 5]} : f32[1, 2*d0 + 2, 2*d1 + 2, 5, 2, 2]\n"
-		       "  %7 = reshape %6 {shape = [1, 2*d0 + 2, 2*d1 + 2, 20]} : f32[1, 2*d0 + 2, 2*d1 + 2, 20]\n"
-		       "  %8 = dot %7, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = [3], rhs_contract = [1]} : f32[1, 2*d0 + 2, 2*d1 + 2, d2]\n"
-		       "  out \"\" = %8\n"),
-		images, 4, (kernel_case){.packed = true, .tolerance = 2e-6});
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : f32[1, 5, d0 + 1, d1 + 1]\n"
+			   "  in %1 : f32[1, 20, d2]\n  in %s : s8[d0, d1]\n"
+			   "  %2 = const {0} : f32[]\n"
+			   "  %3 = pad %0, %2 {low = [0, 0, 0, 0], high = [0, 0, 0, 0], interior = "
+			   "[0, 0, 1, 1]} : f32[1, 5, 2*d0 + 1, 2*d1 + 1]\n"
+			   "  %4 = pad %3, %2 {low = [0, 0, 1, 1], high = [0, 0, 1, 1], interior = "
+			   "[0, 0, 0, 0]} : f32[1, 5, 2*d0 + 3, 2*d1 + 3]\n"
+			   "  %5 = window %4 {size = [2, 2], stride = [1, 1], dilation = [1, 1]} : "
+			   "f32[1, 5, 2*d0 + 2, 2*d1 + 2, 2, 2]\n"
+			   "  %6 = transpose %5 {perm = [0, 2, 3, 1, 4, 5]} : f32[1, 2*d0 + 2, "
+			   "2*d1 + 2, 5, 2, 2]\n"
+			   "  %7 = reshape %6 {shape = [1, 2*d0 + 2, 2*d1 + 2, 20]} : f32[1, 2*d0 "
+			   "+ 2, 2*d1 + 2, 20]\n"
+			   "  %8 = dot %7, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[3], rhs_contract = [1]} : f32[1, 2*d0 + 2, 2*d1 + 2, d2]\n"
+			   "  out \"\" = %8\n"),
+		    images, 4, (kernel_case){.packed = true, .tolerance = 2e-6});
 }
 
 static void
