@@ -108,7 +108,8 @@ ml_type_pad(ml_builder *b, ml_node *n)
 	for (int i = 0; i < t.rank; i++) {
 		ML_STEP(ml_want_le(b, n, ML_D(b, 0), low->dims[i], "padding is not negative"));
 		ML_STEP(ml_want_le(b, n, ML_D(b, 0), high->dims[i], "padding is not negative"));
-		/* No gaps in an axis without elements; as one atom, because sizes get multiplied. */
+		/* No gaps in an axis without elements; as one atom, because sizes get multiplied.
+		 */
 		ml_dim gaps = ml_dim_mul(dims, ml_dim_sub(dims, t.dim[i], ML_D(b, 1)),
 					 ML_D(b, interior->ints[i]));
 		ml_dim wide = ml_dim_max(dims, t.dim[i], ml_dim_add(dims, t.dim[i], gaps));
