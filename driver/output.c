@@ -45,14 +45,13 @@ ml_write_text(const ml_options *o, const char *path, const char *title, const ml
 		ml_show(o, title, text->at);
 		return ML_OK;
 	}
-	char *temporary = ml_format(&cx->arena, "%s.XXXXXX", path);
-	mode_t mask = umask(0);
-	umask(mask);
-	int fd = mkostemp(temporary, O_CLOEXEC);
+	/* Not mkstemp: its files are for the owner alone, and only open() applies the umask. */
+	char *temporary = ml_format(&cx->arena, "%s.%ld.tmp", path, (long)getpid());
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path,
 				strerror(errno));
-	bool good = write_all(fd, text->at, text->length) && !fchmod(fd, 0666 & ~mask);
+	bool good = write_all(fd, text->at, text->length);
 	good = !close(fd) && good && !rename(temporary, path);
 	if (good)
 		return ML_OK;

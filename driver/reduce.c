@@ -1,4 +1,5 @@
 /* reduce.c -- shrinks a failing graph: fewer outputs, then operands in the place of nodes. */
+#include "../frontend/export.h"
 #include "driver.h"
 #include <string.h>
 
@@ -16,9 +17,12 @@ typedef struct reduction {
 static ml_status
 write_candidate(reduction *r, const ml_module *m)
 {
+	size_t n = strlen(r->output);
 	ml_arena scratch;
 	ml_text t;
 
+	if (n > 5 && !strcmp(r->output + n - 5, ".onnx"))
+		return ml_export_onnx(r->cx, m, r->output);
 	ml_arena_init(&scratch, &r->cx->memory);
 	ml_text_init(&t, &scratch);
 	ml_print(&t, m);

@@ -167,6 +167,29 @@ is_input(const Onnx__GraphProto *g, const char *name)
 	return false;
 }
 
+/* A dim_param, or the name that a dynamic dim without one gets. */
+static bool
+is_dim(ml_import *im, const Onnx__GraphProto *g, const char *name)
+{
+	for (size_t i = 0; i < g->n_input; i++) {
+		const Onnx__TypeProto *type = g->input[i]->type;
+		const Onnx__TensorShapeProto *shape =
+			type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
+				? type->tensor_type->shape
+				: NULL;
+		for (size_t k = 0; shape && k < shape->n_dim; k++) {
+			const Onnx__TensorShapeProto__Dimension *d = shape->dim[k];
+			bool named = d->value_case ==
+					     ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+				     *d->dim_param;
+			const char *own = ml_format(&im->scratch, "%s_d%zu", g->input[i]->name, k);
+			if (!strcmp(named ? d->dim_param : own, name))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Options that fit nothing are mistakes of the user. */
 static ml_status
 check_options(ml_import *im, const ml_import_options *o, const Onnx__GraphProto *g)
@@ -182,10 +205,15 @@ check_options(ml_import *im, const ml_import_options *o, const Onnx__GraphProto 
 	if (wrong)
 		return ml_error(im->cx, ML_ERR_ARG, NULL, "the model has no input '%s'",
 				ml_escaped(&im->cx->arena, wrong));
-	for (int i = 0; i < o->ndims; i++)
+	for (int i = 0; i < o->ndims; i++) {
+		if (!is_dim(im, g, o->dims[i].name))
+			return ml_error(im->cx, ML_ERR_ARG, NULL,
+					"no input of the model has a dimension '%s'",
+					ml_escaped(&im->cx->arena, o->dims[i].name));
 		if (o->dims[i].value < 0)
 			return ml_error(im->cx, ML_ERR_ARG, NULL, "dim '%s' is negative",
 					ml_escaped(&im->cx->arena, o->dims[i].name));
+	}
 	return ML_OK;
 }
 

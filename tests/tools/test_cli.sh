@@ -49,6 +49,7 @@ refuses 1 "no known level or CPU" "$bin/mloptc" "$digits/model.onnx" --mcpu=z80 
 refuses 1 "no code for target" "$bin/mloptc" "$digits/model.onnx" --target=pdp11 -o x.so
 refuses 1 "there is no pass 'fuse_all'" "$bin/mloptc" "$digits/model.onnx" --passes=fuse_all -o x.so
 refuses 1 "has no input 'img'" "$bin/mloptc" "$digits/model.onnx" --shape img=1x1x8x8 -o x.so
+refuses 1 "no input of the model has a dimension 'batches'" "$bin/mloptc" "$digits/model.onnx" --dim batches=1 -o x.so
 refuses 1 "is not NAME=NUMBER" "$bin/mloptc" "$digits/model.onnx" --dim batch=many -o x.so
 refuses 2 "no model" "$bin/mloptc"
 refuses 1 "no-such-folder" "$bin/mloptc" "$digits/model.onnx" --mcpu=native -o no-such-folder/x.so

@@ -18,7 +18,8 @@ static const cl_row rows[] = {
 	 "shell command; {} is the candidate's path; the failure is there when it exits with "
 	 "another code than 0",
 	 &a.test},
-	{CL_TEXT, "o", "FILE.mlt", "Output", "the smallest model found (default: reduced.mlt)",
+	{CL_TEXT, "o", "FILE", "Output",
+	 "the smallest model found: .mlt, or .onnx with its weights (default: reduced.mlt)",
 	 &a.output},
 	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
 };
