@@ -2,6 +2,8 @@
 #include "lower_graph.h"
 #include <string.h>
 
+enum { MOST_UNROLLED = 256 };
+
 /* What subgraphs use from around them. */
 typedef struct captures {
 	ml_name_list names;
@@ -117,22 +119,26 @@ if_results(ml_lower *x, ml_node *n)
 	return n ? x->out[0] : NULL;
 }
 
-/* The branch that is taken for sure is lowered in place. */
-static ml_value *
-inline_branch(ml_lower *x, const Onnx__GraphProto *g, const captures *c)
+/* A subgraph lowered in place sees what is around it. */
+static void
+open_inline(body *s, ml_lower *x, const Onnx__GraphProto *g, const captures *c)
 {
-	const ml_prov *at = x->b->prov;
-	body s;
-
-	open_frame(&s, x, g);
+	open_frame(s, x, g);
 	for (int i = 0; i < c->names.count; i++) {
 		const ml_binding *from = ml_frame_find(x->frame, c->names.at[i]);
 		if (from)
-			*ml_frame_bind(x->import, s.f, from->name) = *from;
+			*ml_frame_bind(x->import, s->f, from->name) = *from;
 	}
-	bool done = lower_body(&s, x->b);
-	x->b->prov = at;
-	if (!done)
+}
+
+/* The branch that is taken for sure. */
+static ml_value *
+inline_branch(ml_lower *x, const Onnx__GraphProto *g, const captures *c)
+{
+	body s;
+
+	open_inline(&s, x, g, c);
+	if (!lower_body(&s, x->b))
 		return NULL;
 	for (size_t i = 0; i < g->n_output && (int)i < x->nout; i++)
 		x->out[i] = s.result[i];
@@ -234,7 +240,7 @@ bind_argument(body *s, int i, ml_value *v)
 
 /* Binds a scalar; some writers declare counter and condition as lists of one element. */
 static void
-bind_scalar(body *s, int i, ml_value *v)
+bind_scalar(body *s, ml_builder *b, int i, ml_value *v)
 {
 	const Onnx__TypeProto *t = s->g->input[i]->type;
 	ml_lower *x = s->x;
@@ -242,7 +248,7 @@ bind_scalar(body *s, int i, ml_value *v)
 
 	if (v && t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
 	    t->tensor_type->shape && t->tensor_type->shape->n_dim == 1)
-		v = ml_build_reshape(&s->b, v, &one, 1);
+		v = ml_build_reshape(b, v, &one, 1);
 	bind_argument(s, i, v);
 }
 
@@ -261,12 +267,81 @@ loop_arguments(body *s, ml_value *const *carried, int n, int first)
 	return i;
 }
 
+/* ---- loops whose carried values change their type: only unrolled ---- */
+
+static bool
+changes_types(const body *s, ml_value *const *carried, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!ml_type_equal(&s->result[1 + i]->type, &carried[i]->type))
+			return true;
+	return false;
+}
+
+/* One iteration in place; false on failure, or when it cannot be told whether another follows. */
+static bool
+iterate(ml_lower *x, const captures *c, int64_t k, ml_value **carried, int n, body *s, bool *again)
+{
+	double on = 1;
+
+	open_inline(s, x, ml_onnx_graph(x, "body"), c);
+	bind_scalar(s, x->b, 0, ml_build_dim(x->b, ML_INT(k)));
+	bind_scalar(s, x->b, 1, always(x->b));
+	for (int i = 0; i < n; i++)
+		bind_argument(s, 2 + i, carried[i]);
+	if (!lower_body(s, x->b))
+		return false;
+	if (x->in[1] && !ml_lower_scalar(x, s->result[0], &on)) {
+		ml_lower_fail(
+			x, ML_ERR_UNSUPPORTED,
+			"carried values change their type, and the condition depends on data");
+		return false;
+	}
+	for (int i = 0; i < n; i++)
+		carried[i] = s->result[1 + i];
+	*again = on != 0;
+	return true;
+}
+
+static ml_value *
+unroll(ml_lower *x, const captures *c, int64_t trips, int n)
+{
+	int64_t front = 0;
+	int scans = x->nout - n, done = 0;
+	ml_value **part = ML_LOWER_ARRAY(x, ml_value *, scans * trips);
+	bool again = true;
+	body s;
+
+	for (int i = 0; i < n; i++)
+		x->out[i] = x->in[2 + i];
+	for (; done < trips && again; done++) {
+		if (!iterate(x, c, done, x->out, n, &s, &again))
+			return NULL;
+		for (int i = 0; i < scans; i++)
+			part[i * trips + done] =
+				ml_build_unsqueeze(x->b, s.result[1 + n + i], &front, 1);
+	}
+	for (int i = 0; i < scans; i++)
+		x->out[n + i] = ml_build_concat(x->b, part + i * trips, done, 0);
+	return x->out[0];
+}
+
+static bool
+can_unroll(ml_lower *x, ml_value *trip, ml_value *cond, double *trips)
+{
+	double on;
+
+	return ml_lower_scalar(x, trip, trips) && *trips >= 1 && *trips <= MOST_UNROLLED &&
+	       ml_lower_scalar(x, cond, &on) && on != 0;
+}
+
 ml_value *
 ml_lower_loop(ml_lower *x)
 {
 	const Onnx__GraphProto *g = ml_onnx_graph(x, "body");
 	int n = x->nin > 2 ? x->nin - 2 : 0;
 	captures c = {0};
+	double trips;
 	body s;
 
 	if (!g)
@@ -290,11 +365,13 @@ ml_lower_loop(ml_lower *x)
 	if (!node)
 		return NULL;
 	open_body(&s, x, node, g);
-	bind_scalar(&s, 0, loop_arguments(&s, x->in + 2, n, 2));
-	bind_scalar(&s, 1, always(&s.b)); /* else the body would not run */
+	bind_scalar(&s, &s.b, 0, loop_arguments(&s, x->in + 2, n, 2));
+	bind_scalar(&s, &s.b, 1, always(&s.b)); /* else the body would not run */
 	bind_captures(&s, &c);
 	if (!lower_body(&s, &s.b))
 		return NULL;
+	if (changes_types(&s, x->in + 2, n) && can_unroll(x, trip, cond, &trips))
+		return unroll(x, &c, (int64_t)trips, n);
 	/* without a condition, the body's is ignored */
 	s.result[0] = x->in[1] ? scalar(x, &s.b, s.result[0], ML_bool, "condition") : always(&s.b);
 	if (!s.result[0] || ml_build_yield(&s.b, s.result, x->nout + 1) != ML_OK)

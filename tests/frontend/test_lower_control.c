@@ -69,6 +69,11 @@ test_loop(void **state)
 	       "x f32[] 1", "y f32[] 4");
 }
 
+#define GROW                                                                                       \
+	"node Loop n yes x -> y s body={\nin i s64[]\nin c bool[]\nin v f32[1]\n"                  \
+	"node Identity c -> d\nnode Concat v v -> w axis=0\nnode Identity i -> j\n"                \
+	"out d\nout w\nout j\n}\n" Y
+
 static void
 test_loop_refused(void **state)
 {
@@ -77,10 +82,17 @@ test_loop_refused(void **state)
 		     "node Loop n yes x -> y body={\nin i s64[]\nin c bool[]\n"
 		     "node Identity c -> d\nout d\n}\n" Y,
 		     ML_ERR_FORMAT, "1 carried values");
-	expect_error("in x f32[1]\nconst n s64[] 2\nconst yes bool[] 1\n"
-		     "node Loop n yes x -> y body={\nin i s64[]\nin c bool[]\nin v f32[]\n"
-		     "node Identity c -> d\nnode Concat v v -> w axis=0\nout d\nout w\n}\n" Y,
-		     ML_ERR_UNSUPPORTED, "changes its type");
+	/* a loop that grows its value is unrolled if it is known how often it runs */
+	expect_error("in x f32[1]\nin n s64[]\nconst yes bool[] 1\n" GROW, ML_ERR_UNSUPPORTED,
+		     "changes its type");
+}
+
+static void
+test_growing_loop(void **state)
+{
+	(void)state;
+	expect("in x f32[1]\nconst n s64[] 2\nconst yes bool[] 1\n" GROW "out s\n", "x f32[1] 3",
+	       "y f32[4] 3 3 3 3\ns s64[2] 0 1");
 }
 
 static void
@@ -106,9 +118,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_if),   TEST(test_known_branch_is_inlined),
-		TEST(test_loop), TEST(test_loop_refused),
-		TEST(test_scan),
+		TEST(test_if),           TEST(test_known_branch_is_inlined),
+		TEST(test_loop),         TEST(test_loop_refused),
+		TEST(test_growing_loop), TEST(test_scan),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
