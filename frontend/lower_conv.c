@@ -71,6 +71,34 @@ ml_lower_conv(ml_lower *x)
 	return ml_lower_conv_node(x, v, weight, x->in[2], &s, groups);
 }
 
+/* com.microsoft: Conv, a residual added, an activation */
+ml_value *
+ml_lower_fused_conv(ml_lower *x)
+{
+	const char *name = ml_onnx_text(x, "activation", "");
+	int n;
+	const float *p = ml_onnx_floats(x, "activation_params", &n);
+	ml_value *y = ml_lower_conv(x);
+
+	y = x->in[3] ? ML_X2(add, y, x->in[3]) : y;
+	if (!*name)
+		return y;
+	if (!strcmp(name, "Relu"))
+		return ML_X2(max, y, ML_LIKE(y, 0));
+	if (!strcmp(name, "Sigmoid"))
+		return ML_X1(sigmoid, y);
+	if (!strcmp(name, "Tanh"))
+		return ML_X1(tanh, y);
+	if (!strcmp(name, "LeakyRelu") && n == 1)
+		return ML_X3(select, ML_X2(lt, y, ML_LIKE(y, 0)),
+			     ML_X2(mul, y, ML_LIKE(y, (double)p[0])), y);
+	if (!strcmp(name, "Clip") && n == 2)
+		return ML_X2(min, ML_X2(max, y, ML_LIKE(y, (double)p[0])),
+			     ML_LIKE(y, (double)p[1]));
+	return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "activation '%s' is not supported",
+			     ml_escaped(&x->cx->arena, name));
+}
+
 /* Windows [N, g, C/g, out.., kernel..] . w[g, M/g, C/g, kernel..] */
 ml_value *
 ml_lower_window_product(ml_lower *x, ml_value *v, ml_value *w, int k, int64_t ngroups)

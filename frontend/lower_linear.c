@@ -86,3 +86,22 @@ ml_lower_gemm(ml_lower *x)
 	y = scaled(x, y, alpha);
 	return c && beta != 0 ? ML_X2(add, y, scaled(x, c, beta)) : y;
 }
+
+/* com.microsoft: alpha a . b with the last two dims of either transposed first */
+ml_value *
+ml_lower_fused_matmul(ml_lower *x)
+{
+	ml_value *in[] = {x->in[0], x->in[1]}, *y;
+	bool swap[] = {ml_onnx_int(x, "transA", 0) != 0, ml_onnx_int(x, "transB", 0) != 0};
+	double alpha = ml_onnx_float(x, "alpha", 1);
+
+	if (ml_onnx_int(x, "transBatchA", 0) || ml_onnx_int(x, "transBatchB", 0))
+		return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "transposed batches");
+	for (int i = 0; i < 2; i++) {
+		int r = in[i]->type.rank;
+		if (swap[i] && r > 1)
+			in[i] = ml_lower_move_axis(x, in[i], r - 1, r - 2);
+	}
+	y = ml_lower_product(x, in[0], in[1]);
+	return scaled(x, y, alpha);
+}

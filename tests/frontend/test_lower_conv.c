@@ -28,6 +28,22 @@ test_conv(void **state)
 }
 
 static void
+test_fused(void **state)
+{
+	(void)state;
+#define F                                                                                          \
+	"opset com.microsoft 1\nopset 17\nin x f32[1,1,2]\nconst w f32[1,1,1] 2\nin r "            \
+	"f32[1,1,2]\n"
+	expect(F "node FusedConv x w - r -> y domain=com.microsoft activation=\"Relu\"\n" Y,
+	       "x f32[1,1,2] 1 -2\nr f32[1,1,2] 1 1", "y f32[1,1,2] 3 0");
+	expect(F "node FusedConv x w - r -> y domain=com.microsoft activation=\"Clip\" "
+		 "activation_params=(0,2.5)\n" Y,
+	       "x f32[1,1,2] 1 -2\nr f32[1,1,2] 1 1", "y f32[1,1,2] 2.5 0");
+	expect_error(F "node FusedConv x w -> y domain=com.microsoft activation=\"Odd\"\n" Y,
+		     ML_ERR_UNSUPPORTED, "activation 'Odd'");
+}
+
+static void
 test_bad_conv(void **state)
 {
 	(void)state;
@@ -91,10 +107,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_conv),
-		TEST(test_bad_conv),
-		TEST(test_transposed),
-		TEST(test_causal),
+		TEST(test_conv),       TEST(test_bad_conv), TEST(test_fused),
+		TEST(test_transposed), TEST(test_causal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,15 @@ test_constant_right_side_stays_a_dot(void **state)
 }
 
 static void
+test_fused(void **state)
+{
+	(void)state;
+	expect("opset com.microsoft 1\nopset 17\nin a f32[2,1]\nin b f32[1,2]\n"
+	       "node FusedMatMul a b -> y domain=com.microsoft transA=1 transB=1 alpha=0.5\n" Y,
+	       "a f32[2,1] 1 2\nb f32[1,2] 3 4", "y f32[1,1] 5.5");
+}
+
+static void
 test_gemm(void **state)
 {
 	(void)state;
@@ -62,6 +71,7 @@ main(void)
 		TEST(test_matmul),
 		TEST(test_constant_right_side_stays_a_dot),
 		TEST(test_gemm),
+		TEST(test_fused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
