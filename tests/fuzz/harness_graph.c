@@ -11,19 +11,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-int
-fuzz_below(fuzz_random *r, int n)
-{
-	r->state = r->state * 6364136223846793005u + 1442695040888963407u;
-	return (int)((r->state >> 33) % (uint64_t)n);
-}
-
-double
-fuzz_number(fuzz_random *r)
-{
-	return (double)fuzz_below(r, 1 << 20) / (1 << 19) - 1;
-}
-
 typedef struct maker {
 	ml_builder b;
 	fuzz_random r;

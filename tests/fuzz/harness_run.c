@@ -1,10 +1,23 @@
-/* harness_run.c -- inputs for random graphs, and comparing and showing their results. */
+/* harness_run.c -- random numbers, inputs of random graphs; comparing and showing results. */
 #include "harness_graph.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
+
+int
+fuzz_below(fuzz_random *r, int n)
+{
+	r->state = r->state * 6364136223846793005u + 1442695040888963407u;
+	return (int)((r->state >> 33) % (uint64_t)n);
+}
+
+double
+fuzz_number(fuzz_random *r)
+{
+	return (double)fuzz_below(r, 1 << 20) / (1 << 19) - 1;
+}
 
 ml_tensor *
 fuzz_inputs(const ml_module *m, uint64_t seed, int64_t n, ml_arena *arena)
