@@ -96,10 +96,29 @@ freeze(cl_compiler *c, const char *text)
 	return failed;
 }
 
+/* The compiler stands beside the runtime library that this process has already.  Global, because
+ * plugins find its functions there. */
+static void *
+open_library(void)
+{
+	char path[4096];
+	Dl_info runtime;
+
+	if (dladdr((void *)(uintptr_t)ml_model_load, &runtime) && runtime.dli_fname) {
+		const char *slash = strrchr(runtime.dli_fname, '/');
+		int folder = slash ? (int)(slash - runtime.dli_fname) + 1 : 0;
+		snprintf(path, sizeof path, "%.*slibmlopt.so.0", folder, runtime.dli_fname);
+		void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+		if (library)
+			return library;
+	}
+	return dlopen("libmlopt.so.0", RTLD_NOW | RTLD_GLOBAL);
+}
+
 static int
 load(cl_compiler *c)
 {
-	c->library = dlopen("libmlopt.so.0", RTLD_NOW | RTLD_GLOBAL);
+	c->library = open_library();
 	if (!c->library)
 		return cl_fail(c->command, "the compiler cannot be loaded: %s", dlerror());
 #define CL_LOAD(name)                                                                              \
