@@ -131,30 +131,18 @@ load_uniform(ml_expr *x, LLVMTypeRef type, ml_v pointer, int bytes)
 	return ml_load(x->e, type, pointer, bytes);
 }
 
-static ml_v
-load_contiguous(ml_expr *x, LLVMTypeRef element, ml_v pointer, int bytes)
-{
-	ml_emit *e = x->e;
-
-	if (!x->mask || !ml_is_vector(x->mask)) {
-		if (x->mask)
-			pointer = LLVMBuildSelect(e->b, x->mask, pointer, x->nowhere, "");
-		return ml_load_lanes(e, element, pointer, x->count, bytes);
-	}
-	LLVMTypeRef type = ml_vec_type(element);
-	ml_v args[] = {pointer, ml_i32(e, bytes), ml_expr_active(x), LLVMConstNull(type)};
-	return ml_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){type, e->ptr}, 2, args, 4);
-}
-
 /* Lane by lane: LLVM's gathers are no faster on the machines at hand, and branch for each lane
  * where they do not exist. */
 static ml_v
 load_general(ml_expr *x, LLVMTypeRef element, ml_v base, ml_v offsets, int bytes)
 {
 	ml_emit *e = x->e;
-	ml_v v = LLVMGetPoison(ml_vec_type(element)), active = ml_expr_active(x);
+	ml_v v = LLVMConstNull(ml_vec_type(element)), active = ml_expr_active(x);
+	int64_t n = ML_LANES;
 
-	for (int i = 0; i < ML_LANES; i++) {
+	if (x->count)
+		ml_const_i64(x->count, &n);
+	for (int i = 0; i < n; i++) {
 		ml_v lane = ml_i32(e, i);
 		ml_v p = ml_gep(e, element, base, LLVMBuildExtractElement(e->b, offsets, lane, ""));
 		if (active) {
@@ -166,6 +154,25 @@ load_general(ml_expr *x, LLVMTypeRef element, ml_v base, ml_v offsets, int bytes
 		v = LLVMBuildInsertElement(e->b, v, ml_load(e, element, p, bytes), lane, "");
 	}
 	return v;
+}
+
+static ml_v
+load_contiguous(ml_expr *x, LLVMTypeRef element, ml_v pointer, int bytes)
+{
+	ml_emit *e = x->e;
+
+	if (!x->mask || !ml_is_vector(x->mask)) {
+		if (x->mask)
+			pointer = LLVMBuildSelect(e->b, x->mask, pointer, x->nowhere, "");
+		return ml_load_lanes(e, element, pointer, x->count, bytes);
+	}
+	/* With a count that is known, LLVM 19 splits the mask, finds that nobody wants the upper
+	 * half of the result, and loads that half without a mask: beyond the buffer's end. */
+	if (x->count && LLVMIsConstant(x->count))
+		return load_general(x, element, pointer, ml_iota_i64(e), bytes);
+	LLVMTypeRef type = ml_vec_type(element);
+	ml_v args[] = {pointer, ml_i32(e, bytes), ml_expr_active(x), LLVMConstNull(type)};
+	return ml_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){type, e->ptr}, 2, args, 4);
 }
 
 ml_v

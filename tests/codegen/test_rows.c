@@ -240,6 +240,25 @@ test_long_map(void **state)
 	check_kernel(&c);
 }
 
+/* Rows of two elements read under a mask: nothing behind the last row is touched. */
+static void
+test_short_masked_rows(void **state)
+{
+	(void)state;
+	kernel_case c = {
+		.text = KERNEL(1, "",
+			       "  in %0 : f32[48]\n"
+			       "  %1 = reverse %0 {axes = [0]} : f32[48]\n"
+			       "  %2 = min %1, %0 : f32[48]\n"
+			       "  %3 = concat %2, %0, %2 : f32[144]\n"
+			       "  %4 = reshape %3 {shape = [72, 2]} : f32[72, 2]\n"
+			       "  %5 = reduce_max %4 {axes = [1]} : f32[72, 1]\n"
+			       "  %6 = sub %4, %5 : f32[72, 2]\n"
+			       "  out \"\" = %6\n"),
+	};
+	check_kernel(&c);
+}
+
 static void
 test_static_shapes(void **state)
 {
@@ -261,11 +280,17 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_softmax),       cmocka_unit_test(test_masked_log_softmax),
-		cmocka_unit_test(test_layer_norm),    cmocka_unit_test(test_layer_norm_quantized),
-		cmocka_unit_test(test_kept),          cmocka_unit_test(test_reductions),
-		cmocka_unit_test(test_two_axes),      cmocka_unit_test(test_stored_through_views),
-		cmocka_unit_test(test_gathered_rows), cmocka_unit_test(test_long_map),
+		cmocka_unit_test(test_softmax),
+		cmocka_unit_test(test_masked_log_softmax),
+		cmocka_unit_test(test_layer_norm),
+		cmocka_unit_test(test_layer_norm_quantized),
+		cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_reductions),
+		cmocka_unit_test(test_two_axes),
+		cmocka_unit_test(test_stored_through_views),
+		cmocka_unit_test(test_gathered_rows),
+		cmocka_unit_test(test_long_map),
+		cmocka_unit_test(test_short_masked_rows),
 		cmocka_unit_test(test_static_shapes),
 	};
 
