@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 enum {
-	LARGEST_INLINE = 1900, /* MB of weights; protobuf ends at 2 GiB */
-	ALIGNMENT = 64,        /* of tensors in the external file */
+	LARGEST_INLINE = 1900,   /* MB of weights; protobuf ends at 2 GiB */
+	ALIGNMENT = 64,          /* of tensors in the external file */
+	SMALLEST_OUTSIDE = 1024, /* bytes; readers want to see shapes in the model itself */
 	WIRE_BYTES = 2,
 	FIELD_GRAPH = 7,       /* ModelProto.graph */
 	FIELD_INITIALIZER = 5, /* GraphProto.initializer */
@@ -111,33 +112,49 @@ put_prefix(output *o, int field, uint64_t size)
 	fwrite(bytes, 1, prefix(field, size, bytes), o->file);
 }
 
+/* protobuf-c packs into this: nothing may be allocated while a file is open, because a failed
+ * allocation unwinds past it. */
+typedef struct file_buffer {
+	ProtobufCBuffer base;
+	FILE *file;
+} file_buffer;
+
+static void
+append(ProtobufCBuffer *b, size_t n, const uint8_t *bytes)
+{
+	fwrite(bytes, 1, n, ((file_buffer *)b)->file);
+}
+
 static void
 put_message(output *o, const ProtobufCMessage *m)
 {
-	size_t size = protobuf_c_message_get_packed_size(m);
-	uint8_t *bytes = ml_resize(&o->e->cx->memory, NULL, 0, size ? size : 1);
+	file_buffer b = {{append}, o->file};
 
-	protobuf_c_message_pack(m, bytes);
-	fwrite(bytes, 1, size, o->file);
-	ml_resize(&o->e->cx->memory, bytes, size ? size : 1, 0);
+	protobuf_c_message_pack_to_buffer(m, &b.base);
 }
 
 /* ---- weights ---- */
 
+static bool
+is_outside(const ml_export_weight *w)
+{
+	return w->header->has_data_location;
+}
+
 static uint64_t
-inline_size(const ml_export_weight *w, bool external)
+inline_size(const ml_export_weight *w)
 {
 	uint64_t size = protobuf_c_message_get_packed_size(&w->header->base);
 
-	return external ? size : size + prefix_size(FIELD_RAW_DATA, w->size) + w->size;
+	return is_outside(w) ? size : size + prefix_size(FIELD_RAW_DATA, w->size) + w->size;
 }
 
 static void
-put_weight(output *o, const ml_export_weight *w, bool external)
+put_weight(output *o, const ml_export_weight *w)
 {
-	put_prefix(o, FIELD_INITIALIZER, inline_size(w, external));
+	put_prefix(o, FIELD_INITIALIZER, inline_size(w));
 	put_message(o, &w->header->base);
-	if (external)
+	if (is_outside(w))
 		return;
 	put_prefix(o, FIELD_RAW_DATA, w->size);
 	fwrite(w->bytes, 1, w->size, o->file);
@@ -171,41 +188,50 @@ set_location(ml_export *e, ml_export_weight *w, const char *location, uint64_t o
 		entry(e, "length", ml_format(&e->arena, "%llu", (unsigned long long)w->size));
 }
 
+static uint64_t
+gap_before(uint64_t offset)
+{
+	return (ALIGNMENT - offset % ALIGNMENT) % ALIGNMENT;
+}
+
 static ml_status
-write_external(ml_export *e, const char *path)
+write_external(ml_export *e, const char *data)
 {
 	static const char zeros[ALIGNMENT];
-	const char *data = ml_format(&e->arena, "%s.data", path), *slash = strrchr(data, '/');
+	const char *slash = strrchr(data, '/');
 	uint64_t offset = 0;
 	output o;
 
-	ML_STEP(output_open(e, &o, data));
 	for (int i = 0; i < e->weights.count; i++) {
 		ml_export_weight *w = &e->weights.at[i];
-		uint64_t gap = (ALIGNMENT - offset % ALIGNMENT) % ALIGNMENT;
-		fwrite(zeros, 1, gap, o.file);
+		if (w->size < SMALLEST_OUTSIDE)
+			continue;
+		offset += gap_before(offset);
+		set_location(e, w, slash ? slash + 1 : data, offset);
+		offset += w->size;
+	}
+	ML_STEP(output_open(e, &o, data));
+	offset = 0;
+	for (int i = 0; i < e->weights.count; i++) {
+		const ml_export_weight *w = &e->weights.at[i];
+		if (!is_outside(w))
+			continue;
+		fwrite(zeros, 1, gap_before(offset), o.file);
 		fwrite(w->bytes, 1, w->size, o.file);
-		set_location(e, w, slash ? slash + 1 : data, offset + gap);
-		offset += gap + w->size;
+		offset += gap_before(offset) + w->size;
 	}
 	return output_close(&o, ML_OK);
 }
 
-ml_status
-ml_export_write(ml_export *e, Onnx__ModelProto *p, const char *path)
+static ml_status
+write_model(ml_export *e, Onnx__ModelProto *p, const char *path)
 {
 	Onnx__GraphProto *g = p->graph;
-	uint64_t weights = 0, size;
+	uint64_t size = protobuf_c_message_get_packed_size(&g->base);
 	output o;
 
-	for (int i = 0; i < e->weights.count; i++)
-		weights += e->weights.at[i].size;
-	bool external = weights > (uint64_t)LARGEST_INLINE * 1000000;
-	if (external)
-		ML_STEP(write_external(e, path));
-	size = protobuf_c_message_get_packed_size(&g->base);
 	for (int i = 0; i < e->weights.count; i++) {
-		uint64_t each = inline_size(&e->weights.at[i], external);
+		uint64_t each = inline_size(&e->weights.at[i]);
 		size += prefix_size(FIELD_INITIALIZER, each) + each;
 	}
 	ML_STEP(output_open(e, &o, path));
@@ -214,6 +240,23 @@ ml_export_write(ml_export *e, Onnx__ModelProto *p, const char *path)
 	put_prefix(&o, FIELD_GRAPH, size);
 	put_message(&o, &g->base);
 	for (int i = 0; i < e->weights.count; i++)
-		put_weight(&o, &e->weights.at[i], external);
+		put_weight(&o, &e->weights.at[i]);
 	return output_close(&o, ML_OK);
+}
+
+ml_status
+ml_export_write(ml_export *e, Onnx__ModelProto *p, const char *path)
+{
+	const char *data = ml_format(&e->arena, "%s.data", path);
+	uint64_t weights = 0;
+
+	for (int i = 0; i < e->weights.count; i++)
+		weights += e->weights.at[i].size;
+	bool external = weights > (uint64_t)LARGEST_INLINE * 1000000;
+	if (external)
+		ML_STEP(write_external(e, data));
+	ml_status status = write_model(e, p, path);
+	if (external && status != ML_OK)
+		unlink(data);
+	return status;
 }

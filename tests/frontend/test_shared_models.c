@@ -225,7 +225,7 @@ test_bad_models(void **state)
 static void
 check_model(const char *path, const char *name)
 {
-	ml_module *m, *again;
+	ml_module *m, *again = NULL;
 
 	if (!strstr(name, ".onnx"))
 		return;
