@@ -44,8 +44,8 @@ compile(trial *t)
 	ml_message why = {{0}};
 	ml_arena arena;
 	ml_pipeline p;
-	ml_plan *plan;
-	ml_jit *jit;
+	ml_plan *plan = NULL;
+	ml_jit *jit = NULL;
 
 	ml_arena_init(&arena, &cx.memory);
 	if (ml_pipeline_init(&p, &cx, &arena, &o, NULL, 0) != ML_OK ||
