@@ -23,6 +23,8 @@ ml_context_free(ml_context *cx)
 	if (!cx)
 		return;
 	ml_memory memory = cx->memory;
+	while (cx->modules)
+		ml_module_free(cx->modules);
 	ml_arena_free(&cx->arena);
 	memory.resize(memory.user, cx, sizeof *cx, 0);
 }

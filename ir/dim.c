@@ -72,10 +72,13 @@ set_first(const ml_link_set *set, uint64_t hash)
 ml_dims *
 ml_dims_new(ml_memory *memory)
 {
-	ml_dims *t = ml_resize(memory, NULL, 0, sizeof *t);
+	ml_arena arena;
 
-	*t = (ml_dims){.refs = 1};
-	ml_arena_init(&t->arena, memory);
+	/* The table lies in its own arena: when there is no memory, nothing is lost. */
+	ml_arena_init(&arena, memory);
+	ml_dims *t = ML_NEW(&arena, ml_dims);
+	t->refs = 1;
+	t->arena = arena;
 	struct ml_dim_node *bad = ml_alloc(&t->arena, sizeof *bad);
 	bad->bad = true;
 	bad->weight = 1;
@@ -95,9 +98,8 @@ ml_dims_free(ml_dims *t)
 {
 	if (!t || --t->refs > 0)
 		return;
-	ml_memory *memory = t->arena.memory;
-	ml_arena_free(&t->arena);
-	ml_resize(memory, t, sizeof *t, 0);
+	ml_arena arena = t->arena;
+	ml_arena_free(&arena);
 }
 
 ml_dim

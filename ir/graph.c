@@ -8,8 +8,11 @@ ml_module_new(ml_context *cx, const char *name)
 {
 	ml_module *m = ml_resize(&cx->memory, NULL, 0, sizeof *m);
 
-	*m = (ml_module){.cx = cx, .next_id = 1};
+	*m = (ml_module){.cx = cx, .next_id = 1, .next = cx->modules};
 	ml_arena_init(&m->arena, &cx->memory);
+	if (cx->modules)
+		cx->modules->prev = m;
+	cx->modules = m;
 	m->dims = ml_dims_new(&cx->memory);
 	m->name = ml_strdup(&m->arena, name ? name : "");
 	m->main = ml_block_new(m, NULL);
@@ -22,6 +25,9 @@ ml_module_free(ml_module *m)
 	if (!m)
 		return;
 	ml_memory *memory = m->arena.memory;
+	*(m->prev ? &m->prev->next : &m->cx->modules) = m->next;
+	if (m->next)
+		m->next->prev = m->prev;
 	for (int i = 0; i < m->blobs.count; i++)
 		ml_blob_drop(m->blobs.at[i]);
 	ml_dims_free(m->dims);

@@ -163,6 +163,7 @@ typedef struct ml_guard {
 
 struct ml_module {
 	ml_context *cx;
+	ml_module *prev, *next; /* of the context's modules */
 	ml_arena arena;
 	ml_dims *dims;
 	const char *name;
