@@ -83,22 +83,39 @@ read_all(ml_context *cx, const char *path, ml_text *text)
 }
 
 static ml_status
-read_ir_text(ml_context *cx, const char *path, const ml_options *o, ml_module **out)
+parse_ir(ml_context *cx, const char *text, size_t length, const ml_options *o, ml_module **out)
 {
-	ml_text text;
 	made_weights made = {.cx = cx};
 
 	cx->stage = "parse";
-	cx->file = ml_strdup(&cx->arena, path);
 	if (o->import_dims.count || o->import_shapes.count || o->import_freezes.count)
 		return ml_error(cx, ML_ERR_ARG, NULL, "dim, shape and freeze apply to ONNX models");
-	ml_text_init(&text, &cx->arena);
-	ML_STEP(read_all(cx, path, &text));
-	ml_status status = ml_parse(cx, text.at, text.length,
-				    o->random_weights ? random_weight : NULL, &made, out);
+	ml_status status =
+		ml_parse(cx, text, length, o->random_weights ? random_weight : NULL, &made, out);
 	for (int i = 0; i < made.blobs.count; i++)
 		ml_blob_drop(made.blobs.at[i]);
 	return status;
+}
+
+static ml_status
+read_ir_file(ml_context *cx, const char *path, const ml_options *o, ml_module **out)
+{
+	ml_text text;
+
+	cx->stage = "parse";
+	cx->file = ml_strdup(&cx->arena, path);
+	ml_text_init(&text, &cx->arena);
+	ML_STEP(read_all(cx, path, &text));
+	return parse_ir(cx, text.at, text.length, o, out);
+}
+
+/* As protobuf this would begin with field 13, which models do not have. */
+static bool
+looks_like_ir(const ml_source *s)
+{
+	static const char word[] = "module ";
+
+	return s->size >= sizeof word - 1 && !memcmp(s->bytes, word, sizeof word - 1);
 }
 
 /* ---- all kinds ---- */
@@ -117,9 +134,11 @@ ml_read_model(ml_context *cx, const ml_source *s, const ml_options *o, ml_module
 
 	if (!s->path) {
 		cx->file = NULL;
+		if (looks_like_ir(s))
+			return parse_ir(cx, s->bytes, s->size, o, out);
 		return ml_import_onnx_bytes(cx, s->bytes, s->size, NULL, &import, out);
 	}
 	if (ml_is_ir_text(s->path))
-		return read_ir_text(cx, s->path, o, out);
+		return read_ir_file(cx, s->path, o, out);
 	return ml_import_onnx(cx, ml_strdup(&cx->arena, s->path), &import, out);
 }

@@ -45,7 +45,7 @@ ML_API void ml_options_progress(ml_options *,
  * On failure *model is NULL. */
 ML_API ml_status ml_compile_file(ml_context *, const char *path, const ml_options *,
 				 ml_model **model);
-/* The same from a model's bytes in memory; external data is refused. */
+/* The same from a model's bytes in memory, ONNX or IR text; external data is refused. */
 ML_API ml_status ml_compile_memory(ml_context *, const void *bytes, size_t size, const ml_options *,
 				   ml_model **model);
 /* Compiles into a file, whose kind is the option `emit`; text kinds go to ml_options_show() when
