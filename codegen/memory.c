@@ -154,6 +154,15 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 	return ML_OK;
 }
 
+static ml_dim
+output_bytes(ml_plan *plan, const ml_value *v)
+{
+	ml_dims *dims = plan->m->dims;
+
+	return ml_dim_mul(dims, ml_type_count(dims, &v->type),
+			  ml_dim_int(dims, ml_dtype_bytes(v->type.dtype)));
+}
+
 ml_status
 ml_assign_memory(ml_plan *plan)
 {
@@ -162,5 +171,8 @@ ml_assign_memory(ml_plan *plan)
 		plan->scratch.at[i] = bounded(plan, plan->scratch.at[i]);
 		ML_STEP(check_bounded(plan, plan->scratch.at[i]));
 	}
+	const ml_node *yield = plan->m->main->last;
+	for (int i = 0; i < yield->nin; i++) /* outputs get memory before the run, too */
+		ML_STEP(check_bounded(plan, bounded(plan, output_bytes(plan, ml_in(yield, i)))));
 	return ML_OK;
 }

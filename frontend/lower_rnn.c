@@ -100,6 +100,7 @@ read_operands(ml_recurrence *r, ml_value *v, int d)
 	in[ML_RNN_RECURRENT] = direction_of(x, x->in[2], d);
 	if (!in[ML_RNN_WEIGHT] || !in[ML_RNN_RECURRENT])
 		return false;
+	/* of rank 2, as the operands have rank 3 */
 	ml_dim hidden = in[ML_RNN_RECURRENT]->type.dim[1], state[] = {v->type.dim[1], hidden};
 	ml_dim bias = ml_dim_mul(ML_DIMS, hidden, ML_INT(2 * r->cell->gates));
 	in[ML_RNN_BIAS] = x->in[3] ? direction_of(x, x->in[3], d) : zeros(x, v, &bias, 1);
@@ -109,6 +110,39 @@ read_operands(ml_recurrence *r, ml_value *v, int d)
 	for (int i = 0; i < ML_RNN_OPERANDS; i++)
 		in[i] = ml_lower_wide(x, in[i]);
 	return in[ML_RNN_BIAS] && in[ML_RNN_STATE] && in[ML_RNN_CELL];
+}
+
+/* The rnn node checks its operands itself; a loop needs it done before. */
+static bool
+check_operands(ml_recurrence *r)
+{
+	ml_lower *x = r->x;
+	const ml_dim *recurrent = r->in[ML_RNN_RECURRENT]->type.dim, *v = r->in[0]->type.dim;
+	ml_dim size = recurrent[1], rows = ml_dim_mul(ML_DIMS, size, ML_INT(r->cell->gates));
+	const struct {
+		int rank;
+		ml_dim dim[2];
+	} want[ML_RNN_OPERANDS] = {
+		[ML_RNN_WEIGHT] = {2, {rows, v[2]}},
+		[ML_RNN_RECURRENT] = {2, {rows, size}},
+		[ML_RNN_BIAS] = {1, {ml_dim_mul(ML_DIMS, rows, ML_INT(2))}},
+		[ML_RNN_STATE] = {2, {v[1], size}},
+		[ML_RNN_CELL] = {2, {v[1], size}},
+		[ML_RNN_PEEPHOLE] = {1, {ml_dim_mul(ML_DIMS, size, ML_INT(3))}},
+	};
+
+	for (int i = ML_RNN_WEIGHT; i < ML_RNN_OPERANDS; i++) {
+		const ml_type *t = r->in[i] ? &r->in[i]->type : NULL;
+		bool fits = !t || (t->rank == want[i].rank && t->dtype == r->in[0]->type.dtype);
+		for (int d = 0; t && fits && d < t->rank; d++)
+			fits = ml_require_equal(x->b, t->dim[d], want[i].dim[d],
+						"weights and states must fit");
+		if (!fits && x->b->failed == ML_OK)
+			ml_lower_fail(x, ML_ERR_SHAPE, "weights, biases or states do not fit");
+		if (!fits)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -144,7 +178,9 @@ run_direction(ml_recurrence *r, ml_value *v, int d, int directions, ml_value **o
 		plain = plain &&
 			(!strcmp(r->act[i].name, "Sigmoid") || !strcmp(r->act[i].name, "Tanh") ||
 			 !strcmp(r->act[i].name, "Relu"));
-	return plain ? rnn_node(r, out) : ml_lower_rnn_loop(r, out);
+	if (plain)
+		return rnn_node(r, out);
+	return check_operands(r) && ml_lower_rnn_loop(r, out);
 }
 
 /* ---- the operator ---- */

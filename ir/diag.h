@@ -38,7 +38,8 @@ struct ml_context {
 	void *log_user;
 	bool remarks;                    /* report remarks too */
 	struct ml_custom_op *custom_ops; /* registered by ml_register_op */
-	struct ml_module *modules; /* all there are: those lost when an allocation failed go with it */
+	/* all there are: those lost when an allocation failed go with the context */
+	struct ml_module *modules;
 };
 
 /* Records an error and returns `status`, so that `return ml_error(...)` reads well. */

@@ -79,6 +79,9 @@ test_refused(void **state)
 	expect_error(R "node RNN x w r -> y direction=\"up\"\n" Y, ML_ERR_VALUE, "direction");
 	expect_error(R "node RNN x w r -> y direction=\"bidirectional\"\n" Y, ML_ERR_SHAPE,
 		     "2 directions");
+	expect_error(R "const p f32[1] 0\nnode RNN x w r - - p -> y clip=1.0\n" Y, ML_ERR_SHAPE,
+		     "do not fit");
+	expect_error(R "node GRU x w r -> y clip=1.0\n" Y, ML_ERR_SHAPE, "do not fit");
 	expect_error(R "node GRU x w r -> y\n" Y, ML_ERR_SHAPE, "one block of rows");
 }
 

@@ -1,4 +1,4 @@
-/* test_shared_models.c -- every model of $MLOPT_SHARED/data: cases against their stored outputs,
+/* test_shared_models.c -- every model of $MLOPT_SHARED: cases against their stored outputs,
  * bad models, and the real ones through import and export. */
 #include "frontend/export.h"
 #include "frontend/onnx_model.h"
@@ -157,11 +157,11 @@ run_case(const char *model, const char *io)
 	return result;
 }
 
-/* Calls `fn` with each folder below $MLOPT_SHARED/data/<kind>. */
+/* Calls `fn` with each folder below $MLOPT_SHARED/<kind>. */
 static void
 each_folder(const char *kind, void fn(const char *path, const char *name))
 {
-	const char *top = ml_format(&cx.arena, "%s/data/%s", shared, kind);
+	const char *top = ml_format(&cx.arena, "%s/%s", shared, kind);
 	DIR *d = opendir(top);
 
 	assert_non_null(d);
