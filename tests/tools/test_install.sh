@@ -17,7 +17,7 @@ export PKG_CONFIG_PATH
 LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH")
 export LD_LIBRARY_PATH
 bin=$dir/prefix/bin
-cc="${CC:-cc} -std=c11 -Wall -Wextra -Werror"
+cc="${CC:-cc} ${CFLAGS-} -std=c11 -Wall -Wextra -Werror"
 cd "$dir"
 
 # app: compiled in memory, and from an artefact
