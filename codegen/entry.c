@@ -89,6 +89,48 @@ site_table(ml_emit *e, const ml_plan *plan)
 }
 
 static ml_v
+node_names(ml_emit *e, const ml_plan *plan, const ml_prov *at)
+{
+	ml_text t;
+
+	ml_text_init(&t, plan->arena);
+	for (; at; at = at->next) {
+		ml_put_escaped(&t, at->node ? at->node : "");
+		ml_put(&t, at->next ? "\n" : "");
+	}
+	return text_constant(e, t.at);
+}
+
+static void
+fill_steps(ml_emit *e, const ml_plan *plan, const ml_sequence *s, ml_v *at)
+{
+	for (int i = 0; i < s->steps.count; i++) {
+		const ml_step *step = &s->steps.at[i];
+		for (int k = 0; k < 2 && step->body[k]; k++)
+			fill_steps(e, plan, step->body[k], at);
+		if (step->body[0])
+			continue;
+		ml_v v[] = {node_names(e, plan, step->prov),
+			    text_constant(e, ml_step_kind_name(plan, step)),
+			    ml_i32(e, step->kind == ML_STEP_KERNEL ? step->spec : -1),
+			    ml_i32(e, (int32_t)step->work.dtype)};
+		at[step->number] = LLVMConstStructInContext(e->lc, v, 4, 0);
+	}
+}
+
+static ml_v
+step_table(ml_emit *e, const ml_plan *plan)
+{
+	ml_v *at = ML_NEW_ARRAY(plan->arena, ml_v, plan->nsteps);
+	LLVMTypeRef fields[] = {e->ptr, e->ptr, e->i32, e->i32};
+	LLVMTypeRef type = LLVMStructTypeInContext(e->lc, fields, 4, 0);
+
+	_Static_assert(sizeof(mlrt_step) == 24, "the fields above are mlrt_step");
+	fill_steps(e, plan, plan->main, at);
+	return private_constant(e, LLVMConstArray2(type, at, (uint64_t)plan->nsteps), "steps");
+}
+
+static ml_v
 weights_pointer(ml_emit *e, const ml_entry_options *o)
 {
 	if (!o->weights_symbol)
@@ -107,8 +149,10 @@ ml_emit_entry(ml_emit *e, ml_plan *plan, const ml_entry_options *o)
 	LLVMSetVisibility(plan_fn, LLVMHiddenVisibility);
 	ml_v run_fn = ml_emit_run_function(e, plan);
 	LLVMSetVisibility(run_fn, LLVMHiddenVisibility);
+	ml_v work_fn = ml_emit_work_function(e, plan);
+	LLVMSetVisibility(work_fn, LLVMHiddenVisibility);
 
-	_Static_assert(sizeof(mlrt_program) == 80, "the fields below are mlrt_program");
+	_Static_assert(sizeof(mlrt_program) == 104, "the fields below are mlrt_program");
 	ml_v v[] = {
 		ml_i32(e, MLRT_MAGIC),
 		ml_i32(e, MLRT_ABI),
@@ -123,6 +167,10 @@ ml_emit_entry(ml_emit *e, ml_plan *plan, const ml_entry_options *o)
 		ml_i32(e, o->nlevels),
 		ml_i32(e, ml_state_words(plan)),
 		level_table(e, plan, o),
+		step_table(e, plan),
+		ml_i32(e, plan->nsteps),
+		ml_i32(e, 0),
+		work_fn,
 	};
 	ml_v init = LLVMConstStructInContext(e->lc, v, sizeof v / sizeof *v, 0);
 	ml_v program = LLVMAddGlobal(e->module, LLVMTypeOf(init), "mlopt_program");

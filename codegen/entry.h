@@ -49,6 +49,7 @@ const ml_sym *ml_newest_fresh(ml_dim d);
 
 ml_v ml_emit_plan_function(ml_emit *, ml_plan *);
 ml_v ml_emit_run_function(ml_emit *, ml_plan *);
+ml_v ml_emit_work_function(ml_emit *, const ml_plan *);
 
 /* Stack memory that lives as long as the function, wherever the builder stands. */
 ml_v ml_entry_alloca(ml_emit *, LLVMTypeRef element, int count);

@@ -10,6 +10,7 @@ typedef struct run_emit {
 	ml_plan *plan;
 	ml_dim_source dims;
 	ml_v frame, in, out, state, arena, weights, kernels, pool, parallel, fault;
+	ml_v watch, watched;                /* i1: the frame has a watch */
 	ml_v task, routine, buffers, sizes; /* allocas, shared by all steps */
 	ml_v ints;                          /* alloca: ranks and dtypes of routines */
 	ml_v *local;                        /* allocas of pointers: bodies' arguments and results */
@@ -343,10 +344,25 @@ check_found_sizes(run_emit *r, const ml_step *s)
 }
 
 static void
+tell_watch(run_emit *r, const ml_step *s, int ended)
+{
+	ml_emit *e = r->e;
+
+	if (s->body[0])
+		return;
+	ml_if told = ml_if_begin(e, r->watched);
+	ml_v args[] = {ML_FIELD(e, e->ptr, r->watch, mlrt_watch, user), ml_i32(e, s->number),
+		       ml_i32(e, ended)};
+	call(r, ML_FIELD(e, e->ptr, r->watch, mlrt_watch, step), e->none, args, 3);
+	ml_if_end(e, &told);
+}
+
+static void
 emit_sequence(run_emit *r, const ml_sequence *s)
 {
 	for (int i = 0; i < s->steps.count; i++) {
 		const ml_step *step = &s->steps.at[i];
+		tell_watch(r, step, 0);
 		switch (step->kind) {
 		case ML_STEP_KERNEL: emit_kernel(r, step); break;
 		case ML_STEP_ROUTINE: emit_routine(r, step); break;
@@ -356,6 +372,7 @@ emit_sequence(run_emit *r, const ml_sequence *s)
 		}
 		if (step->kind != ML_STEP_KERNEL)
 			check_found_sizes(r, step);
+		tell_watch(r, step, 1);
 	}
 }
 
@@ -390,6 +407,8 @@ load_frame(run_emit *r)
 	r->weights = ML_FIELD(e, e->ptr, r->frame, mlrt_frame, weights);
 	r->kernels = ML_FIELD(e, e->ptr, r->frame, mlrt_frame, kernels);
 	r->pool = ML_FIELD(e, e->ptr, r->frame, mlrt_frame, pool);
+	r->watch = ML_FIELD(e, e->ptr, r->frame, mlrt_frame, watch);
+	r->watched = LLVMBuildIsNotNull(e->b, r->watch, "watched");
 	r->parallel = ML_FIELD(e, e->ptr, r->pool, mlrt_pool, parallel);
 	r->fault = ml_gep(e, e->i8, r->frame, fault);
 }

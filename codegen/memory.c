@@ -154,15 +154,6 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 	return ML_OK;
 }
 
-static ml_dim
-output_bytes(ml_plan *plan, const ml_value *v)
-{
-	ml_dims *dims = plan->m->dims;
-
-	return ml_dim_mul(dims, ml_type_count(dims, &v->type),
-			  ml_dim_int(dims, ml_dtype_bytes(v->type.dtype)));
-}
-
 ml_status
 ml_assign_memory(ml_plan *plan)
 {
@@ -172,7 +163,9 @@ ml_assign_memory(ml_plan *plan)
 		ML_STEP(check_bounded(plan, plan->scratch.at[i]));
 	}
 	const ml_node *yield = plan->m->main->last;
-	for (int i = 0; i < yield->nin; i++) /* outputs get memory before the run, too */
-		ML_STEP(check_bounded(plan, bounded(plan, output_bytes(plan, ml_in(yield, i)))));
+	for (int i = 0; i < yield->nin; i++) { /* outputs get memory before the run, too */
+		ml_dim bytes = ml_type_bytes(plan->m->dims, &ml_in(yield, i)->type);
+		ML_STEP(check_bounded(plan, bounded(plan, bytes)));
+	}
 	return ML_OK;
 }

@@ -83,12 +83,6 @@ separate_results(ml_block *block)
 
 /* ---- buffers ---- */
 
-static ml_dim
-type_bytes(ml_dims *dims, const ml_type *t)
-{
-	return ml_dim_mul(dims, ml_type_count(dims, t), ml_dim_int(dims, ml_dtype_bytes(t->dtype)));
-}
-
 static ml_buffer *
 new_buffer(ml_planner *p, ml_place place, int index, ml_dim bytes)
 {
@@ -120,8 +114,8 @@ result_buffer(ml_planner *p, ml_value *v)
 	if (index >= 0)
 		f->buffer = p->sequence->result[index];
 	else
-		f->buffer =
-			new_buffer(p, ML_PLACE_ARENA, -1, type_bytes(p->plan->m->dims, &v->type));
+		f->buffer = new_buffer(p, ML_PLACE_ARENA, -1,
+				       ml_type_bytes(p->plan->m->dims, &v->type));
 	return f->buffer;
 }
 
@@ -214,19 +208,6 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 
 static ml_status add_kernel_step(ml_planner *, ml_step, const ml_outlined *);
 
-static ml_dim
-panel_bytes(ml_dims *dims, const ml_read *r)
-{
-	ml_dim size[3], four = ml_dim_int(dims, 4), lanes = ml_dim_int(dims, ML_LANES);
-
-	ml_panel_sizes(dims, r, size);
-	if (r->value->type.dtype != ML_f32) /* s8: whole groups of four; f32: four bytes each */
-		size[1] = ml_dim_ceildiv(dims, size[1], four);
-	size[1] = ml_dim_mul(dims, size[1], four);
-	size[2] = ml_dim_mul(dims, ml_dim_ceildiv(dims, size[2], lanes), lanes);
-	return ml_dim_mul(dims, size[0], ml_dim_mul(dims, size[1], size[2]));
-}
-
 static ml_status
 panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
 {
@@ -241,12 +222,14 @@ panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
 		ml_step step = {0};
 		ml_outlined io = {0};
 		ML_STEP(ml_outline_pack(p, r, &step, &io));
-		f->panels = new_buffer(p, ML_PLACE_ARENA, -1, panel_bytes(p->plan->m->dims, r));
+		f->panels = new_buffer(p, ML_PLACE_ARENA, -1, ml_panel_bytes(p->plan->m->dims, r));
 		f->panels_for = r->packed_for;
 		f->panels_operand = r->operand;
 		step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
 		step.buffer[io.in.count] = f->panels;
 		step.nout = 1;
+		ml_note_work(p->plan, &step, NULL, 0, &io);
+		step.work.written = f->panels->bytes;
 		ML_STEP(add_kernel_step(p, step, &io));
 	}
 	f->panels->last = p->sequence->steps.count;
@@ -257,8 +240,10 @@ panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
 /* ---- steps ---- */
 
 static void
-add_step(ml_planner *p, const ml_step *step)
+add_step(ml_planner *p, ml_step *step)
 {
+	if (!step->body[0])
+		step->number = p->plan->nsteps++;
 	for (int i = 0; i < step->nin + step->nout; i++) {
 		step->buffer[i]->last = p->sequence->steps.count;
 		if (i >= step->nin && step->buffer[i]->place == ML_PLACE_ARENA)
@@ -318,6 +303,7 @@ schedule_group(ml_planner *p, ml_group *g)
 	step.nout = io.out.count;
 	for (int i = 0; i < io.out.count; i++)
 		step.buffer[io.in.count + i] = result_buffer(p, io.out.at[i]);
+	ml_note_work(p->plan, &step, g->nodes.at, g->nodes.count, &io);
 	ML_STEP(add_kernel_step(p, step, &io));
 	g->step = p->sequence->steps.count - 1;
 	return ML_OK;
@@ -330,6 +316,7 @@ schedule_stand_alone(ml_planner *p, ml_node *n)
 {
 	ml_plan *plan = p->plan;
 	ml_step step = {.kind = ML_STEP_ROUTINE, .node = n, .nin = n->nin, .nout = n->nout};
+	ml_outlined io = {0};
 
 	if (ml_note_of(n)->scheduled)
 		return ML_OK;
@@ -347,16 +334,21 @@ schedule_stand_alone(ml_planner *p, ml_node *n)
 		step.scanned = n->nout - (int)ML_A(n, loop, carried).i64;
 	int spare = step.kind == ML_STEP_LOOP ? n->nout - step.scanned : 0;
 	step.buffer = ML_NEW_ARRAY(plan->arena, ml_buffer *, n->nin + n->nout + spare);
-	for (int i = 0; i < n->nin; i++)
+	for (int i = 0; i < n->nin; i++) {
 		step.buffer[i] = plain_buffer(p, ml_in(n, i));
-	for (int i = 0; i < n->nout; i++)
+		ML_PUSH(plan->arena, io.in, ((ml_read){ml_in(n, i), NULL, 0}));
+	}
+	for (int i = 0; i < n->nout; i++) {
 		step.buffer[n->nin + i] = result_buffer(p, &n->out[i]);
+		ML_PUSH(plan->arena, io.out, &n->out[i]);
+	}
 	for (int i = 0; i < spare; i++)
 		step.buffer[n->nin + n->nout + i] =
 			new_buffer(p, ML_PLACE_ARENA, -1, step.buffer[n->nin + i]->bytes);
 	step.site = plan->sites.count;
 	step.nsites = 1;
 	ML_PUSH(plan->arena, plan->sites, ml_site_text(plan->arena, n->prov, "failed"));
+	ml_note_work(plan, &step, NULL, 0, &io);
 	add_step(p, &step);
 	return ML_OK;
 }
@@ -391,13 +383,13 @@ place_interface(ml_planner *p)
 	for (int i = 0; i < s->nargs; i++) {
 		s->arg[i] = new_buffer(p, main ? ML_PLACE_INPUT : ML_PLACE_LOCAL,
 				       main ? i : p->plan->nlocals++,
-				       type_bytes(p->plan->m->dims, &p->block->arg[i]->type));
+				       ml_type_bytes(p->plan->m->dims, &p->block->arg[i]->type));
 		ml_fact_of(p->block->arg[i])->buffer = s->arg[i];
 	}
 	for (int i = 0; i < s->nresults; i++)
 		s->result[i] = new_buffer(
 			p, main ? ML_PLACE_OUTPUT : ML_PLACE_LOCAL, main ? i : p->plan->nlocals++,
-			type_bytes(p->plan->m->dims, &ml_in(p->block->last, i)->type));
+			ml_type_bytes(p->plan->m->dims, &ml_in(p->block->last, i)->type));
 }
 
 static ml_status
@@ -489,15 +481,12 @@ static void
 print_sequence(ml_text *t, const ml_plan *plan, const ml_sequence *s, int indent)
 {
 	static const char *const kind[] = {"kernel", "routine", "if", "loop", "custom"};
-	static const char *const family[] = {"rows",      "contract", "pack",
-					     "attention", "scatter",  "scan"};
 
 	for (int i = 0; i < s->steps.count; i++) {
 		const ml_step *step = &s->steps.at[i];
 		ml_put(t, "%*s%d: %s", indent, "", i, kind[step->kind]);
 		if (step->kind == ML_STEP_KERNEL) {
-			ml_put(t, " %s #%d tiles ", family[plan->specs.at[step->spec].family],
-			       step->spec);
+			ml_put(t, " %s #%d tiles ", ml_step_kind_name(plan, step), step->spec);
 			ml_dim_print(t, step->tiles);
 		}
 		for (int k = 0; k < step->nin + step->nout; k++) {

@@ -40,6 +40,13 @@ typedef enum ml_step_kind {
 
 typedef struct ml_sequence ml_sequence;
 
+/* What a step costs, each buffer counted once. */
+typedef struct ml_work {
+	ml_dim macs;                   /* multiply-adds of contractions */
+	ml_dim read, weights, written; /* bytes; weights are part of read */
+	ml_dtype dtype;                /* of the numbers that are multiplied, ML_none: none are */
+} ml_work;
+
 /* One thing the entry does. */
 typedef struct ml_step {
 	ml_step_kind kind;
@@ -55,7 +62,10 @@ typedef struct ml_step {
 	/* IF: then, else; LOOP: body */
 	ml_sequence *body[2];
 	int scanned; /* LOOP: results after the carried ones */
-	double cost; /* multiply-adds or element steps at dims = 1, for reports */
+	/* For profiles; none for IF and LOOP. */
+	int number;
+	const ml_prov *prov; /* of everything it computes */
+	ml_work work;
 } ml_step;
 
 /* The steps of one block. */
@@ -108,7 +118,7 @@ typedef struct ml_plan {
 	uint64_t weights_bytes;
 	ML_VEC(ml_slot) slots;
 	ML_VEC(const char *) sites;
-	int nlocals;
+	int nlocals, nsteps;
 	ml_sizes scratch; /* bytes per thread, of all steps */
 } ml_plan;
 
@@ -196,6 +206,13 @@ void ml_panel_sizes(ml_dims *, const ml_read *, ml_dim size[3]);
 /* "node '/emb/Gather' (#3, Gather-13): what", escaped. */
 const char *ml_site_text(ml_arena *, const ml_prov *, const char *what);
 
+/* Bytes of a tensor, and of the panels made of an operand. */
+ml_dim ml_type_bytes(ml_dims *, const ml_type *);
+ml_dim ml_panel_bytes(ml_dims *, const ml_read *);
+/* "rows", "contract", ...: the kernel's family, else the operator. */
+const char *ml_step_kind_name(const ml_plan *, const ml_step *);
+/* What a step costs, by the nodes it computes and what it reads and writes; work.c. */
+void ml_note_work(ml_plan *, ml_step *, ml_node *const *nodes, int count, const ml_outlined *);
 /* Adds a size to those of which the largest counts. */
 void ml_sizes_add(ml_plan *, ml_sizes *, ml_dim);
 /* Gives arena buffers their slots, by lifetime; memory.c. */

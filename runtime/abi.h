@@ -7,7 +7,7 @@
 #define MLRT_ABI_H
 #include <stdint.h>
 
-enum { MLRT_ABI = 1, MLRT_MAGIC = 0x6d6c7274 };
+enum { MLRT_ABI = 2, MLRT_MAGIC = 0x6d6c7274 };
 
 /* The first failed run-time check of a run; `status` is an ml_status, 0 while all is well. */
 typedef struct mlrt_fault {
@@ -55,6 +55,12 @@ struct mlrt_pool {
 	void *user;
 };
 
+/* Hears of a run's steps; costs a test per step where the frame has none. */
+typedef struct mlrt_watch {
+	void (*step)(void *user, int32_t step, int32_t ended); /* 0 before it, 1 after it */
+	void *user;
+} mlrt_watch;
+
 /* One call of a program. */
 typedef struct mlrt_frame {
 	void *const *in;  /* tensors in declared order */
@@ -64,6 +70,7 @@ typedef struct mlrt_frame {
 	const uint8_t *weights;
 	mlrt_kernel *const *kernels; /* of the chosen ISA level */
 	const mlrt_pool *pool;
+	const mlrt_watch *watch; /* or NULL */
 	mlrt_fault fault;
 } mlrt_frame;
 
@@ -77,6 +84,18 @@ typedef struct mlrt_level {
 	int32_t reserved;
 	mlrt_kernel *const *kernels;
 } mlrt_level;
+
+/* What a step is, for profiles.  Steps are numbered as the code has them; those of branches and
+ * loops are steps as well, the control around them is not. */
+typedef struct mlrt_step {
+	const char *nodes; /* of the model it comes from, escaped, one a line */
+	const char *kind;  /* "rows", "contract", ... */
+	int32_t kernel;    /* index into the kernels, -1: a routine or custom operator */
+	int32_t dtype;     /* of the numbers that are multiplied, 0: none */
+} mlrt_step;
+
+/* What mlrt_program.work says of each step, in this order. */
+enum { MLRT_WORK_MACS, MLRT_WORK_READ, MLRT_WORK_WEIGHTS, MLRT_WORK_WRITTEN, MLRT_WORK_COUNT };
 
 /* What an artefact exports as `mlopt_program`, and the JIT returns. */
 typedef struct mlrt_program {
@@ -92,5 +111,9 @@ typedef struct mlrt_program {
 	int32_t nsites, nkernels;
 	int32_t nlevels, nstate; /* state words */
 	const mlrt_level *level; /* rising */
+	const mlrt_step *step;
+	int32_t nsteps, reserved;
+	/* Multiply-adds and bytes of all steps at the sizes in state, once each. */
+	void (*work)(const int64_t *state, int64_t *work);
 } mlrt_program;
 #endif

@@ -122,6 +122,22 @@ ml_model_find_output(const ml_model *m, const char *name)
 	return find(m->signature.info.output, m->signature.info.noutputs, name);
 }
 
+int
+ml_model_steps(const ml_model *m)
+{
+	return m->program->nsteps;
+}
+
+ml_status
+ml_model_step(const ml_model *m, int i, ml_step_info *info)
+{
+	if (i < 0 || i >= m->program->nsteps)
+		return ML_ERR_ARG;
+	const mlrt_step *s = &m->program->step[i];
+	*info = (ml_step_info){s->nodes, s->kind, s->kernel, (ml_dtype)s->dtype};
+	return ML_OK;
+}
+
 ml_function *
 ml_model_function(const ml_model *m, const char *suffix)
 {

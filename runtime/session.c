@@ -4,6 +4,7 @@
 #include "embed/level.h"
 #include "threads.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct ml_session {
 	const mlrt_level *level;
 	mlrt_threads threads;
 	mlrt_block arena;
+	mlrt_watch watch;
 	size_t bytes; /* of this struct with its arrays */
 	ml_message message;
 	bool ran;
@@ -361,6 +363,7 @@ ml_session_run(ml_session *s)
 		.weights = s->model->program->weights,
 		.kernels = s->level->kernels,
 		.pool = s->threads.pool,
+		.watch = s->watch.step ? &s->watch : NULL,
 		.fault = {.site = -1},
 	};
 	int32_t failed = s->model->program->run(&f);
@@ -368,6 +371,26 @@ ml_session_run(ml_session *s)
 		return explain(s, failed, &f.fault);
 	s->ran = true;
 	s->message.text[0] = 0;
+	return ML_OK;
+}
+
+void
+ml_session_watch(ml_session *s, void (*step)(void *user, int step, int ended), void *user)
+{
+	s->watch = (mlrt_watch){step, user};
+}
+
+ml_status
+ml_session_work(const ml_session *s, ml_step_work *work)
+{
+	_Static_assert(sizeof *work == MLRT_WORK_COUNT * sizeof(int64_t) &&
+			       offsetof(ml_step_work, written_bytes) ==
+				       MLRT_WORK_WRITTEN * sizeof(int64_t),
+		       "compiled code fills it as an array");
+	if (!s->ran)
+		return ML_ERR_ARG;
+	if (s->model->program->nsteps)
+		s->model->program->work(s->state, (int64_t *)work);
 	return ML_OK;
 }
 

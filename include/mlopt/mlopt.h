@@ -166,6 +166,35 @@ ML_API const char *ml_session_message(const ml_session *);
 ML_API const char *ml_session_level(const ml_session *);
 ML_API int ml_session_threads(const ml_session *);
 
+/* ---- what a run does, step by step ---- */
+
+/* One step of the compiled code: a kernel or a routine. */
+typedef struct ml_step_info {
+	const char *nodes; /* the model's nodes it computes, escaped as in messages, one a line */
+	const char *kind;  /* of the code: "rows", "contract", "attention", ... */
+	int kernel;        /* steps with equal numbers run the same code; -1: no kernel */
+	ml_dtype dtype;    /* of the numbers that are multiplied, ML_none: none are */
+} ml_step_info;
+
+/* What a step costs at the sizes of the last run, every tensor counted once. */
+typedef struct ml_step_work {
+	int64_t macs;       /* multiply-adds of contractions */
+	int64_t read_bytes; /* with weights */
+	int64_t weight_bytes;
+	int64_t written_bytes;
+} ml_step_work;
+
+/* Number of steps, in the code's order; those in branches and loops count as well. */
+ML_API int ml_model_steps(const ml_model *);
+/* Step i; its texts are valid as long as the model.  ML_ERR_ARG when there is none. */
+ML_API ml_status ml_model_step(const ml_model *, int i, ml_step_info *);
+/* Fills `work`, room for all steps.  ML_ERR_ARG when there was no successful run. */
+ML_API ml_status ml_session_work(const ml_session *, ml_step_work *work);
+/* From now on runs call step(user, i, 0) before step i and step(user, i, 1) after it, on the
+ * thread that runs; a run that fails leaves its last step open.  NULL ends it. */
+ML_API void ml_session_watch(ml_session *, void (*step)(void *user, int step, int ended),
+			     void *user);
+
 /* ---- C functions whose signature is known at run time only ---- */
 
 typedef void ml_function(void);

@@ -33,6 +33,22 @@ const char model_nonzero[] = "module \"nonzero\" {\n"
 			     "  out \"y\" = %y\n"
 			     "}\n";
 
+const char model_loop[] =
+	"module \"loop\" {\n"
+	"  sym n\n"
+	"  in %t \"trips\" : s64[]\n"
+	"  in %x \"x\" : f32[n, 24]\n"
+	"  %true = const {true} : bool[]\n"
+	"  %y = loop %t, %true, %x {carried = 1} (%i : s64[], %v : f32[n, 24]) {\n"
+	"    %w = const splat 0.125 : f32[24, 24]\n"
+	"    %d = dot %v, %w {lhs_contract = [1], rhs_contract = [0]} : f32[n, 24] "
+	"@\"/a \\\"quoted\\\" node\":MatMul-13[0]\n"
+	"    %go = const {true} : bool[]\n"
+	"    yield %go, %d\n"
+	"  } : f32[n, 24]\n"
+	"  out \"y\" = %y\n"
+	"}\n";
+
 const char model_gather[] = "module \"gather\" {\n"
 			    "  sym n\n"
 			    "  in %i \"index\" : s64[n]\n"

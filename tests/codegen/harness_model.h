@@ -10,6 +10,8 @@
 extern const char model_linear[];
 /* Positions of non-zero elements: a routine, and a size known after the run. */
 extern const char model_nonzero[];
+/* x times a matrix, so many times: a loop, and a name with quotes. */
+extern const char model_loop[];
 /* Rows of a table: a check at run time. */
 extern const char model_gather[];
 

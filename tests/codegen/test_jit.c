@@ -152,13 +152,61 @@ test_many_sessions(void **state)
 	model_close(&m);
 }
 
+/* ---- steps ---- */
+
+static void
+count_step(void *user, int step, int ended)
+{
+	int *calls = user;
+
+	calls[step] += ended;
+}
+
+/* A loop's steps are counted at each turn, and named as the model names them. */
+static void
+test_steps(void **state)
+{
+	float x[3 * 24] = {0};
+	const int64_t trips = 5;
+	int calls[8] = {0}, found = -1;
+	ml_step_work work[8];
+	ml_step_info info;
+	ml_session *s;
+	model m;
+
+	(void)state;
+	model_open(&m, model_loop);
+	model_compile(&m, host());
+	assert_in_range(ml_model_steps(m.model), 1, 8);
+	for (int i = 0; i < ml_model_steps(m.model); i++) {
+		assert_int_equal(ml_model_step(m.model, i, &info), ML_OK);
+		if (!strcmp(info.kind, "contract"))
+			found = i;
+	}
+	assert_true(found >= 0);
+	assert_int_equal(ml_model_step(m.model, found, &info), ML_OK);
+	assert_string_equal(info.nodes, "/a \\\"quoted\\\" node");
+	assert_int_equal(info.dtype, ML_f32);
+	assert_int_equal(ml_session_new(m.model, NULL, &s, NULL), ML_OK);
+	assert_int_equal(ml_session_set_input(s, 0, &trips, NULL, 0), ML_OK);
+	assert_int_equal(ml_session_set_input(s, 1, x, (int64_t[]){3, 24}, 2), ML_OK);
+	ml_session_watch(s, count_step, calls);
+	assert_int_equal(ml_session_run(s), ML_OK);
+	assert_int_equal(calls[found], 5);
+	assert_int_equal(ml_session_work(s, work), ML_OK);
+	assert_int_equal(work[found].macs, 3 * 24 * 24);
+	assert_int_equal(work[found].written_bytes, 3 * 24 * 4);
+	ml_session_free(s);
+	model_close(&m);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_levels),        cmocka_unit_test(test_routine),
 		cmocka_unit_test(test_fault),         cmocka_unit_test(test_wrong_sizes),
-		cmocka_unit_test(test_many_sessions),
+		cmocka_unit_test(test_many_sessions), cmocka_unit_test(test_steps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

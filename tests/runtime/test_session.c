@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -62,15 +63,28 @@ run(mlrt_frame *f)
 		       .scratch = f->arena + f->state[MLRT_STATE_ARENA],
 		       .scratch_stride = 64};
 
+	if (f->watch)
+		f->watch->step(f->watch->user, 0, 0);
 	f->pool->parallel(f->pool, f->kernels[0], &t, n);
 	if (f->fault.status)
 		return f->fault.status;
+	if (f->watch)
+		f->watch->step(f->watch->user, 0, 1);
 	memcpy(f->out[0], f->arena, (size_t)n * 4);
 	for (int64_t i = 0; i < n; i++)
 		if (x[i] % 2 == 0)
 			((int32_t *)f->out[1])[even++] = x[i];
 	f->state[EVEN_DIM] = even;
 	return 0;
+}
+
+static const mlrt_step steps[] = {{"/mul\n/select", "rows", 0, ML_none}};
+
+static void
+work(const int64_t *state, int64_t *of)
+{
+	of[MLRT_WORK_MACS] = of[MLRT_WORK_WEIGHTS] = 0;
+	of[MLRT_WORK_READ] = of[MLRT_WORK_WRITTEN] = 4 * state[Y_DIM];
 }
 
 static const mlrt_level levels[] = {
@@ -92,6 +106,9 @@ static const mlrt_program program = {
 	.nlevels = 1,
 	.nstate = WORDS,
 	.level = levels,
+	.step = steps,
+	.nsteps = 1,
+	.work = work,
 };
 
 /* ---- helpers ---- */
@@ -389,6 +406,56 @@ test_refused(void **state)
 	ml_model_free(m);
 }
 
+/* ---- steps ---- */
+
+static void
+note(void *user, int step, int ended)
+{
+	char *seen = user;
+
+	snprintf(seen + strlen(seen), 8, "%d%c", step, ended ? ')' : '(');
+}
+
+static void
+test_steps(void **state)
+{
+	const int32_t x[] = {1, 2, 3, 13};
+	char seen[64] = "";
+	ml_step_info info;
+	ml_step_work w;
+	ml_model *m;
+	ml_session *s = open_session(&m, NULL);
+
+	(void)state;
+	assert_int_equal(ml_model_steps(m), 1);
+	assert_int_equal(ml_model_step(m, -1, &info), ML_ERR_ARG);
+	assert_int_equal(ml_model_step(m, 1, &info), ML_ERR_ARG);
+	assert_int_equal(ml_model_step(m, 0, &info), ML_OK);
+	assert_string_equal(info.nodes, "/mul\n/select");
+	assert_string_equal(info.kind, "rows");
+	assert_int_equal(info.kernel, 0);
+	assert_int_equal(info.dtype, ML_none);
+	assert_int_equal(ml_session_work(s, &w), ML_ERR_ARG); /* not before a run */
+	give(s, x, 3);
+	assert_int_equal(ml_session_run(s), ML_OK);
+	assert_int_equal(ml_session_work(s, &w), ML_OK);
+	assert_int_equal(w.macs, 0);
+	assert_int_equal(w.read_bytes, 12);
+	assert_int_equal(w.written_bytes, 12);
+	ml_session_watch(s, note, seen);
+	assert_int_equal(ml_session_run(s), ML_OK);
+	assert_string_equal(seen, "0(0)");
+	give(s, x, 4);
+	assert_int_equal(ml_session_run(s), ML_ERR_VALUE);
+	assert_string_equal(seen, "0(0)0(");
+	ml_session_watch(s, NULL, NULL);
+	give(s, x, 3);
+	assert_int_equal(ml_session_run(s), ML_OK);
+	assert_string_equal(seen, "0(0)0(");
+	ml_session_free(s);
+	ml_model_free(m);
+}
+
 /* ---- files that are no artefacts ---- */
 
 static void
@@ -418,6 +485,7 @@ main(void)
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_callers_threads),
 		cmocka_unit_test(test_model_outlives_handle),
+		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_load_refused),
 	};

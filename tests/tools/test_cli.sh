@@ -118,6 +118,12 @@ holds "$(value compile_ms <json) == 0 && $(value min_ms <json) <= $(value median
 refuses 1 "no such dimension" "$bin/mlopt" bench digits.so --dim batsch=3
 "$bin/mlopt" bench "$digits/model.onnx" --seconds 0.05 --json >json
 holds "$(value compile_ms <json) > 0"
+"$bin/mlopt" bench digits.so --seconds 0.02 --profile --trace=trace.json >out
+grep -q 'GMAC/s' out && grep -q 'outside of regions' out || fail "bench prints no profile"
+grep -q '"ph": "X".*"nodes": \["' trace.json || fail "a trace without nodes"
+"$bin/mlopt" bench "$digits/model.onnx" --seconds 0.02 --profile --json >json
+[ "$(grep -c '"step": ' json)" -gt 1 ] || fail "a profile without steps"
+refuses 1 "cannot write 'no/trace.json'" "$bin/mlopt" bench digits.so --seconds 0.02 --trace=no/trace.json
 "$bin/mlopt" inspect digits.so | grep -q 'input .*image .*f32\[batch, 1, 8, 8\]' || fail "inspect .so"
 "$bin/mlopt" inspect "$digits/model.onnx" | grep -q 'parameters 22' || fail "inspect .onnx"
 "$bin/mlopt" inspect "$digits/model.onnx" --json | grep -q '"opset": 17' || fail "inspect --json"

@@ -1,4 +1,5 @@
 /* bench.c -- mlopt bench: how long compiling, loading and running take, and how much memory. */
+#include "profile.h"
 #include "random_inputs.h"
 #include "verbs.h"
 #include <stdlib.h>
@@ -8,10 +9,10 @@
 enum { MAX_RUNS = 1000000, MIN_RUNS = 5 };
 
 typedef struct arguments {
-	const char *inputs;
+	const char *inputs, *trace;
 	double seconds;
 	long batch, seed;
-	bool json;
+	bool json, profile;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -29,6 +30,10 @@ static const cl_row rows[] = {
 	 &a.settings.dims},
 	{CL_INT, "seed", "N", "Data", "of the random numbers (default: 1)", &a.seed},
 	{CL_REAL, "seconds", "S", "Running", "how long to measure (default: 2)", &a.seconds},
+	{CL_FLAG, "profile", NULL, "Running",
+	 "then measure as long again, step by step: time, nodes, GMAC/s, bytes", &a.profile},
+	{CL_TEXT, "trace", "FILE.json", "Running",
+	 "write one run of the profile as a Chrome trace (for Perfetto)", &a.trace},
 	{CL_FLAG, "json", NULL, "Other", "results for programs", &a.json},
 	MO_SHARED_ROWS(a.settings),
 };
@@ -94,7 +99,7 @@ measure(mo_model *m, timing *t)
 }
 
 static void
-report(const mo_model *m, const timing *t)
+report(const mo_model *m, const timing *t, const mo_profile *p)
 {
 	double median = t->ms[t->runs / 2], p90 = t->ms[(t->runs - 1) * 9 / 10];
 	struct rusage usage;
@@ -106,9 +111,14 @@ report(const mo_model *m, const timing *t)
 	if (a.json) {
 		printf("{\"compile_ms\": %.3f, \"load_ms\": %.3f, \"first_ms\": %.4f, "
 		       "\"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"runs\": %d, "
-		       "\"peak_rss_mb\": %.1f, \"isa\": \"%s\", \"threads\": %d}\n",
+		       "\"peak_rss_mb\": %.1f, \"isa\": \"%s\", \"threads\": %d",
 		       m->compile_ms, m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss,
 		       isa, threads);
+		if (a.profile) {
+			printf(", ");
+			mo_profile_json(p, stdout);
+		}
+		printf("}\n");
 		return;
 	}
 	if (m->compiled)
@@ -119,6 +129,18 @@ report(const mo_model *m, const timing *t)
 	       m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss, isa, threads);
 	if (p90 > 1.5 * median)
 		printf("note: times vary much; is the machine busy?\n");
+	if (a.profile)
+		mo_profile_table(p, stdout);
+}
+
+static int
+profile(mo_model *m, mo_profile *p)
+{
+	if (!a.profile && !a.trace)
+		return 0;
+	if (mo_profile_measure(p, m, a.seconds))
+		return 1;
+	return a.trace ? mo_profile_trace(p, &command, a.trace) : 0;
 }
 
 /* The first batch of the file, or made-up arrays. */
@@ -146,6 +168,7 @@ mo_bench(int argc, char **argv)
 	md_dataset data = {0};
 	md_arrays in = {0};
 	timing t = {0};
+	mo_profile p = {0};
 	mo_model m;
 	int code;
 
@@ -156,9 +179,11 @@ mo_bench(int argc, char **argv)
 		return 2;
 	}
 	int failed = mo_model_open(&m, &command, args.at[0], &a.settings) ||
-		     get_inputs(&m, &data, &in) || mo_model_set(&m, &in) || measure(&m, &t);
+		     get_inputs(&m, &data, &in) || mo_model_set(&m, &in) || measure(&m, &t) ||
+		     profile(&m, &p);
 	if (!failed)
-		report(&m, &t);
+		report(&m, &t, &p);
+	mo_profile_free(&p);
 	free(t.ms);
 	md_arrays_clear(&in);
 	md_dataset_close(&data);

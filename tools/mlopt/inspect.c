@@ -1,5 +1,6 @@
 /* inspect.c -- mlopt inspect: what a model or an artefact is. */
 #include "model.h"
+#include "put_name.h"
 #include "verbs.h"
 #include <inttypes.h>
 #include <string.h>
@@ -47,17 +48,10 @@ dtype_name(ml_dtype dtype)
 	return "?";
 }
 
-/* Names come from models: control characters and quotes must not reach terminals or JSON. */
 static void
 put_name(const char *name)
 {
-	for (const unsigned char *c = (const unsigned char *)name; *c; c++)
-		if (*c < 0x20 || *c == 0x7f)
-			printf(a.json ? "\\u%04x" : "\\x%02x", *c);
-		else if (a.json && (*c == '"' || *c == '\\'))
-			printf("\\%c", *c);
-		else
-			putchar(*c);
+	mo_put_name(stdout, name, strlen(name), a.json);
 }
 
 static void

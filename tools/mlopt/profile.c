@@ -1,0 +1,355 @@
+/* profile.c -- where the time of a run goes: mlopt bench --profile and --trace. */
+#include "profile.h"
+#include "put_name.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MIN_RUNS = 5, MAX_RUNS = 4096, MAX_ROW_BYTES = 32 << 20, MAX_EVENTS = 1 << 16 };
+
+/* ---- measuring ---- */
+
+static int64_t
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void
+note_step(void *user, int step, int ended)
+{
+	mo_profile *p = user;
+	int64_t at = now();
+
+	if (!ended) {
+		p->begun = at;
+		return;
+	}
+	p->row[step] += (double)(at - p->begun) * 1e-6;
+	p->calls[step]++;
+	if (p->events < MAX_EVENTS)
+		p->event[p->events++] = (mo_event){step, p->begun, at};
+}
+
+static int
+by_last_column(const void *x, const void *y, void *column)
+{
+	const double *const *a = x, *const *b = y;
+	double d = (*a)[*(int *)column] - (*b)[*(int *)column];
+
+	return (d > 0) - (d < 0);
+}
+
+/* Averages the fastest quarter of the runs, in which the machine was least disturbed. */
+static int
+average(mo_profile *p, double *rows)
+{
+	double **run = malloc((size_t)p->runs * sizeof *run);
+
+	if (!run)
+		return 1;
+	for (int r = 0; r < p->runs; r++)
+		run[r] = rows + (size_t)r * (size_t)(p->steps + 1);
+	qsort_r(run, (size_t)p->runs, sizeof *run, by_last_column, &p->steps);
+	p->used = (p->runs + 3) / 4;
+	for (int r = 0; r < p->used; r++) {
+		for (int i = 0; i < p->steps; i++)
+			p->step[i].ms += run[r][i] / p->used;
+		p->run_ms += run[r][p->steps] / p->used;
+	}
+	for (int i = 0; i < p->steps; i++)
+		p->step[i].calls = (double)p->calls[i] / p->runs;
+	free(run);
+	return 0;
+}
+
+static int
+run_watched(mo_profile *p, mo_model *m, double *row)
+{
+	p->row = row;
+	p->events = 0;
+	p->last_begun = now();
+	if (ml_session_run(m->session) != ML_OK)
+		return cl_fail(m->command, "%s", ml_session_message(m->session));
+	p->last_ended = now();
+	row[p->steps] = (double)(p->last_ended - p->last_begun) * 1e-6;
+	p->runs++;
+	return 0;
+}
+
+static int
+run_many(mo_profile *p, mo_model *m, double seconds, double *rows, int room)
+{
+	double begun = cl_seconds();
+	int failed = 0;
+
+	ml_session_watch(m->session, note_step, p);
+	while (!failed &&
+	       (p->runs < MIN_RUNS || (p->runs < room && cl_seconds() - begun < seconds)))
+		failed = run_watched(p, m, rows + (size_t)p->runs * (size_t)(p->steps + 1));
+	ml_session_watch(m->session, NULL, NULL);
+	return failed;
+}
+
+static void
+describe(mo_profile *p, const mo_model *m, const ml_step_work *work)
+{
+	for (int i = 0; i < p->steps; i++) {
+		ml_model_step(m->model, i, &p->step[i].info);
+		p->step[i].work = work[i];
+	}
+}
+
+int
+mo_profile_measure(mo_profile *p, mo_model *m, double seconds)
+{
+	size_t n = (size_t)ml_model_steps(m->model), row_bytes = (n + 1) * sizeof(double);
+	size_t room = MAX_ROW_BYTES / row_bytes;
+
+	room = room < MIN_RUNS ? MIN_RUNS : room > MAX_RUNS ? MAX_RUNS : room;
+	*p = (mo_profile){.steps = (int)n};
+	p->step = calloc(n + 1, sizeof *p->step);
+	p->calls = calloc(n + 1, sizeof *p->calls);
+	p->event = calloc(MAX_EVENTS, sizeof *p->event);
+	double *rows = calloc(room, row_bytes);
+	ml_step_work *work = calloc(n + 1, sizeof *work);
+	int failed = 1;
+	if (!p->step || !p->calls || !p->event || !rows || !work)
+		cl_fail(m->command, "out of memory");
+	else
+		failed = run_many(p, m, seconds, rows, (int)room) || average(p, rows);
+	if (!failed && ml_session_work(m->session, work) == ML_OK)
+		describe(p, m, work);
+	free(rows);
+	free(work);
+	return failed;
+}
+
+void
+mo_profile_free(mo_profile *p)
+{
+	free(p->step);
+	free(p->calls);
+	free(p->event);
+}
+
+/* ---- numbers ---- */
+
+static double
+share(double part, double whole)
+{
+	return whole > 0 ? part / whole : 0;
+}
+
+static double
+gmacs(const mo_step *s)
+{
+	return share((double)s->work.macs * s->calls, s->ms * 1e6);
+}
+
+static double
+steps_ms(const mo_profile *p)
+{
+	double ms = 0;
+
+	for (int i = 0; i < p->steps; i++)
+		ms += p->step[i].ms;
+	return ms;
+}
+
+static const char *
+dtype_name(ml_dtype t)
+{
+	static const char *const names[] = {
+#define ML_DTYPE(number, name, bits, kind, onnx, ctype) [number] = #name,
+#include "mlopt/types.def"
+	};
+
+	return names[t];
+}
+
+/* ---- table ---- */
+
+static int
+by_time(const void *x, const void *y)
+{
+	double d = (*(const mo_step *const *)y)->ms - (*(const mo_step *const *)x)->ms;
+
+	return (d > 0) - (d < 0);
+}
+
+static void
+put_nodes(const mo_step *s, FILE *f)
+{
+	const char *nodes = s->info.nodes;
+	size_t first = strcspn(nodes, "\n");
+	int others = 0;
+
+	for (const char *c = nodes; *c; c++)
+		others += *c == '\n';
+	mo_put_name(f, nodes, first, false);
+	if (others)
+		fprintf(f, " and %d more", others);
+	fputc('\n', f);
+}
+
+static void
+put_row(const mo_profile *p, const mo_step *s, FILE *f)
+{
+	char kernel[16] = "-", speed[32] = "-";
+
+	if (s->info.kernel >= 0)
+		snprintf(kernel, sizeof kernel, "%d", s->info.kernel);
+	if (s->work.macs)
+		snprintf(speed, sizeof speed, "%.1f", gmacs(s));
+	fprintf(f, "%10.4f %6.1f %6.0f %8s %9.1f %9.1f %9.1f %6s  %-10s ", s->ms,
+		100 * share(s->ms, p->run_ms), s->calls, speed,
+		(double)(s->work.read_bytes - s->work.weight_bytes) * 1e-3,
+		(double)s->work.weight_bytes * 1e-3, (double)s->work.written_bytes * 1e-3, kernel,
+		s->info.kind);
+	put_nodes(s, f);
+}
+
+static void
+put_sum(const mo_profile *p, const char *what, double ms, double macs, FILE *f)
+{
+	fprintf(f, "%10.4f %6.1f", ms, 100 * share(ms, p->run_ms));
+	if (macs > 0)
+		fprintf(f, "        %8.1f", share(macs, ms * 1e6));
+	fprintf(f, "  %s\n", what);
+}
+
+/* One line for every kind of step, in the order of the steps. */
+static void
+put_kinds(const mo_profile *p, FILE *f)
+{
+	for (int i = 0; i < p->steps; i++) {
+		const char *kind = p->step[i].info.kind;
+		double ms = 0, macs = 0;
+		bool seen = false;
+		for (int k = 0; k < i; k++)
+			seen |= !strcmp(p->step[k].info.kind, kind);
+		for (int k = i; !seen && k < p->steps; k++)
+			if (!strcmp(p->step[k].info.kind, kind)) {
+				ms += p->step[k].ms;
+				macs += (double)p->step[k].work.macs * p->step[k].calls;
+			}
+		if (!seen)
+			put_sum(p, kind, ms, macs, f);
+	}
+}
+
+void
+mo_profile_table(const mo_profile *p, FILE *f)
+{
+	const mo_step **row = malloc((size_t)(p->steps + 1) * sizeof *row);
+	double inside = steps_ms(p);
+
+	for (int i = 0; row && i < p->steps; i++)
+		row[i] = &p->step[i];
+	if (row)
+		qsort(row, (size_t)p->steps, sizeof *row, by_time);
+	fprintf(f, "\n%10s %6s %6s %8s %9s %9s %9s %6s  %-10s %s\n", "ms", "%", "calls", "GMAC/s",
+		"kB read", "weights", "written", "kernel", "region", "nodes");
+	for (int i = 0; row && i < p->steps; i++)
+		if (row[i]->calls > 0)
+			put_row(p, row[i], f);
+	free(row);
+	fputc('\n', f);
+	put_kinds(p, f);
+	put_sum(p, "outside of regions", p->run_ms - inside, 0, f);
+	put_sum(p, "", p->run_ms, 0, f);
+	fprintf(f, "means of the fastest %d of %d runs\n", p->used, p->runs);
+}
+
+/* ---- JSON ---- */
+
+static void
+put_node_list(const mo_step *s, FILE *f)
+{
+	fprintf(f, "\"nodes\": [");
+	for (const char *at = s->info.nodes, *end; *at; at = end + (*end == '\n')) {
+		end = at + strcspn(at, "\n");
+		fprintf(f, at == s->info.nodes ? "\"" : ", \"");
+		mo_put_name(f, at, (size_t)(end - at), true);
+		fputc('"', f);
+	}
+	fputc(']', f);
+}
+
+static void
+put_facts(const mo_step *s, FILE *f)
+{
+	fprintf(f,
+		"\"kernel\": %d, \"dtype\": \"%s\", \"macs\": %lld, \"read_bytes\": %lld, "
+		"\"weight_bytes\": %lld, \"written_bytes\": %lld, ",
+		s->info.kernel, dtype_name(s->info.dtype), (long long)s->work.macs,
+		(long long)s->work.read_bytes, (long long)s->work.weight_bytes,
+		(long long)s->work.written_bytes);
+	put_node_list(s, f);
+}
+
+void
+mo_profile_json(const mo_profile *p, FILE *f)
+{
+	fprintf(f,
+		"\"profile\": {\"runs\": %d, \"used\": %d, \"run_ms\": %.6f, \"outside_ms\": %.6f, "
+		"\"steps\": [",
+		p->runs, p->used, p->run_ms, p->run_ms - steps_ms(p));
+	for (int i = 0; i < p->steps; i++) {
+		const mo_step *s = &p->step[i];
+		fprintf(f,
+			"%s\n  {\"step\": %d, \"kind\": \"%s\", \"ms\": %.6f, \"percent\": %.3f, "
+			"\"calls\": %.3f, \"gmacs_per_s\": %.3f, ",
+			i ? "," : "", i, s->info.kind, s->ms, 100 * share(s->ms, p->run_ms),
+			s->calls, gmacs(s));
+		put_facts(s, f);
+		fputc('}', f);
+	}
+	fprintf(f, "]}");
+}
+
+/* ---- trace ---- */
+
+static void
+put_event(const mo_profile *p, const mo_event *v, FILE *f)
+{
+	const mo_step *s = &p->step[v->step];
+	double us = (double)(v->ended - v->begun) * 1e-3;
+
+	fprintf(f, ",\n{\"name\": \"");
+	mo_put_name(f, s->info.nodes, strcspn(s->info.nodes, "\n"), true);
+	fprintf(f,
+		"\", \"cat\": \"%s\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": %.3f, "
+		"\"dur\": %.3f, \"args\": {\"step\": %d, \"gmacs_per_s\": %.3f, ",
+		s->info.kind, (double)(v->begun - p->last_begun) * 1e-3, us, v->step,
+		share((double)s->work.macs, us * 1e3));
+	put_facts(s, f);
+	fprintf(f, "}}");
+}
+
+int
+mo_profile_trace(const mo_profile *p, const cl_command *command, const char *path)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		return cl_fail(command, "cannot write '%s': %s", path, strerror(errno));
+	fprintf(f,
+		"{\"displayTimeUnit\": \"ns\", \"traceEvents\": [\n"
+		"{\"name\": \"run\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": 0, "
+		"\"dur\": %.3f, \"args\": {\"events_left_out\": %s}}",
+		(double)(p->last_ended - p->last_begun) * 1e-3,
+		p->events == MAX_EVENTS ? "true" : "false");
+	for (int i = 0; i < p->events; i++)
+		put_event(p, &p->event[i], f);
+	fprintf(f, "\n]}\n");
+	bool fine = !ferror(f);
+	if (fclose(f) || !fine)
+		return cl_fail(command, "cannot write '%s': %s", path, strerror(errno));
+	return 0;
+}
