@@ -135,7 +135,8 @@ ml_spell_conv(ml_export *e, const ml_node *n)
 		if (!in[0])
 			return NULL;
 	}
-	Onnx__NodeProto *node = ml_spell_node(e, "Conv", in, n->nin);
+	const char *op = ml_is_float(ml_in(n, 0)->type.dtype) ? "Conv" : "ConvInteger";
+	Onnx__NodeProto *node = ml_spell_node(e, op, in, n->nin);
 	ml_spell_ints(e, node, "strides", ML_A(n, conv, stride).ints, k);
 	ml_spell_ints(e, node, "dilations", ML_A(n, conv, dilation).ints, k);
 	if (fixed)

@@ -16,13 +16,21 @@ type_bytes(const ml_type *t)
 	return ml_type_static_count(t, &count) ? count * ml_dtype_bytes(t->dtype) : INT64_MAX;
 }
 
+/* Weights that layers of integers read; what is left over, fold_dequantize folds. */
+static bool
+is_quantized_weight(const ml_node *n)
+{
+	return n->op == ML_OP_dequantize && n->out[0].type.rank >= 2 &&
+	       ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1;
+}
+
 static bool
 is_foldable(const ml_node *n)
 {
 	int64_t in = 0, out = 0;
 
 	if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) ||
-	    ml_op_get(n->op)->cls == ML_SOURCE || n->nin == 0)
+	    ml_op_get(n->op)->cls == ML_SOURCE || n->nin == 0 || is_quantized_weight(n))
 		return false;
 	for (int i = 0; i < n->nin; i++) {
 		if (!ml_is_const(ml_in(n, i)))

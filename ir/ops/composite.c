@@ -60,6 +60,19 @@ ml_type_linear(ml_builder *b, ml_node *n)
 	return ML_OK;
 }
 
+/* Floats of one type, or u8 by s8, which gives exact sums in s32; these have no bias. */
+static ml_status
+conv_dtype(ml_builder *b, ml_node *n, ml_dtype *t)
+{
+	*t = ml_in(n, 0)->type.dtype;
+	if (*t != ML_u8)
+		return same_float(b, n);
+	*t = ML_s32;
+	if (n->nin > 2)
+		return ml_type_fail(b, n, ML_ERR_TYPE, "a convolution of integers has no bias");
+	return ml_want_dtype(b, n, 1, ML_s8);
+}
+
 ml_status
 ml_type_conv(ml_builder *b, ml_node *n)
 {
@@ -71,7 +84,7 @@ ml_type_conv(ml_builder *b, ml_node *n)
 	int k = x->rank - 2;
 	ml_type t = *x;
 
-	ML_STEP(same_float(b, n));
+	ML_STEP(conv_dtype(b, n, &t.dtype));
 	ML_STEP(ml_want_rank(b, n, 0, 3, 5));
 	ML_STEP(ml_want_rank(b, n, 1, x->rank, x->rank));
 	ML_STEP(ml_want_count(b, n, stride, k, "stride"));

@@ -28,8 +28,11 @@ ml_body_quantize_row(ml_builder *b, const ml_node *n, ml_value *const *in, ml_va
 void
 ml_body_quantize(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
 {
-	ml_value *q = ml_op1(b, ML_OP_round, ml_op2(b, ML_OP_div, in[0], in[1]));
+	double scale;
+	bool unit = ml_is_splat(in[1], &scale) && scale == 1;
+	ml_value *q = unit ? in[0] : ml_op2(b, ML_OP_div, in[0], in[1]);
 
+	q = ml_op1(b, ML_OP_round, q);
 	q = ml_op2(b, ML_OP_add, q, ml_build_cast(b, in[2], in[0]->type.dtype));
 	out[0] = ml_build_cast(b, q, ML_A(n, quantize, dtype).dtype);
 }
