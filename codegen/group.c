@@ -333,9 +333,26 @@ place_reduce(ml_planner *p, ml_node *n)
 	join(p, g, n);
 }
 
+/* An outer product of smaller values: cheaper to compute anew in every reader than to store. */
+static bool
+is_spread(const ml_node *n)
+{
+	if (n->op != ML_OP_add && n->op != ML_OP_sub && n->op != ML_OP_mul)
+		return false;
+	for (int i = 0; i < n->nin; i++)
+		if (same_shape(&ml_in(n, i)->type, &n->out[0].type))
+			return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (class_of(u->user) != ML_ELEMENTWISE)
+			return false;
+	return true;
+}
+
 static void
 place_elementwise(ml_planner *p, ml_node *n)
 {
+	if (p->plan->opt_level > 0 && is_spread(n))
+		return;
 	ml_group *g = group_to_join(p, n);
 
 	if (g)

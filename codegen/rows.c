@@ -38,7 +38,7 @@ reduce_block(row_emit *w, const ml_stage *s, ml_v *carry, ml_v *next)
 	for (int i = 0; i < s->reductions.count; i++) {
 		const ml_node *n = s->reductions.at[i];
 		ml_dtype t = n->out[0].type.dtype;
-		ml_v args[] = {carry[i], as_lanes(w, ml_expr_at(x, ml_in(n, 0), w->index))};
+		ml_v args[] = {as_lanes(w, ml_expr_at(x, ml_in(n, 0), w->index)), carry[i]};
 		next[i] = ml_scalar_op(x->e, ml_reduce_step(n->op), t, args);
 		if (x->count)
 			next[i] = LLVMBuildSelect(x->e->b, ml_lane_mask(x->e, x->count), next[i],

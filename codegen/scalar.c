@@ -264,15 +264,22 @@ op_pow(const op_args *a)
 	return a->real ? ml_vm_pow(a->e, a->in[0], a->in[1]) : int_pow(a);
 }
 
-/* NaN if either is one: the comparison is false then and gives y; a NaN in x is put back.  That is
- * half the code of llvm.minimum, which also orders zeros. */
+/* NaN if either is one: the comparison is false then and gives y; a NaN in x is put back, unless x
+ * is a number known here.  That is half the code of llvm.minimum, which also orders zeros.  Without
+ * the freeze LLVM would merge both selections into one whose mask waits for y, which in reductions
+ * is the result of the step before: max is one instruction, the mask of x is ready early. */
 static ml_v
 float_extreme(const op_args *a, LLVMRealPredicate better)
 {
 	ml_v x = a->in[0], y = a->in[1];
-	ml_v v = pick(a, LLVMBuildFCmp(a->e->b, better, x, y, ""), x, y);
 
-	return pick(a, LLVMBuildFCmp(a->e->b, LLVMRealUNO, x, x, ""), x, v);
+	if (LLVMIsConstant(y) && !LLVMIsConstant(x))
+		x = y, y = a->in[0];
+	ml_v v = pick(a, LLVMBuildFCmp(a->e->b, better, x, y, ""), x, y);
+	ml_v nan = LLVMBuildFCmp(a->e->b, LLVMRealUNO, x, x, "");
+	if (LLVMIsConstant(nan))
+		return pick(a, nan, x, v);
+	return pick(a, nan, x, LLVMBuildFreeze(a->e->b, v, ""));
 }
 
 static ml_v

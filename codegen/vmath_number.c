@@ -175,14 +175,35 @@ ml_vn_at_least(ml_emit *e, ml_v x, double limit)
 	return ml_vn_select(e, ml_vn_less(e, x, c), c, x);
 }
 
+enum {
+	FIRST_POWERS = 2, /* their rounding errors are the ones that show */
+	LONG_POLY = 8,
+};
+
+static ml_v
+horner(ml_emit *e, ml_v x, const double *c, int n, int stride, ml_v y)
+{
+	for (int i = n - 1; i >= 0; i--) {
+		ml_v term = ml_vn_const(e, x, c[i * stride]);
+		y = y ? ml_fma(e, y, x, term) : term;
+	}
+	return y;
+}
+
+/* High powers as two chains, the even and the odd ones: each step waits for the one before it, and
+ * a CPU has no room for enough elements to fill the waiting. */
 ml_v
 ml_vn_poly(ml_emit *e, ml_v x, const double *c, int n)
 {
-	ml_v y = ml_vn_const(e, x, c[n - 1]);
+	const double *high = c + FIRST_POWERS;
+	int left = n - FIRST_POWERS;
 
-	for (int i = n - 2; i >= 0; i--)
-		y = ml_fma(e, y, x, ml_vn_const(e, x, c[i]));
-	return y;
+	if (n < LONG_POLY)
+		return horner(e, x, c, n, 1, NULL);
+	ml_v square = ml_vn_mul(e, x, x);
+	ml_v even = horner(e, square, high, (left + 1) / 2, 2, NULL);
+	ml_v odd = horner(e, square, high + 1, left / 2, 2, NULL);
+	return horner(e, x, c, FIRST_POWERS, 1, ml_fma(e, odd, x, even));
 }
 
 ml_v

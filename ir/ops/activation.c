@@ -18,11 +18,11 @@ ml_body_sigmoid(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value *
 	out[0] = ml_sigmoid_of(b, in[0]);
 }
 
-/* 0.5 x (1 + erf(x / sqrt 2)) */
+/* 0.5 x (1 + erf(x sqrt(1 / 2))) */
 static ml_value *
 gelu_erf(ml_builder *b, ml_value *x)
 {
-	ml_value *e = ml_op1(b, ML_OP_erf, ml_op_number(b, ML_OP_div, x, 1.4142135623730951));
+	ml_value *e = ml_op1(b, ML_OP_erf, ml_op_number(b, ML_OP_mul, x, 0.7071067811865476));
 
 	return ml_op2(b, ML_OP_mul, ml_op_number(b, ML_OP_mul, x, 0.5),
 		      ml_op_number(b, ML_OP_add, e, 1));

@@ -186,10 +186,11 @@ quantize_activations(const float *x, int *q, float *scale, int *zero)
 		lo = fminf(lo, x[i]);
 		hi = fmaxf(hi, x[i]);
 	}
-	*scale = hi - lo > 0 ? (hi - lo) / 255 : 1;
-	*zero = (int)rintf(-(lo / *scale));
+	*scale = hi - lo > 0 ? (hi - lo) * (1.0f / 255) : 1;
+	float inverse = 1 / *scale;
+	*zero = (int)rintf(-(lo * inverse));
 	for (int i = 0; i < K; i++) {
-		float v = rintf(x[i] / *scale) + (float)*zero;
+		float v = rintf(x[i] * inverse) + (float)*zero;
 		q[i] = v < 0 ? 0 : v > 255 ? 255 : (int)v;
 	}
 }
