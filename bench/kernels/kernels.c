@@ -1,297 +1,302 @@
-/* kernels.c -- how near the contraction tiles come to this core's arithmetic limit.
+/* kernels.c -- how near the compiler's kernels come to the limits of this machine.
  *
- *   kernels [--isa LEVEL] [--form f32|u8s8] [--json] [--seconds S] [M N K]
+ *   bench_kernels [--isa LEVEL] [--only NAME] [--seconds S] [--json] [NAME SIZE...]
+ *   bench_kernels --limits [--threads N]
  *
- * Prints GMAC/s, the best of many runs, and its share of a loop of register-only multiply-adds
- * measured in the same process.  Run it pinned: taskset -c 1 kernels.
+ * Each kernel is a graph of a few nodes in the IR's text form, compiled and run as any model is, on
+ * one thread.  Its limit, measured in the same process, is the time of its multiply-adds at the
+ * speed of registers alone, or of reading as many bytes as its inputs, weights and results have
+ * from the cache (or memory) that holds them, whichever is longer.  Run it pinned: taskset -c 1.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "../../codegen/contract.h"
-#include "../../tests/codegen/jitted.h"
+#include "kernels.h"
+#include "limits.h"
+#include <fnmatch.h>
+#include <mlopt/compile.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-typedef void gemm_fn(const void *a, const void *b, void *c, int64_t m, int64_t n, int64_t k);
-typedef void peak_fn(void *out, int64_t steps);
-
-typedef struct options {
-	const ml_target *target;
-	int form; /* -1: all */
-	bool json;
+typedef struct arguments {
+	const char *isa, *only;
 	double seconds;
-	int64_t m, n, k; /* m = 0: the standard list */
-} options;
+	int threads;
+	bool json, limits;
+	int32_t sizes[MAX_SIZES + 1];
+	int nsizes;
+} arguments;
 
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* --- code ------------------------------------------------------------------------------------- */
-
-typedef struct output {
-	ml_v c, n;
-} output;
+/* What all measurements share. */
+typedef struct bench {
+	const arguments *args;
+	const char *isa;
+	limits *limits;
+	double rate[LIMIT_KINDS];
+} bench;
 
 static void
-store(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v acc)
+fail(const char *what, const char *why)
 {
-	output *o = user;
-	ml_v at = ml_add(e, ml_mul(e, row, o->n), column);
-
-	ml_store_lanes(e, acc, ml_gep(e, e->i32, o->c, at), count, 4);
+	fprintf(stderr, "bench_kernels: %s: %s\n", what, why ? why : "no reason given");
+	exit(1);
 }
 
-static void
-emit_gemm(ml_emit *e, ml_contract_form form)
-{
-	LLVMTypeRef params[] = {e->ptr, e->ptr, e->ptr, e->i64, e->i64, e->i64};
-	ml_v f = ml_emit_function(e, "gemm", e->none, params, 6);
-	output o = {LLVMGetParam(f, 2), LLVMGetParam(f, 4)};
-	ml_v panels = LLVMBuildSDiv(e->b, ml_add(e, o.n, ml_i64(e, ML_PANEL - 1)),
-				    ml_i64(e, ML_PANEL), "");
-	ml_contract c = {
-		.form = form,
-		.a = LLVMGetParam(f, 0),
-		.lda = LLVMGetParam(f, 5),
-		.b = LLVMGetParam(f, 1),
-		.k = LLVMGetParam(f, 5),
-		.row_begin = ml_i64(e, 0),
-		.row_end = LLVMGetParam(f, 3),
-		.panel_begin = ml_i64(e, 0),
-		.panel_end = panels,
-		.columns = o.n,
-		.store = store,
-		.user = &o,
-	};
+/* --- graphs ----------------------------------------------------------------------------------- */
 
-	ml_emit_contract(e, &c);
-	LLVMBuildRetVoid(e->b);
-	ml_emit_contract_tiles(e, form);
+static int32_t
+size_of(const kernel *k, const int32_t *sizes, char letter)
+{
+	const char *at = strchr(k->sizes, letter);
+
+	if (!at)
+		fail(k->name, "its text uses a size it does not have");
+	return sizes[at - k->sizes];
 }
 
-/* One independent multiply-add on 16 lanes, the form's best instruction of the level. */
-static ml_v
-multiply_add(ml_emit *e, ml_contract_form form, ml_v acc, ml_v x)
+/* The kernel's text as a module, every $letter replaced by its size. */
+static size_t
+fill_in(const kernel *k, const int32_t *sizes, char *to, size_t room)
 {
-	unsigned n = (unsigned)e->target->vector_bits / 32;
-	LLVMTypeRef halves = LLVMVectorType(e->i16, 2 * n);
+	size_t n = (size_t)snprintf(to, room, "module \"%s\" {\n", k->name);
 
-	if (form == ML_CONTRACT_F32)
-		return ml_fma(e, x, x, acc);
-	switch (e->target->level) {
-	case ML_LEVEL_AVX512VNNI:
-		return ml_intrinsic(e, "llvm.x86.avx512.vpdpbusd.512", NULL, 0, (ml_v[]){acc, x, x},
-				    3);
-	case ML_LEVEL_AVXVNNI:
-		return ml_intrinsic(e, "llvm.x86.avx512.vpdpbusd.256", NULL, 0, (ml_v[]){acc, x, x},
-				    3);
-	default: {
-		/* the operand changes with the accumulator, else the product leaves the loop */
-		ml_v y = LLVMBuildBitCast(e->b, acc, halves, "");
-		ml_v p = ml_intrinsic(e,
-				      e->target->vector_bits == 512 ? "llvm.x86.avx512.pmaddw.d.512"
-								    : "llvm.x86.avx2.pmadd.wd",
-				      NULL, 0, (ml_v[]){y, LLVMBuildBitCast(e->b, x, halves, "")},
-				      2);
-		return LLVMBuildAdd(e->b, acc, p, "");
+	for (const char *c = k->text; *c && n + 16 < room; c++) {
+		if (*c == '$')
+			n += (size_t)snprintf(to + n, room - n, "%d", size_of(k, sizes, *++c));
+		else
+			to[n++] = *c;
 	}
+	return n + (size_t)snprintf(to + n, room - n, "}\n");
+}
+
+static ml_model *
+compile(const kernel *k, const int32_t *sizes, ml_context *cx)
+{
+	char text[4096];
+	size_t length = fill_in(k, sizes, text, sizeof text);
+	ml_options *o;
+	ml_model *m = NULL;
+
+	if (ml_options_new(cx, &o) || ml_options_set(o, "random-weights", NULL) ||
+	    (k->int8 && ml_options_set(o, k->int8, NULL)) ||
+	    ml_compile_memory(cx, text, length, o, &m))
+		fail(k->name, ml_context_message(cx, 0));
+	ml_options_free(o);
+	return m;
+}
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+/* Numbers in [-1, 1), or all bytes; never denormal, never the same in neighbours. */
+static void *
+make_elements(ml_dtype dtype, size_t count)
+{
+	size_t size = dtype == ML_f32 ? sizeof(float) : 1;
+	void *data = aligned_alloc(64, (count * size + 63) / 64 * 64);
+	uint32_t x = 1;
+
+	if (!data)
+		fail("inputs", "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		x = x * 1664525 + 1013904223;
+		if (dtype == ML_f32)
+			((float *)data)[i] = (float)(x >> 8) / 8388608.0F - 1;
+		else
+			((uint8_t *)data)[i] = (uint8_t)(x >> 24);
 	}
+	return data;
 }
 
-enum { CHAINS = 12 };
-
-static void
-emit_peak(ml_emit *e, ml_contract_form form)
+/* Gives the session its inputs; returns their bytes.  All sizes are numbers. */
+static size_t
+set_inputs(ml_session *s, const ml_model_info *info, void **data)
 {
-	LLVMTypeRef params[] = {e->ptr, e->i64};
-	ml_v f = ml_emit_function(e, "peak", e->none, params, 2);
-	LLVMTypeRef type = LLVMVectorType(form == ML_CONTRACT_F32 ? e->f32 : e->i32,
-					  (unsigned)e->target->vector_bits / 32);
-	ml_v acc[CHAINS], x = ml_load(e, type, LLVMGetParam(f, 0), 4);
+	size_t bytes = 0;
 
-	for (int i = 0; i < CHAINS; i++)
-		acc[i] = ml_load(e, type, ml_gep(e, type, LLVMGetParam(f, 0), ml_i64(e, i)), 4);
-	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), LLVMGetParam(f, 1), ml_i64(e, 1), acc, CHAINS,
-				  "step");
-	for (int i = 0; i < CHAINS; i++)
-		acc[i] = multiply_add(e, form, l.carry[i], x);
-	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < CHAINS; i++)
-		ml_store(e, l.carry[i], ml_gep(e, type, LLVMGetParam(f, 0), ml_i64(e, i)), 4);
-	LLVMBuildRetVoid(e->b);
+	for (int i = 0; i < info->ninputs; i++) {
+		const ml_tensor_info *t = &info->input[i];
+		int64_t dim[ML_MAX_RANK];
+		size_t count = 1;
+		for (int d = 0; d < t->rank; d++)
+			count *= (size_t)(dim[d] = atoll(t->dim[d]));
+		data[i] = make_elements(t->dtype, count);
+		if (ml_session_set_input(s, i, data[i], dim, t->rank))
+			fail(info->name, ml_session_message(s));
+		bytes += count * (t->dtype == ML_f32 ? sizeof(float) : 1);
+	}
+	return bytes;
 }
 
-/* --- measuring -------------------------------------------------------------------------------- */
-
-typedef struct work {
-	gemm_fn *gemm;
-	peak_fn *peak;
-	void *a, *b, *c;
-	int64_t m, n, k;
-} work;
-
-static void
-run_gemm(const work *w)
-{
-	w->gemm(w->a, w->b, w->c, w->m, w->n, w->k);
-}
-
-static void
-run_peak(const work *w)
-{
-	w->peak(w->c, 20000);
-}
-
+/* Seconds of a run in the fastest of many groups of runs. */
 static double
-best_time(void (*run)(const work *), const work *w, double seconds)
+best_time(ml_session *s, double seconds)
 {
 	double best = 1e9, start = now();
 	int inner = 1;
 
-	run(w);
 	do {
 		double t = now();
 		for (int i = 0; i < inner; i++)
-			run(w);
+			if (ml_session_run(s))
+				fail("run", ml_session_message(s));
 		t = now() - t;
-		if (t < 2e-5) {
+		if (t < 2e-5)
 			inner *= 2;
-			continue;
-		}
-		if (t / inner < best)
+		else if (t / inner < best)
 			best = t / inner;
 	} while (now() - start < seconds);
 	return best;
 }
 
-static double
-measure_peak(const options *o, ml_contract_form form, work *w)
-{
-	int lanes = o->target->vector_bits / 32, macs = lanes;
-	bool vnni = o->target->level == ML_LEVEL_AVX512VNNI || o->target->level == ML_LEVEL_AVXVNNI;
+typedef struct figures {
+	double seconds, limit, macs;
+	size_t bytes;
+} figures;
 
-	if (form == ML_CONTRACT_U8S8)
-		macs = lanes * (vnni ? 4 : 2);
-	memset(w->c, 0, 4096);
-	return 20000.0 * CHAINS * macs / best_time(run_peak, w, o->seconds) * 1e-9;
+static figures
+measure(const bench *b, const kernel *k, const int32_t *sizes)
+{
+	ml_context *cx;
+	ml_session *s;
+	ml_message why;
+	void *data[8] = {0};
+	figures f = {.macs = *k->macs != 0};
+
+	if (ml_context_new(NULL, &cx))
+		fail(k->name, "out of memory");
+	ml_model *m = compile(k, sizes, cx);
+	const ml_model_info *info = ml_model_describe(m);
+	if (ml_session_new(m, &(ml_session_options){.threads = 1}, &s, &why))
+		fail(k->name, why.text);
+	f.bytes = set_inputs(s, info, data) + info->weights_bytes;
+	f.seconds = best_time(s, b->args->seconds);
+	for (int i = 0; i < info->noutputs; i++) {
+		ml_view out;
+		ml_session_output(s, i, &out);
+		f.bytes += out.bytes;
+	}
+	for (const char *c = k->macs; *c; c++)
+		f.macs *= size_of(k, sizes, *c);
+	f.limit = (double)f.bytes / (limits_read(b->limits, f.bytes, b->args->seconds / 4) * 1e9);
+	double arithmetic = f.macs / (b->rate[k->limit] * 1e9);
+	f.limit = arithmetic > f.limit ? arithmetic : f.limit;
+	ml_session_free(s);
+	ml_model_free(m);
+	ml_context_free(cx);
+	for (size_t i = 0; i < sizeof data / sizeof *data; i++)
+		free(data[i]);
+	return f;
 }
 
-static void
-measure_shape(const options *o, ml_contract_form form, work *w, double peak, int64_t m, int64_t n,
-	      int64_t k)
-{
-	w->m = m;
-	w->n = n;
-	w->k = k;
-	double t = best_time(run_gemm, w, o->seconds);
-	double rate = (double)m * (double)n * (double)k / t * 1e-9;
-	const char *name = form == ML_CONTRACT_F32 ? "f32" : "u8s8";
+/* --- reports ---------------------------------------------------------------------------------- */
 
-	if (o->json)
-		printf("{\"form\": \"%s\", \"isa\": \"%s\", \"m\": %ld, \"n\": %ld, \"k\": %ld, "
-		       "\"us\": %.3f, \"gmacs\": %.2f, \"share\": %.4f}\n",
-		       name, o->target->name, (long)m, (long)n, (long)k, t * 1e6, rate,
-		       rate / peak);
-	else
-		printf("%-5s %-10s %4ld x %4ld x %4ld  %9.2f us  %7.2f GMAC/s  %5.1f %%\n", name,
-		       o->target->name, (long)m, (long)n, (long)k, t * 1e6, rate,
-		       100 * rate / peak);
+static void
+report(const bench *b, const kernel *k, const int32_t *sizes, const figures *f)
+{
+	double share = f->limit / f->seconds, gmacs = f->macs / f->seconds * 1e-9,
+	       gbs = (double)f->bytes / f->seconds * 1e-9;
+	char text[128] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; k->sizes[i]; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n,
+				      b->args->json ? "\"%c\": %d, " : "%c%d ", k->sizes[i],
+				      sizes[i]);
+	printf(b->args->json ? "{\"kernel\": \"%s\", %s\"isa\": \"%s\", \"us\": %.3f, "
+			       "\"gmacs\": %.2f, \"gbs\": %.2f, \"limit_share\": %.4f}\n"
+			     : "%-28s %-40s %-10s %10.2f us %8.2f GMAC/s %7.2f GB/s %6.1f %%\n",
+	       k->name, text, b->isa, f->seconds * 1e6, gmacs, gbs,
+	       b->args->json ? share : 100 * share);
 	fflush(stdout);
 }
 
 static void
-measure_form(const options *o, ml_contract_form form)
+report_limits(const bench *b)
 {
-	static const int64_t rows[] = {1, 4, 16, 64, 128, 512};
-	static const int64_t nk[][2] = {
-		{384, 384}, {1536, 384}, {384, 1536}, {768, 768}, {3072, 768}};
-	size_t bytes = 4096 + (o->m ? 4 * (size_t)(o->m * (o->n + 16 + o->k) + (o->n + 16) * o->k)
-				    : (size_t)16 << 20);
-	jitted j;
-	work w = {0};
+	const char *form = b->args->json ? ", \"%s\": %.2f" : "  %s %.2f";
 
-	jitted_open(&j, o->target);
-	emit_gemm(&j.e, form);
-	emit_peak(&j.e, form);
-	jitted_compile(&j);
-	w.gemm = (gemm_fn *)(uintptr_t)jitted_find(&j, "gemm");
-	w.peak = (peak_fn *)(uintptr_t)jitted_find(&j, "peak");
-	w.a = aligned_alloc(4096, bytes / 4096 * 4096 + 4096);
-	w.b = aligned_alloc(4096, bytes / 4096 * 4096 + 4096);
-	w.c = aligned_alloc(4096, bytes / 4096 * 4096 + 4096);
-	if (!w.a || !w.b || !w.c)
-		exit(2);
-	memset(w.a, 0, bytes);
-	memset(w.b, 0, bytes);
-	memset(w.c, 0, bytes);
-	double peak = measure_peak(o, form, &w);
-	printf(o->json ? "{\"form\": \"%s\", \"isa\": \"%s\", \"peak_gmacs\": %.2f}\n"
-		       : "%s on %s: registers alone reach %.2f GMAC/s\n",
-	       form == ML_CONTRACT_F32 ? "f32" : "u8s8", o->target->name, peak);
-	if (o->m)
-		measure_shape(o, form, &w, peak, o->m, o->n, o->k);
-	for (size_t s = 0; s < sizeof nk / sizeof *nk && !o->m; s++)
-		for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
-			measure_shape(o, form, &w, peak, rows[r], nk[s][0], nk[s][1]);
-	free(w.a);
-	free(w.b);
-	free(w.c);
-	jitted_close(&j);
+	printf(b->args->json ? "{\"isa\": \"%s\", \"threads\": %d" : "%s, %d thread(s):", b->isa,
+	       b->args->threads);
+	for (int i = 0; i < LIMIT_KINDS; i++)
+		printf(form, limit_names[i], b->rate[i]);
+	printf(b->args->json ? "}\n" : "\n");
+}
+
+static void
+run_all(const bench *b)
+{
+	const arguments *a = b->args;
+
+	for (const kernel *k = kernels; k < kernels + nkernels; k++) {
+		if (a->only && fnmatch(a->only, k->name, 0))
+			continue;
+		if (a->nsizes && a->nsizes != (int)strlen(k->sizes))
+			fail(k->name, k->sizes);
+		for (int c = 0; c < MAX_CASES && (a->nsizes ? !c : *k->cases[c]); c++) {
+			const int32_t *sizes = a->nsizes ? a->sizes : k->cases[c];
+			figures f = measure(b, k, sizes);
+			report(b, k, sizes, &f);
+		}
+	}
 }
 
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: kernels [--isa LEVEL] [--form f32|u8s8] [--json] [--seconds S] "
-			"[M N K]\n");
+	fprintf(stderr, "usage: bench_kernels [--isa LEVEL] [--only NAME] [--seconds S] [--json] "
+			"[NAME SIZE...]\n"
+			"       bench_kernels --limits [--threads N] [--isa LEVEL] [--json]\n"
+			"kernels and their sizes:");
+	for (size_t i = 0; i < nkernels; i++)
+		fprintf(stderr, " %s(%s)", kernels[i].name, kernels[i].sizes);
+	fprintf(stderr, "\n");
 	exit(1);
 }
 
 static void
-parse(options *o, int argc, char **argv)
+parse(arguments *a, int argc, char **argv)
 {
-	int64_t *sizes[] = {&o->m, &o->n, &o->k};
-	int nsizes = 0;
-
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--json")) {
-			o->json = true;
-		} else if (!strcmp(argv[i], "--isa") && i + 1 < argc) {
-			o->target = ml_target_named(argv[++i]);
-			if (!o->target || !ml_target_runs_here(o->target))
-				usage();
-		} else if (!strcmp(argv[i], "--form") && i + 1 < argc) {
-			o->form = strcmp(argv[++i], "f32") ? ML_CONTRACT_U8S8 : ML_CONTRACT_F32;
-		} else if (!strcmp(argv[i], "--seconds") && i + 1 < argc) {
-			o->seconds = atof(argv[++i]);
-		} else if (nsizes < 3 && atoll(argv[i]) > 0) {
-			*sizes[nsizes++] = atoll(argv[i]);
-		} else {
+		bool more = i + 1 < argc;
+		if (!strcmp(argv[i], "--json"))
+			a->json = true;
+		else if (!strcmp(argv[i], "--limits"))
+			a->limits = true;
+		else if (!strcmp(argv[i], "--isa") && more)
+			a->isa = argv[++i];
+		else if (!strcmp(argv[i], "--only") && more)
+			a->only = argv[++i];
+		else if (!strcmp(argv[i], "--seconds") && more)
+			a->seconds = atof(argv[++i]);
+		else if (!strcmp(argv[i], "--threads") && more)
+			a->threads = atoi(argv[++i]);
+		else if (*argv[i] != '-' && !a->only)
+			a->only = argv[i];
+		else if (a->nsizes < MAX_SIZES && atoi(argv[i]) > 0)
+			a->sizes[a->nsizes++] = atoi(argv[i]);
+		else
 			usage();
-		}
 	}
-	if (nsizes % 3)
+	if (a->threads < 1 || (a->isa && setenv("MLOPT_ISA", a->isa, 1)))
 		usage();
 }
 
 int
 main(int argc, char **argv)
 {
-	options o = {.form = -1, .seconds = 0.2};
+	arguments a = {.seconds = 0.2, .threads = 1};
 	ml_context cx = {.memory = ml_memory_libc()};
+	const ml_target *target;
 
+	parse(&a, argc, argv);
 	ml_arena_init(&cx.arena, &cx.memory);
-	parse(&o, argc, argv);
-	if (!o.target && ml_target_host(&cx, &o.target) != ML_OK)
-		return 1;
-	for (int form = 0; form < ML_CONTRACT_FORMS; form++)
-		if (o.form < 0 || o.form == form)
-			measure_form(&o, (ml_contract_form)form);
+	if (ml_target_host(&cx, &target) != ML_OK)
+		fail(a.isa ? a.isa : "this CPU", "no such level here");
+	bench b = {.args = &a, .isa = target->name, .limits = limits_open(target)};
+	limits_measure(b.limits, a.threads, a.seconds, b.rate);
+	report_limits(&b);
+	if (!a.limits)
+		run_all(&b);
+	limits_close(b.limits);
 	ml_arena_free(&cx.arena);
 	return 0;
 }

@@ -1,171 +1,212 @@
-"""peers.py -- mlopt and its peers on the same model, one process each, in alternation.
+"""peers.py -- mlopt and its peers on the same models, one process each, in alternation.
 
-    bench/peers/run MODEL.onnx [--dim NAME=V ...] [--threads N] [--rounds R] [--isa LEVEL] [--json]
+    bench/peers/run                        every row of the bench
+    bench/peers/run --only 'minilm*' --isa avx2
+    bench/peers/run MODEL.onnx --dim batch=1 --dim sequence=128
 
-Each round runs every contender once in a process of its own (compile or load, warm up, then timed
-runs for --seconds); the figure is the median over rounds of the processes' medians, so that a
-machine whose speed drifts disturbs all alike. Contenders: mlopt fp32 and int8; ONNX Runtime fp32
-and quantize_dynamic per channel; OpenVINO fp32 (f32 precision hint). With --isa the level caps
-mlopt and OpenVINO; ONNX Runtime cannot be capped and is left out.
+Each round measures the machine's limits and then runs every contender once in a process of its
+own: load, warm up, then timed runs for --seconds.  A figure is the median over rounds of the
+processes' medians, so that a machine whose speed drifts disturbs all alike.  Where a peer can run
+a model in several forms (fused or not), a round that does not count chooses the fastest.
+
+The limit of a row is the time of its multiply-adds at the speed of registers alone, or of reading
+its weights and inputs from memory, whichever is longer.  With --isa, mlopt and OpenVINO are capped
+to that level; ONNX Runtime cannot be, and is left out where the CPU has more.
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-ONEDNN_LEVEL = {"avx2": "AVX2", "avx512": "AVX512_CORE", "avx512vnni": "AVX512_CORE_VNNI"}
+from quantized import SAMPLES, forms
+from rows import ROOT, ROWS, Row, artefact, make_inputs, make_samples, model_path
+from work import count_work
+
+ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
+                "avx512vnni": "AVX512_CORE_VNNI"}
+PEERS = ("onnxruntime", "openvino")
+PRECISIONS = ("fp32", "int8")
 
 
-def make_inputs(model, dims):
-    """Random inputs for the model's declared shapes: ids below 1000, masks of ones."""
-    import onnx
-
-    rng = np.random.default_rng(0)
-    graph = onnx.load(model, load_external_data=False).graph
-    weights = {t.name for t in graph.initializer}
-    feed = {}
-    for value in graph.input:
-        if value.name in weights:
-            continue
-        t = value.type.tensor_type
-        shape = [d.dim_value or int(dims.get(d.dim_param, 1)) for d in t.shape.dim]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
-        if np.issubdtype(dtype, np.integer):
-            high = 2 if "type" in value.name else 1000
-            feed[value.name] = rng.integers(0, high, shape).astype(dtype)
-            if "mask" in value.name:
-                feed[value.name][...] = 1
-        else:
-            feed[value.name] = rng.standard_normal(shape).astype(dtype)
-    return feed
+def run_json(command, **environment):
+    """The JSON that a command prints."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          env={**os.environ, **environment})
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
-def timed(run, seconds):
-    """Median of the timed runs in milliseconds, after a warm-up."""
-    for _ in range(3):
-        run()
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 5:
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+def measure_limits(args, isa=None):
+    """GMAC/s of both precisions and GB/s of reading, on all threads at once."""
+    command = [args.build / "bench/kernels/bench_kernels", "--limits", "--json",
+               "--threads", args.threads, "--seconds", 0.2]
+    return run_json(command + (["--isa", isa] if isa else []))
 
 
-def onnxruntime_ms(model, feed, threads, seconds):
-    import onnxruntime
+def compile_mlopt(args, row, model, precision, folder):
+    """The row's shared object of one precision, for one level, its shapes fixed like OpenVINO's."""
+    calib = folder / "calib.npz"
+    options = [o.format(calib=calib) for o in row.int8 if precision == "int8"]
+    options += [f"--dim={name}={size}" for name, size in row.dims.items() if name.isidentifier()]
+    command = [args.build / "bin/mloptc", model, "-O3", "-q", *options,
+               f"--mcpu={args.isa or 'native'}", "-o"]
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    return timed(lambda: session.run(None, feed), seconds)
+    def calibrate(new):
+        samples = make_samples(model, row.dims, SAMPLES)
+        with open(new, "wb") as file:
+            np.savez(file, **{k: np.concatenate([s[k] for s in samples]) for k in samples[0]})
 
-
-def openvino_ms(model, feed, threads, seconds):
-    import openvino
-
-    core = openvino.Core()
-    network = core.read_model(model)
-    network.reshape({name: a.shape for name, a in feed.items()})
-    compiled = core.compile_model(network, "CPU", {
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads})
-    request = compiled.create_infer_request()
-    return timed(lambda: request.infer(feed), seconds)
+    if any("{calib}" in option for option in row.int8):
+        artefact(calib, calibrate, model)
+    return artefact(folder / f"mlopt-{precision}-{args.isa or 'native'}.so",
+                    lambda new: subprocess.run([*map(str, command), new], check=True),
+                    model, args.build / "bin/mloptc", args.build / "libmlopt.so")
 
 
-def child(kind, model, inputs, threads, seconds):
-    feed = dict(np.load(inputs))
-    run = onnxruntime_ms if kind.startswith("onnxruntime") else openvino_ms
-    print(json.dumps({"median_ms": run(model, feed, threads, seconds)}))
+def prepare(args, row):
+    """(contender, precision) -> name of the form -> command line that prints JSON."""
+    model = model_path(row.model, args.cache)
+    folder = args.cache / "rows" / row.name
+    feed = make_inputs(model, row.dims)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "in.npz", **feed)
+    peers = [peer for peer in PEERS if peer not in args.left_out]
+    commands = {}
+    for precision in PRECISIONS:
+        compiled = compile_mlopt(args, row, model, precision, folder)
+        commands["mlopt", precision] = {"": [
+            args.build / "bin/mlopt", "bench", compiled, "--inputs", folder / "in.npz",
+            "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json"]}
+        for peer in peers:
+            commands[peer, precision] = {
+                form: [sys.executable, ROOT / "bench/peers/contender.py", peer, file,
+                       folder / "in.npz", args.threads, args.seconds]
+                for form, file in forms(peer, precision, row, model, args.cache).items()}
+    return commands, count_work(model, feed)
 
 
-def quantize_dynamic(model, to):
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization import quantize_dynamic as quantize
-
-    quantize(model, to, per_channel=True, weight_type=QuantType.QInt8)
-
-
-def contenders(args, work):
-    """name -> command line printing JSON with median_ms."""
-    mlopt = [str(args.build / "bin/mlopt"), "bench", args.model, "--inputs", str(work / "in.npz"),
-             "--batch", "0", "--threads", str(args.threads), "--seconds", str(args.seconds), "--json"]
-    if args.isa:
-        mlopt += ["--isa", args.isa]
-    me = [sys.executable, __file__, "--child"]
-    tail = [str(work / "in.npz"), str(args.threads), str(args.seconds)]
-    commands = {"mlopt fp32": mlopt + ["-O3"], "mlopt int8": mlopt + ["-O3", "--int8"]}
-    if not args.isa:
-        quantize_dynamic(args.model, work / "int8.onnx")
-        commands["onnxruntime fp32"] = me + ["onnxruntime", args.model] + tail
-        commands["onnxruntime int8"] = me + ["onnxruntime", str(work / "int8.onnx")] + tail
-    try:
-        import openvino  # noqa: F401
-        commands["openvino fp32"] = me + ["openvino", args.model] + tail
-    except ImportError:
-        pass
-    return commands
+def choose_forms(commands, environment):
+    """(contender, precision) -> (name of its fastest form, command line)."""
+    chosen = {}
+    for contender, by_form in commands.items():
+        times = dict.fromkeys(by_form, 0)
+        if len(by_form) > 1:
+            times = {form: run_json(command, **environment)["median_ms"]
+                     for form, command in by_form.items()}
+        form = min(times, key=times.get)
+        chosen[contender] = form, by_form[form]
+    return chosen
 
 
-def measure(args):
-    environment = dict(os.environ)
-    if args.isa:
-        environment["ONEDNN_MAX_CPU_ISA"] = ONEDNN_LEVEL[args.isa]
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        np.savez(work / "in.npz", **make_inputs(args.model, dict(d.split("=") for d in args.dim)))
-        commands = contenders(args, work)
-        figures = {name: [] for name in commands}
-        for _ in range(args.rounds):
-            for name, command in commands.items():
-                out = subprocess.run(command, env=environment, capture_output=True, text=True)
-                if out.returncode:
-                    sys.exit(f"{name} failed:\n{out.stderr}")
-                figures[name].append(json.loads(out.stdout)["median_ms"])
-    return {name: statistics.median(v) for name, v in figures.items()}
+def limit_ms(limits, work, precision):
+    weight = {"fp32": 4, "int8": 1}[precision]
+    compute = work["macs"] / limits[precision + "_gmacs"] / 1e6
+    read = (work["weights"] * weight + work["input_bytes"]) / limits["read_gbs"] / 1e6
+    return max(compute, read)
+
+
+def measure(args, row):
+    """The row's two results, one for each precision; none when files are all that is wanted."""
+    commands, work = prepare(args, row)
+    if args.prepare:
+        return []
+    environment = {"ONEDNN_MAX_CPU_ISA": ONEDNN_LEVEL[args.isa]} if args.isa else {}
+    chosen = choose_forms(commands, environment)
+    rounds, limits = {contender: [] for contender in chosen}, []
+    for _ in range(args.rounds):
+        limits.append(measure_limits(args, args.isa))
+        for contender, (_, command) in chosen.items():
+            rounds[contender].append(run_json(command, **environment))
+    limit = {key: statistics.median(l[key] for l in limits)
+             for key in ("fp32_gmacs", "int8_gmacs", "read_gbs")}
+    results = [{"row": row.name, "precision": precision, "isa": limits[0]["isa"],
+                "threads": args.threads, **work, **limit,
+                "limit_ms": limit_ms(limit, work, precision), "left_out": args.left_out,
+                "contenders": {name: figures(rounds[name, precision], form)
+                               for (name, p), (form, _) in chosen.items() if p == precision}}
+               for precision in PRECISIONS]
+    for result in results:
+        ms = result["contenders"]["mlopt"]["median_ms"]
+        result["limit_share"] = result["limit_ms"] / ms
+        result["ratio"] = best_peer(result) / ms
+        result["ratio_any"] = min(map(best_peer, results)) / ms
+    return results
+
+
+def figures(rounds, form):
+    return {"form": form, "median_ms": statistics.median(r["median_ms"] for r in rounds),
+            "min_ms": min(r["min_ms"] for r in rounds)}
+
+
+def best_peer(result):
+    return min(v["median_ms"] for k, v in result["contenders"].items() if k != "mlopt")
+
+
+def print_header(args, isa):
+    if args.json or args.prepare:
+        return
+    print(f"{isa}, {args.threads} thread(s); medians in ms; ratio: the best peer's time by mlopt's")
+    for peer, why in args.left_out.items():
+        print(f"{peer} is left out: {why}")
+    print(f"{'row':12} {'':4} {'mlopt':>9} " + "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
+          f"{'ratio':>7} {'to any':>7} {'of limit':>9}", flush=True)
+
+
+def print_result(args, result):
+    if args.json:
+        print(json.dumps(result), flush=True)
+        return
+    peers = [result["contenders"].get(peer) for peer in PEERS]
+    columns = "".join(f" {p['median_ms']:9.2f} {p['form']:13}" if p else f" {'-':>9} {'':13}"
+                      for p in peers)
+    print(f"{result['row']:12} {result['precision']:4} "
+          f"{result['contenders']['mlopt']['median_ms']:9.2f} {columns}"
+          f"{result['ratio']:6.2f}x {result['ratio_any']:6.2f}x {result['limit_share']:8.0%}",
+          flush=True)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", help="an ONNX file instead of the rows of the bench")
+    parser.add_argument("--dim", action="append", default=[], metavar="NAME=V")
+    parser.add_argument("--only", metavar="ROW", help="rows whose name matches, e.g. 'minilm*'")
+    parser.add_argument("--isa", choices=ONEDNN_LEVEL, help="cap the level (default: this CPU's)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="of timed runs per process")
+    parser.add_argument("--json", action="store_true", help="one object a line for each result")
+    parser.add_argument("--prepare", action="store_true", help="make all files, measure nothing")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="mlopt's build folder")
+    parser.add_argument("--cache", type=Path, help="models and artefacts (default: BUILD/bench/peers)")
+    return parser.parse_args()
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("--dim", action="append", default=[], metavar="NAME=V")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--isa", choices=ONEDNN_LEVEL)
-    parser.add_argument("--build", type=Path, default=ROOT / "build")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    medians = measure(args)
-    rows = []
-    for name, ms in medians.items():
-        precision = name.split()[1]
-        peers = [v for n, v in medians.items() if n.endswith(precision) and not n.startswith("mlopt")]
-        rows.append({"contender": name, "median_ms": round(ms, 3),
-                     "best_peer_ratio": round(min(peers) / ms, 3) if peers else None})
-    if args.json:
-        print(json.dumps({"model": args.model, "threads": args.threads, "rows": rows}))
-        return
-    print(f"{'':20}{'median ms':>12}{'times the best peer of its precision':>40}")
+    args = parse()
+    args.cache = args.cache or args.build / "bench/peers"
+    isa = measure_limits(args)["isa"]
+    args.left_out = {}
+    if args.isa and args.isa != isa:
+        args.left_out["onnxruntime"] = f"it cannot be capped, and this CPU has {isa}"
+    rows = [r for r in ROWS if not args.only or fnmatch.fnmatch(r.name, args.only)]
+    if args.model:
+        dims = {k: int(v) for k, v in (d.split("=") for d in args.dim)}
+        rows = [Row(Path(args.model).stem, args.model, "model", dims)]
+    if not rows:
+        sys.exit("no such row; there are " + ", ".join(r.name for r in ROWS))
+    print_header(args, args.isa or isa)
     for row in rows:
-        ratio = f"{row['best_peer_ratio']:.2f}x" if row["best_peer_ratio"] else ""
-        print(f"{row['contender']:20}{row['median_ms']:12.2f}{ratio:>40}")
+        for result in measure(args, row):
+            print_result(args, result)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        kind, model, inputs, threads, seconds = sys.argv[2:]
-        child(kind, model, inputs, int(threads), float(seconds))
-    else:
-        main()
+    main()
