@@ -28,6 +28,9 @@ ml_status ml_dots_plan(ml_kernel *, const ml_node *dot, int64_t row_block, ml_do
 /* The left operand's index from batch, row and k. */
 void ml_dots_lhs_index(ml_expr *x, const ml_dots *, ml_dim batch, ml_dim row, ml_dim k,
 		       ml_dim *index);
+/* The right operand's index from batch, k and column. */
+void ml_dots_rhs_index(ml_expr *x, const ml_dots *, ml_dim batch, ml_dim k, ml_dim column,
+		       ml_dim *index);
 /* The result's index from batch, row and column. */
 void ml_dots_out_index(ml_expr *x, const ml_dots *, ml_dim batch, ml_dim row, ml_dim column,
 		       ml_dim *index);
@@ -52,6 +55,14 @@ void ml_dots_store(void *dots_emit, ml_emit *, ml_v row, ml_v column, ml_v count
 void ml_dots_pack_rows(ml_dots_emit *, ml_v begin, ml_v rows, ml_v *a, ml_v *lda);
 /* What that needs, 0 when the operand lies in rows. */
 ml_dim ml_dots_scratch_bytes(const ml_dots *);
+/* Panels panel_begin..panel_end-1 of the right operand's rows k_begin..k_end-1, f32, brought to
+ * dst: for kernels that use a block up before they read the next; dots_pack.c. */
+typedef struct ml_dots_block {
+	ml_v dst;
+	ml_v k_begin, k_end;
+	ml_v panel_begin, panel_end;
+} ml_dots_block;
+void ml_dots_pack_block(ml_dots_emit *, const ml_dots_block *);
 /* number mod by; number becomes the quotient. */
 ml_v ml_dots_remainder(ml_emit *, ml_v *number, ml_v by);
 ml_v ml_dots_panel_bytes(ml_expr *x, ml_contract_form, ml_dim k, ml_dim n);

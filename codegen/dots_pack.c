@@ -1,14 +1,19 @@
-/* dots_pack.c -- the kernel that brings a right operand [batches, k, n] into panels. */
+/* dots_pack.c -- right operands become panels: whole ones [batches, k, n] by a kernel of their own,
+ * blocks of them inside of kernels that use a block up before they read the next. */
 #include "dots.h"
 #include "family.h"
 
 enum { PANELS_PER_TILE = 4 };
 
+/* An operand being read: v at [batch, k, n], or the right operand of `dots`. */
 typedef struct pack_emit {
-	ml_expr x;
+	ml_expr *x;
 	const ml_value *v;
+	const ml_dots *dots;
+	ml_dtype dtype;
 	const ml_sym *batch, *other; /* other: the index that has no lanes */
 	ml_dim position;             /* the one that has */
+	ml_v first_k;                /* the pack's k = 0 */
 	bool along_k;
 } pack_emit;
 
@@ -38,22 +43,34 @@ ml_pack_grid(ml_kernel *k, ml_grid *grid)
 	return ML_OK;
 }
 
-/* Is the operand contiguous along k, not along n? */
+/* The operand's value and its index from batch, k and column. */
+static const ml_value *
+index_of(ml_expr *x, const ml_value *v, const ml_dots *dots, const ml_dim at[3], ml_dim *index)
+{
+	if (dots) {
+		ml_dots_rhs_index(x, dots, at[0], at[1], at[2], index);
+		return ml_in(dots->dot, 1);
+	}
+	for (int i = 0; i < 3; i++)
+		index[i] = at[i];
+	return v;
+}
+
+/* Is the operand of these sizes contiguous along k, not along n? */
 static bool
-is_along_k(ml_kernel *k)
+is_along_k(ml_kernel *k, const ml_value *v, const ml_dots *dots, const ml_dim size[3])
 {
 	ml_dims *dims = k->m->dims;
-	const ml_value *v = operand(k);
-	ml_dim index[3], address, step, rest;
+	ml_dim index[ML_MAX_RANK], at[3], address, step, rest;
 	const ml_sym *s[3];
 	ml_expr x;
 
 	ml_expr_analyse(&x, k);
 	for (int i = 0; i < 3; i++) {
-		ml_dim last = ml_dim_sub(dims, v->type.dim[i], ml_dim_int(dims, 1));
-		s[i] = ml_expr_loop_var(&x, NULL, last);
-		index[i] = ml_dim_sym(dims, s[i]);
+		s[i] = ml_expr_loop_var(&x, NULL, ml_dim_sub(dims, size[i], ml_dim_int(dims, 1)));
+		at[i] = ml_dim_sym(dims, s[i]);
 	}
+	v = index_of(&x, v, dots, at, index);
 	return ml_expr_leaf(&x, v, index, &address) &&
 	       ml_dim_linear(dims, address, s[1], &step, &rest) && ml_dim_equals(step, 1) &&
 	       !(ml_dim_linear(dims, address, s[2], &step, &rest) && ml_dim_equals(step, 1));
@@ -64,17 +81,19 @@ static ml_v
 load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
 {
 	pack_emit *w = user;
-	ml_expr *x = &w->x;
+	ml_expr *x = w->x;
 	ml_dims *dims = x->kernel->m->dims;
-	ml_v first = w->along_k ? k : column;
-	ml_dim other = ml_dim_sym(dims, w->other);
-	ml_dim index[] = {ml_dim_sym(dims, w->batch), w->along_k ? w->position : other,
-			  w->along_k ? other : w->position};
+	ml_dim other = ml_dim_sym(dims, w->other), index[ML_MAX_RANK];
+	ml_dim at[] = {ml_dim_sym(dims, w->batch), w->along_k ? w->position : other,
+		       w->along_k ? other : w->position};
 	int mark = ml_expr_mark(x);
 
+	k = ml_add(e, k, w->first_k);
+	ml_v first = w->along_k ? k : column;
 	ml_expr_set_symbol(x, w->other, w->along_k ? column : k);
 	ml_expr_set_block(x, LLVMBuildLShr(e->b, first, ml_i64(e, 4), ""), count);
-	ml_v v = ml_to_memory(e, w->v->type.dtype, ml_expr_at(x, w->v, index));
+	const ml_value *from = index_of(x, w->v, w->dots, at, index);
+	ml_v v = ml_to_memory(e, w->dtype, ml_expr_at(x, from, index));
 	if (!ml_is_vector(v))
 		v = ml_splat(e, v);
 	if (count)
@@ -85,10 +104,48 @@ load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
 	return v;
 }
 
+/* ---- a block ---- */
+
+void
+ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
+{
+	ml_expr *x = d->x;
+	ml_emit *e = x->e;
+	ml_dims *dims = x->kernel->m->dims;
+	ml_dim size[] = {d->d.batches, d->d.k, d->d.n};
+	pack_emit w = {.x = x,
+		       .dots = &d->d,
+		       .dtype = ml_in(d->d.dot, 1)->type.dtype,
+		       .batch = d->batch,
+		       .first_k = b->k_begin,
+		       .along_k = is_along_k(x->kernel, NULL, &d->d, size)};
+	ml_v k = ml_sub(e, b->k_end, b->k_begin), panel = ml_i64(e, ML_PANEL);
+	ml_dim other = size[w.along_k ? 2 : 1];
+
+	w.other = ml_expr_loop_var(x, b->k_begin, ml_dim_sub(dims, other, ml_dim_int(dims, 1)));
+	w.position = ml_expr_lanes(x, b->k_begin, size[w.along_k ? 1 : 2]);
+	ml_v before = ml_mul(e, ml_mul(e, k, b->panel_begin), panel);
+	ml_pack p = {
+		.form = ML_CONTRACT_F32,
+		.dst = ml_gep(e, e->f32, b->dst, ml_sub(e, ml_i64(e, 0), before)),
+		.k = k,
+		.n = ml_expr_dim(x, d->d.n),
+		.panel_begin = b->panel_begin,
+		.panel_end = b->panel_end,
+		.along_k = w.along_k,
+		.load = load,
+		.user = &w,
+	};
+	ml_emit_pack(e, &p);
+	ml_expr_no_lanes(x);
+}
+
+/* ---- the kernel ---- */
+
 static void
 emit_tile(pack_emit *w, ml_v tile)
 {
-	ml_expr *x = &w->x;
+	ml_expr *x = w->x;
 	ml_emit *e = x->e;
 	ml_dims *dims = x->kernel->m->dims;
 	const ml_dim *size = w->v->type.dim;
@@ -123,14 +180,20 @@ emit_tile(pack_emit *w, ml_v tile)
 ml_status
 ml_pack_emit(ml_emit *e, ml_kernel *k, const char *name)
 {
-	pack_emit w = {.v = operand(k), .along_k = is_along_k(k)};
+	const ml_value *v = operand(k);
+	ml_expr x;
+	pack_emit w = {.x = &x,
+		       .v = v,
+		       .dtype = v->type.dtype,
+		       .first_k = ml_i64(e, 0),
+		       .along_k = is_along_k(k, v, NULL, v->type.dim)};
 
-	ml_expr_open(&w.x, e, k, name);
-	ml_loop l = ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), ml_i64(e, 1), NULL, 0,
-				  "tile");
-	int mark = ml_expr_mark(&w.x);
+	ml_expr_open(&x, e, k, name);
+	ml_loop l =
+		ml_loop_begin(e, ml_expr_begin(&x), ml_expr_end(&x), ml_i64(e, 1), NULL, 0, "tile");
+	int mark = ml_expr_mark(&x);
 	emit_tile(&w, l.i);
-	ml_expr_release(&w.x, mark);
+	ml_expr_release(&x, mark);
 	ml_loop_end(e, &l, NULL);
-	return ml_expr_close(&w.x);
+	return ml_expr_close(&x);
 }

@@ -59,6 +59,21 @@ ml_dots_lhs_index(ml_expr *x, const ml_dots *d, ml_dim batch, ml_dim row, ml_dim
 }
 
 void
+ml_dots_rhs_index(ml_expr *x, const ml_dots *d, ml_dim batch, ml_dim k, ml_dim column,
+		  ml_dim *index)
+{
+	const ml_dim *out = d->dot->out[0].type.dim;
+	ml_dim at[ML_MAX_RANK], shape[ML_MAX_RANK], ks[ML_MAX_RANK], free[ML_MAX_RANK];
+
+	contracted_shape(d, shape);
+	ml_expr_delinear(x, d->nbatch, out, batch, at);
+	ml_expr_delinear(x, d->nk, shape, k, ks);
+	ml_expr_delinear(x, d->ncolumns, out + d->nbatch + d->nrows, column, free);
+	ml_expr_operand_index(ml_in(d->dot, 1), &ML_A(d->dot, dot, rhs_batch),
+			      &ML_A(d->dot, dot, rhs_contract), at, ks, free, index);
+}
+
+void
 ml_dots_out_index(ml_expr *x, const ml_dots *d, ml_dim batch, ml_dim row, ml_dim column,
 		  ml_dim *index)
 {

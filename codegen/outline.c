@@ -161,8 +161,6 @@ copy_attrs(ml_outliner *o, ml_node *to, const ml_node *from)
 static bool
 reads_panels(const ml_outliner *o, const ml_node *n, int operand)
 {
-	if (n->op == ML_OP_attention)
-		return operand == 1 || operand == 2;
 	return n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT && operand == 1;
 }
 
@@ -325,16 +323,10 @@ ml_outline(ml_planner *p, ml_group *g, ml_step *step, ml_outlined *io)
 static void
 panel_axes(const ml_node *n, int operand, int64_t *perm, int *nbatch, int *ncontract)
 {
-	static const int64_t heads[] = {0, 1}, width[] = {3}, keys[] = {2};
-	ml_attr batch = {.ints = heads, .count = 2};
-	ml_attr contract = {.ints = operand == 1 ? width : keys, .count = 1};
+	ml_attr batch = ML_A(n, dot, rhs_batch), contract = ML_A(n, dot, rhs_contract);
 	bool taken[ML_MAX_RANK] = {false};
 	int at = 0;
 
-	if (n->op == ML_OP_dot) {
-		batch = ML_A(n, dot, rhs_batch);
-		contract = ML_A(n, dot, rhs_contract);
-	}
 	for (int i = 0; i < batch.count; i++)
 		taken[perm[at++] = batch.ints[i]] = true;
 	for (int i = 0; i < contract.count; i++)

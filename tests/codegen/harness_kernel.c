@@ -332,7 +332,7 @@ run_level(run *runs, int n, const ml_target *target)
 	must(r->cx, ml_kernel_parse(r->cx, r->c->text, strlen(r->c->text), &k));
 	jitted_open(&j, target);
 	must(r->cx, ml_kernel_emit(&j.e, k, "kernel"));
-	if (k->family == ML_FAMILY_CONTRACT)
+	if (k->family == ML_FAMILY_CONTRACT || k->family == ML_FAMILY_ATTENTION)
 		ml_emit_contract_tiles(&j.e, r->in[0].dtype == ML_f32 ? ML_CONTRACT_F32
 								      : ML_CONTRACT_U8S8);
 	if (getenv("MLOPT_TEST_IR"))
