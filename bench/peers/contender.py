@@ -62,7 +62,8 @@ def timed(run, seconds):
 def main():
     kind, model, inputs, threads, seconds = sys.argv[1:]
     make = {"onnxruntime": onnxruntime_runner, "openvino": openvino_runner}[kind]
-    run = make(model, dict(np.load(inputs)), int(threads))
+    feed = dict(np.load(inputs))  # to live as long as run(): peers keep no reference
+    run = make(model, feed, int(threads))
     print(json.dumps(timed(run, float(seconds))))
 
 
