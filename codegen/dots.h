@@ -4,6 +4,14 @@
 #include "contract.h"
 #include "expr.h"
 
+/* A left operand that is windows of an image [N, spatial.., C], which lies in memory as it is, and
+ * outside of which everything is `fill`. */
+typedef struct ml_dots_image {
+	const ml_value *image;       /* NULL: the operand is nothing of that kind */
+	const ml_node *window, *pad; /* pad: NULL without any */
+	int spatial;
+} ml_dots_image;
+
 typedef struct ml_dots {
 	ml_kernel *kernel;
 	const ml_node *dot;
@@ -15,7 +23,8 @@ typedef struct ml_dots {
 	const ml_value *leaf;
 	ml_dim lda, base;
 	const ml_sym *batch;
-	int64_t row_block; /* rows of a tile */
+	ml_dots_image image; /* of an operand that is packed */
+	int64_t row_block;   /* rows of a tile */
 	ml_dim row_blocks, panel_blocks;
 } ml_dots;
 
@@ -53,6 +62,9 @@ void ml_dots_store(void *dots_emit, ml_emit *, ml_v row, ml_v column, ml_v count
 /* Packs rows begin..begin+rows-1 of the left operand into scratch; a and lda as ml_contract wants
  * them for row `begin`; dots_rows.c. */
 void ml_dots_pack_rows(ml_dots_emit *, ml_v begin, ml_v rows, ml_v *a, ml_v *lda);
+/* The same for windows of an image, which are copied run by run; dots_windows.c. */
+void ml_dots_find_image(ml_dots *);
+void ml_dots_pack_windows(ml_dots_emit *, ml_v first, ml_v begin, ml_v rows, ml_dim stride);
 /* What that needs, 0 when the operand lies in rows. */
 ml_dim ml_dots_scratch_bytes(const ml_dots *);
 /* Panels panel_begin..panel_end-1 of the right operand's rows k_begin..k_end-1, f32, brought to

@@ -147,6 +147,8 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	d->n = product(dims, out + d->nbatch + d->nrows, d->ncolumns);
 	d->k = product(dims, shape, d->nk);
 	find_rows(d);
+	if (!d->leaf)
+		ml_dots_find_image(d);
 	d->row_block = row_block ? row_block : d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	/* Rows are packed once for all of their columns. */

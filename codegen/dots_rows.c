@@ -252,7 +252,9 @@ ml_dots_pack_rows(ml_dots_emit *w, ml_v begin, ml_v rows, ml_v *a, ml_v *lda)
 	*lda = ml_expr_dim(x, p.stride);
 	p.first = ml_gep(e, p.element, x->scratch, ml_mul(e, *lda, ml_i64(e, MARGIN)));
 	*a = p.first;
-	if ((ml_dim_is_int(p.last, &last) && last < FEW_ROWS) || !is_scattered(w))
+	if (w->d.image.image)
+		ml_dots_pack_windows(w, p.first, begin, rows, p.stride);
+	else if ((ml_dim_is_int(p.last, &last) && last < FEW_ROWS) || !is_scattered(w))
 		emit_along_k(&p, begin, rows);
 	else
 		emit_along_rows(&p, begin, rows);

@@ -94,9 +94,9 @@ ml_v ml_expr_at(ml_expr *, const ml_value *value, const ml_dim *index);
 const ml_value *ml_expr_leaf(ml_expr *, const ml_value *v, const ml_dim *index, ml_dim *address);
 /* The value that a kernel's result shows: behind reshapes and transposes. */
 const ml_value *ml_expr_computed(const ml_value *result);
-/* Stores v at the index of ml_expr_computed(result), mapped forward through the views between it
- * and the kernel's result number `result`. */
-void ml_expr_store(ml_expr *, int result, const ml_dim *index, ml_v v);
+/* Stores v, the element of `computed` at the index, mapped forward through the views between it and
+ * the kernel's result number `result`. */
+void ml_expr_store(ml_expr *, int result, const ml_value *computed, const ml_dim *index, ml_v v);
 
 /* A dim as an i64 (or <16 x i64> when it depends on the lane). */
 ml_v ml_expr_dim(ml_expr *, ml_dim);

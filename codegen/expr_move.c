@@ -353,13 +353,13 @@ map_forward(ml_expr *x, const ml_value *v, const ml_value *computed, const ml_di
 }
 
 void
-ml_expr_store(ml_expr *x, int result, const ml_dim *index, ml_v v)
+ml_expr_store(ml_expr *x, int result, const ml_value *computed, const ml_dim *index, ml_v v)
 {
 	const ml_module *m = x->kernel->m;
 	const ml_value *shown = ml_in(m->main->last, result);
 	ml_dim at[ML_MAX_RANK];
 
-	map_forward(x, shown, ml_expr_computed(shown), index, at);
+	map_forward(x, shown, computed, index, at);
 	ml_expr_store_at(x, shown->type.dtype, x->buffer[m->main->nargs + result],
 			 ml_expr_linear(x, shown->type.rank, shown->type.dim, at), v);
 }

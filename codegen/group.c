@@ -311,6 +311,23 @@ sibling_rows(ml_planner *p, const ml_node *n, int axes)
 	return NULL;
 }
 
+/* The views behind a value that nobody else reads belong to its group: what is computed with them
+ * then is computed there.  So pools and depthwise convolutions, whose own dims are not those of an
+ * image, take in what follows. */
+static void
+take_in_views(ml_planner *p, ml_group *g, const ml_node *n)
+{
+	const ml_value *v = &n->out[0];
+
+	while (p->plan->opt_level > 0 && v->uses && !v->uses->next &&
+	       (v->uses->user->op == ML_OP_reshape || v->uses->user->op == ML_OP_transpose)) {
+		ml_node *view = v->uses->user;
+		add_to_group(p, g, view);
+		v = &view->out[0];
+		g->space = v->type;
+	}
+}
+
 static void
 place_reduce(ml_planner *p, ml_node *n)
 {
@@ -319,7 +336,7 @@ place_reduce(ml_planner *p, ml_node *n)
 	ml_group *g = x->def ? ml_note_of(x->def)->group : NULL;
 
 	if (axes == 0) {
-		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
+		take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);
 		return;
 	}
 	if (!g || g->family != ML_FAMILY_ROWS || !same_shape(&x->type, &g->space) ||
@@ -361,6 +378,22 @@ place_elementwise(ml_planner *p, ml_node *n)
 		new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n);
 }
 
+/* A transpose below another index map below a window: its elements are read many times, and better
+ * from where they are neighbours. */
+static bool
+windows_read(const ml_value *v, int depth)
+{
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		ml_node *user = u->user;
+		if (user->op == ML_OP_window && depth > 0)
+			return true;
+		if ((user->op == ML_OP_pad && u == &user->in[0]) || user->op == ML_OP_transpose)
+			if (depth < 2 && windows_read(&user->out[0], depth + 1))
+				return true;
+	}
+	return false;
+}
+
 /* Index maps are computed inside their readers, unless a reader needs bytes or there are several
  * readers of something dear. */
 static bool
@@ -379,6 +412,8 @@ needs_bytes_itself(const ml_node *n)
 		    (n->op == ML_OP_pad || n->op == ML_OP_reverse || n->op == ML_OP_gather))
 			return true;
 	}
+	if (n->op == ML_OP_transpose && windows_read(&n->out[0], 0))
+		return true;
 	return n->op == ML_OP_concat || (n->op == ML_OP_gather && users > 1);
 }
 
@@ -399,6 +434,8 @@ index_depth(const ml_node *n)
 static void
 place_node(ml_planner *p, ml_node *n)
 {
+	if (ml_note_of(n)->group) /* a view taken in by what it shows */
+		return;
 	switch (class_of(n)) {
 	case ML_ELEMENTWISE: place_elementwise(p, n); break;
 	case ML_REDUCE:
@@ -410,8 +447,10 @@ place_node(ml_planner *p, ml_node *n)
 			new_group(p, ML_FAMILY_SCAN, &n->out[0].type, 0, n);
 		break;
 	case ML_CONTRACT:
-		new_group(p, has_tile(n) ? ML_FAMILY_CONTRACT : ML_FAMILY_ROWS, &n->out[0].type, 0,
-			  n);
+		if (has_tile(n))
+			new_group(p, ML_FAMILY_CONTRACT, &n->out[0].type, 0, n);
+		else
+			take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);
 		break;
 	case ML_COMPOSITE: new_group(p, ML_FAMILY_ATTENTION, &n->out[0].type, 0, n); break;
 	case ML_SOURCE:

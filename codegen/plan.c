@@ -171,6 +171,26 @@ run_stride(const ml_type *t, const int64_t *axes, int count, int64_t *stride)
 	return true;
 }
 
+/* The contracted axes, those that are contiguous relative to each other as one. */
+static void
+k_axes(const ml_type *t, const ml_attr *contract, ml_weight *w)
+{
+	int64_t stride[ML_MAX_RANK], step = 1;
+
+	for (int i = t->rank; i-- > 0; step *= int_of(t->dim[i]))
+		stride[i] = step;
+	for (int i = 0; i < contract->count; i++) {
+		int64_t size = int_of(t->dim[contract->ints[i]]), at = stride[contract->ints[i]];
+		if (size == 1)
+			continue;
+		if (w->nk && w->k_step[w->nk - 1] == size * at)
+			size *= w->k_size[--w->nk];
+		w->k_size[w->nk] = size;
+		w->k_step[w->nk++] = at;
+	}
+	w->k_stride = w->nk == 1 ? w->k_step[0] : 1;
+}
+
 /* A constant right operand is packed at compile time. */
 static bool
 constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
@@ -201,8 +221,8 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 			 .k = int_of(size[1]),
 			 .n = int_of(size[2]),
 			 .batches = int_of(size[0])};
+	k_axes(&b->type, contract, w);
 	return run_stride(&b->type, batch->ints, batch->count, &w->batch_stride) &&
-	       run_stride(&b->type, contract->ints, contract->count, &w->k_stride) &&
 	       run_stride(&b->type, free_axes, nfree, &w->n_stride);
 }
 

@@ -93,8 +93,10 @@ typedef enum ml_weight_form {
 typedef struct ml_weight {
 	ml_blob *blob; /* borrowed from the module */
 	ml_weight_form form;
-	int64_t k, n;                  /* of panels */
-	int64_t k_stride, n_stride;    /* in elements of the blob */
+	int64_t k, n;               /* of panels */
+	int64_t k_stride, n_stride; /* in elements of the blob; k_stride of one axis of k */
+	int nk;                     /* axes of k that are no neighbours in the blob, outer first */
+	int64_t k_size[ML_MAX_RANK], k_step[ML_MAX_RANK];
 	int64_t batches, batch_stride; /* panels of each batch follow each other */
 	uint64_t offset, bytes;
 } ml_weight;

@@ -75,15 +75,15 @@ keep_block(row_emit *w, int stage)
 static void
 store_block(row_emit *w, const ml_stage *s)
 {
-	const ml_node *yield = w->r.kernel->m->main->last;
 	ml_v *v = ML_NEW_ARRAY(w->x.e->arena, ml_v, s->results.count);
 
 	for (int i = 0; i < s->results.count; i++) {
-		const ml_value *computed = ml_expr_computed(ml_in(yield, s->results.at[i]));
+		const ml_value *computed = ml_rows_result(&w->r, s->results.at[i]);
 		v[i] = ml_expr_at(&w->x, computed, w->index);
 	}
 	for (int i = 0; i < s->results.count; i++)
-		ml_expr_store(&w->x, s->results.at[i], w->index, v[i]);
+		ml_expr_store(&w->x, s->results.at[i], ml_rows_result(&w->r, s->results.at[i]),
+			      w->index, v[i]);
 }
 
 static void
@@ -186,8 +186,8 @@ emit_scalars(row_emit *w, int stage)
 		    ml_rows_is_scalar(&w->r, &n->out[0].type))
 			ml_expr_at(&w->x, &n->out[0], index);
 	for (int i = 0; i < s->scalars.count; i++) {
-		const ml_value *v = ml_expr_computed(ml_in(main->last, s->scalars.at[i]));
-		ml_expr_store(&w->x, s->scalars.at[i], index, ml_expr_at(&w->x, v, index));
+		const ml_value *v = ml_rows_result(&w->r, s->scalars.at[i]);
+		ml_expr_store(&w->x, s->scalars.at[i], v, index, ml_expr_at(&w->x, v, index));
 	}
 }
 

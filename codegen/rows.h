@@ -41,6 +41,9 @@ ml_dim ml_rows_tiles(const ml_rows *);
 int ml_rows_stage_of(const ml_value *);
 bool ml_rows_is_reduction(const ml_rows *, const ml_node *);
 bool ml_rows_is_scalar(const ml_rows *, const ml_type *);
+/* The value behind result number `result` that has a row kernel's space or is a row scalar: what is
+ * computed, or a view of it. */
+const ml_value *ml_rows_result(const ml_rows *, int result);
 
 /* Adjacent dims that every access treats as one; rows_merge.c. */
 typedef struct ml_groups {

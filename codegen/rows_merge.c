@@ -19,8 +19,6 @@ static void
 try_stage(const ml_rows *r, ml_expr *x, const ml_stage *s, const ml_dim *index,
 	  const ml_dim *scalar_index)
 {
-	const ml_node *yield = r->kernel->m->main->last;
-
 	for (int i = 0; i < s->reductions.count; i++) {
 		const ml_node *n = s->reductions.at[i];
 		try_element(x, ml_in(n, 0), index);
@@ -31,8 +29,8 @@ try_stage(const ml_rows *r, ml_expr *x, const ml_stage *s, const ml_dim *index,
 		bool row = i < s->results.count;
 		int result = row ? s->results.at[i] : s->scalars.at[i - s->results.count];
 		const ml_dim *at = row ? index : scalar_index;
-		const ml_value *v = ml_expr_computed(ml_in(yield, result));
-		ml_expr_store(x, result, at, ml_expr_at(x, v, at));
+		const ml_value *v = ml_rows_result(r, result);
+		ml_expr_store(x, result, v, at, ml_expr_at(x, v, at));
 	}
 }
 

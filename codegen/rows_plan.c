@@ -57,15 +57,29 @@ ml_rows_is_scalar(const ml_rows *r, const ml_type *t)
 /* ---- space ---- */
 
 static bool
+fits_space(const ml_rows *r, const ml_value *v)
+{
+	return same_shape(&v->type, &r->space) || ml_rows_is_scalar(r, &v->type);
+}
+
+const ml_value *
+ml_rows_result(const ml_rows *r, int result)
+{
+	const ml_value *v = ml_in(r->kernel->m->main->last, result), *last = ml_expr_computed(v);
+	const ml_value *found = last;
+
+	for (bool fits = fits_space(r, last); !fits && v != last; v = ml_in(v->def, 0))
+		if (fits_space(r, v))
+			found = v;
+	return found;
+}
+
+static bool
 results_fit(const ml_rows *r)
 {
-	const ml_node *yield = r->kernel->m->main->last;
-
-	for (int i = 0; i < yield->nin; i++) {
-		const ml_type *t = &ml_expr_computed(ml_in(yield, i))->type;
-		if (!same_shape(t, &r->space) && !ml_rows_is_scalar(r, t))
+	for (int i = 0; i < r->kernel->m->main->last->nin; i++)
+		if (!fits_space(r, ml_rows_result(r, i)))
 			return false;
-	}
 	return true;
 }
 
@@ -85,8 +99,8 @@ find_space(ml_rows *r)
 			return ML_OK;
 	}
 	r->is_map = true;
-	if (main->last->nin > 0) {
-		r->space = ml_expr_computed(ml_in(main->last, 0))->type;
+	for (int i = 0; i < main->last->nin; i++) {
+		r->space = ml_expr_computed(ml_in(main->last, i))->type;
 		r->outer = r->space.rank;
 		if (results_fit(r))
 			return ML_OK;
@@ -134,7 +148,7 @@ place_results(ml_rows *r)
 	const ml_node *yield = r->kernel->m->main->last;
 
 	for (int i = 0; i < yield->nin; i++) {
-		const ml_value *v = ml_expr_computed(ml_in(yield, i));
+		const ml_value *v = ml_rows_result(r, i);
 		int stage = ml_rows_stage_of(v);
 		if (r->nstages < stage + 1)
 			r->nstages = stage + 1;
@@ -218,8 +232,8 @@ find_kept(ml_rows *r)
 
 	for (int s = 0; s < r->nstages; s++)
 		for (int i = 0; i < r->stage[s].results.count; i++) {
-			const ml_value *v = ml_in(m->main->last, r->stage[s].results.at[i]);
-			demand(ml_expr_computed(v), need, 1u << s);
+			const ml_value *v = ml_rows_result(r, r->stage[s].results.at[i]);
+			demand(v, need, 1u << s);
 		}
 	for (const ml_node *n = m->main->last->prev; n; n = n->prev)
 		visit(r, n, need);

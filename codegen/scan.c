@@ -78,7 +78,7 @@ emit_axis(scan_emit *w)
 	v = lanes && !ml_is_vector(v) ? ml_splat(e, v) : v;
 	ml_v next = ml_scalar_op(e, ml_reduce_step(w->n->op), t, (ml_v[]){l.carry[0], v});
 	ml_v shown = ML_A(w->n, scan_sum, exclusive).i64 ? l.carry[0] : next;
-	ml_expr_store(x, 0, w->index, ml_scalar_round(e, t, shown));
+	ml_expr_store(x, 0, &w->n->out[0], w->index, ml_scalar_round(e, t, shown));
 	ml_expr_release(x, mark);
 	ml_loop_end(e, &l, &next);
 }

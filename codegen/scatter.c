@@ -80,7 +80,7 @@ copy_block(scatter_emit *w, ml_dim row, ml_dim to)
 
 	(void)to;
 	index_of(w, row, index);
-	ml_expr_store(&w->x, 0, index, ml_expr_at(&w->x, ml_in(w->n, 0), index));
+	ml_expr_store(&w->x, 0, &w->n->out[0], index, ml_expr_at(&w->x, ml_in(w->n, 0), index));
 }
 
 static void
@@ -102,7 +102,7 @@ update_block(scatter_emit *w, ml_dim row, ml_dim to)
 		new = ml_splat_like(x->e, new, old);
 		new = ml_scalar_round(x->e, t, ml_scalar_op(x->e, op, t, (ml_v[]){old, new}));
 	}
-	ml_expr_store(x, 0, at, new);
+	ml_expr_store(x, 0, &w->n->out[0], at, new);
 }
 
 static void

@@ -8,9 +8,14 @@ enum { ALIGN = 64 };
 static bool
 same_weight(const ml_weight *a, const ml_weight *b)
 {
-	return a->form == b->form && a->k == b->k && a->n == b->n && a->k_stride == b->k_stride &&
-	       a->n_stride == b->n_stride && a->batches == b->batches &&
-	       a->batch_stride == b->batch_stride && a->blob->size == b->blob->size &&
+	if (a->nk != b->nk)
+		return false;
+	for (int i = 0; i < a->nk; i++)
+		if (a->k_size[i] != b->k_size[i] || a->k_step[i] != b->k_step[i])
+			return false;
+	return a->form == b->form && a->k == b->k && a->n == b->n && a->n_stride == b->n_stride &&
+	       a->batches == b->batches && a->batch_stride == b->batch_stride &&
+	       a->blob->size == b->blob->size &&
 	       (a->blob == b->blob || ml_blob_hash(a->blob) == ml_blob_hash(b->blob));
 }
 
@@ -38,27 +43,43 @@ ml_plan_weight(ml_plan *plan, const ml_weight *w)
 	return added.offset;
 }
 
-static void
-pack_f32(uint8_t *to, const ml_weight *w)
+/* One batch with its columns as rows of contiguous k: what has several axes of k is brought there
+ * first. */
+static const char *
+columns_of(const ml_weight *w, const char *from, int64_t size, char *columns)
 {
-	uint64_t bytes = (uint64_t)ml_pack_bytes(ML_CONTRACT_F32, w->k, w->n);
+	char *to = columns;
 
-	for (int64_t b = 0; b < w->batches; b++)
-		ml_pack_f32((float *)(void *)(to + (uint64_t)b * bytes),
-			    (const char *)w->blob->bytes +
-				    b * w->batch_stride * (int64_t)sizeof(float),
-			    w->k, w->n, w->k_stride, w->n_stride);
+	for (int64_t j = 0; j < w->n; j++)
+		for (int64_t k = 0; k < w->k; k++, to += size) {
+			int64_t at = j * w->n_stride, left = k;
+			for (int i = w->nk; i-- > 0; left /= w->k_size[i])
+				at += left % w->k_size[i] * w->k_step[i];
+			memcpy(to, from + at * size, (size_t)size);
+		}
+	return columns;
 }
 
 static void
-pack_s8(uint8_t *to, const ml_weight *w)
+pack(uint8_t *to, const ml_weight *w, ml_arena *scratch)
 {
-	uint64_t bytes = (uint64_t)ml_pack_bytes(ML_CONTRACT_U8S8, w->k, w->n);
+	ml_contract_form form = contract_form(w->form);
+	uint64_t bytes = (uint64_t)ml_pack_bytes(form, w->k, w->n);
+	int64_t size = form == ML_CONTRACT_F32 ? (int64_t)sizeof(float) : 1;
+	bool turn = w->nk > 1;
+	int64_t n_stride = turn ? w->k : w->n_stride;
+	char *columns = turn ? ML_NEW_ARRAY(scratch, char, w->k * w->n * size) : NULL;
 
-	for (int64_t b = 0; b < w->batches; b++)
-		ml_pack_s8((int8_t *)(to + (uint64_t)b * bytes),
-			   (const int8_t *)w->blob->bytes + b * w->batch_stride, w->k, w->n,
-			   w->k_stride, w->n_stride);
+	for (int64_t b = 0; b < w->batches; b++, to += bytes) {
+		const char *from = (const char *)w->blob->bytes + b * w->batch_stride * size;
+		if (turn)
+			from = columns_of(w, from, size, columns);
+		if (form == ML_CONTRACT_F32)
+			ml_pack_f32((float *)(void *)to, from, w->k, w->n, w->k_stride, n_stride);
+		else
+			ml_pack_s8((int8_t *)to, (const int8_t *)from, w->k, w->n, w->k_stride,
+				   n_stride);
+	}
 }
 
 void
@@ -69,12 +90,13 @@ ml_write_weights(const ml_plan *plan, uint8_t *image)
 	for (int i = 0; i < plan->weights.count; i++) {
 		const ml_weight *w = &plan->weights.at[i];
 		memset(image + end, 0, (size_t)(w->offset - end));
-		switch (w->form) {
-		case ML_WEIGHT_PLAIN:
+		if (w->form == ML_WEIGHT_PLAIN) {
 			memcpy(image + w->offset, w->blob->bytes, (size_t)w->bytes);
-			break;
-		case ML_WEIGHT_PANELS_F32: pack_f32(image + w->offset, w); break;
-		case ML_WEIGHT_PANELS_S8: pack_s8(image + w->offset, w); break;
+		} else {
+			ml_arena scratch;
+			ml_arena_init(&scratch, &plan->m->cx->memory);
+			pack(image + w->offset, w, &scratch);
+			ml_arena_free(&scratch);
 		}
 		end = w->offset + w->bytes;
 	}
