@@ -345,8 +345,7 @@ make(void *job)
 		.entry = {a->o->levels, a->o->nlevels, a->signature.text, true},
 		.natural = &a->signature,
 		.program = a->o->kind == ML_ARTEFACT_EXE,
-		.workers = a->o->workers,
-		.save_temps = a->o->save_temps,
+		.making = a->o->making,
 	};
 	ML_STEP(ml_objects_make(a->cx, a->plan, &options, &a->objects));
 	return build(a);

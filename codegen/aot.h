@@ -15,9 +15,8 @@ typedef struct ml_aot_options {
 	ml_artefact kind;
 	const ml_target *const *levels; /* rising, of one architecture */
 	int nlevels;
-	const char *entry;      /* wanted C name, NULL = the file's name without its ending */
-	int workers;            /* compiling threads, 0: as many as CPUs */
-	const char *save_temps; /* folder, or NULL */
+	const char *entry; /* wanted C name, NULL = the file's name without its ending */
+	ml_object_making making;
 } ml_aot_options;
 
 /* Writes `path` and, beside it, the C header (its ending replaced by .h).  Both appear whole or

@@ -54,7 +54,7 @@ kernel_table(ml_emit *e, const ml_plan *plan, const ml_target *level)
 	char name[64];
 
 	for (int i = 0; i < plan->specs.count; i++) {
-		snprintf(name, sizeof name, "k%d_%s", i, level->name);
+		snprintf(name, sizeof name, "%s_%s", plan->specs.at[i].symbol, level->name);
 		at[i] = LLVMAddFunction(e->module, name, type);
 		LLVMSetVisibility(at[i], LLVMHiddenVisibility);
 	}

@@ -75,6 +75,7 @@ link(ml_context *cx, ml_jit *jit, const ml_signature *s, ml_objects *objects)
 {
 	LLVMOrcExecutorAddress address = 0;
 
+	ml_target_register(); /* all code may come from the cache */
 	ML_STEP(orc(cx, LLVMOrcCreateLLJIT(&jit->lljit, NULL), "starting the JIT"));
 	ML_STEP(define_symbols(cx, jit, s));
 	LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
@@ -112,8 +113,7 @@ make(void *job)
 					signature.custom.at[i]->symbol);
 	ml_object_options options = {
 		.entry = {.levels = &r->o->target, .nlevels = 1, .signature = signature.text},
-		.workers = r->o->workers,
-		.save_temps = r->o->save_temps,
+		.making = r->o->making,
 	};
 	r->jit = ml_resize(&r->cx->memory, NULL, 0, sizeof *r->jit);
 	*r->jit = (ml_jit){.memory = r->cx->memory};

@@ -8,8 +8,7 @@ typedef struct ml_jit ml_jit; /* owns code and weights; needs neither context no
 
 typedef struct ml_jit_options {
 	const ml_target *target; /* must run here */
-	int workers;             /* compiling threads, 0: as many as CPUs */
-	const char *save_temps;  /* folder, or NULL */
+	ml_object_making making;
 } ml_jit_options;
 
 ml_status ml_jit_new(ml_context *, ml_plan *, const ml_jit_options *, ml_jit **);

@@ -1,13 +1,15 @@
 /* job.c -- a worker turns one job into an object file. */
 #include "job.h"
+#include "fingerprint.h"
 #include <llvm-c/BitReader.h>
+#include <llvm-c/BitWriter.h>
 #include <stdio.h>
 #include <string.h>
 
 void
-ml_worker_open(ml_worker *w, const ml_memory *memory, const ml_plan *plan, const char *save_temps)
+ml_worker_open(ml_worker *w, const ml_memory *memory)
 {
-	*w = (ml_worker){.cx = {.memory = *memory}, .plan = plan, .save_temps = save_temps};
+	w->cx = (ml_context){.memory = *memory};
 	ml_arena_init(&w->cx.arena, &w->cx.memory);
 }
 
@@ -90,14 +92,15 @@ to_object(ml_worker *w, ml_job *j, LLVMModuleRef m, LLVMTargetMachineRef machine
 }
 
 static ml_status
-emit_kernel(ml_worker *w, ml_job *j, ml_emit *e, int i)
+emit_kernel(ml_worker *w, ml_job *j, ml_emit *e)
 {
-	const ml_spec *spec = &w->plan->specs.at[i];
-	const char *name = ml_format(&w->cx.arena, "k%d_%s", i, j->target->name);
+	const ml_spec *spec = &w->plan->specs.at[j->spec];
+	const char *name = ml_format(&w->cx.arena, "%s_%s", spec->symbol, j->target->name);
 	ml_kernel *k;
 
 	if (w->save_temps) {
-		const char *path = ml_format(&w->cx.arena, "%s/k%d.mlt", w->save_temps, i);
+		const char *path =
+			ml_format(&w->cx.arena, "%s/kernel%d.mlt", w->save_temps, j->spec);
 		ML_STEP(save_text(w, path, spec->text, spec->length));
 	}
 	ML_STEP(ml_kernel_parse(&w->cx, spec->text, spec->length, &k));
@@ -127,9 +130,8 @@ make_emitted(ml_worker *w, ml_job *j, ml_emit *e)
 {
 	LLVMTargetMachineRef machine;
 
-	if (j->kind == ML_JOB_KERNELS)
-		for (int i = j->first; i < j->end; i++)
-			ML_STEP(emit_kernel(w, j, e, i));
+	if (j->kind == ML_JOB_KERNEL)
+		ML_STEP(emit_kernel(w, j, e));
 	if (j->kind == ML_JOB_TILES)
 		ml_emit_contract_tiles(e, j->form);
 	note_tiles(j, e);
@@ -161,6 +163,96 @@ make_embedded(ml_worker *w, ml_job *j)
 	return status;
 }
 
+static ml_status
+make(ml_worker *w, ml_job *j)
+{
+	if (j->kind == ML_JOB_EMBEDDED)
+		return make_embedded(w, j);
+	if (j->kind != ML_JOB_EMITTED)
+		ml_emit_open(&j->emitted, j->target, &w->cx.arena, j->name);
+	return make_emitted(w, j, &j->emitted);
+}
+
+/* ---- the cache ---- */
+
+/* Everything that the object depends on. */
+static ml_bytes
+key_of(ml_worker *w, const ml_job *j)
+{
+	static const char *const kind[] = {"kernel", "tiles", "emitted", "embedded"};
+	ml_bytes content = {"", 0};
+	unsigned version[3];
+
+	LLVMGetVersion(&version[0], &version[1], &version[2]);
+	const char *head =
+		ml_format(&w->cx.arena, "%s LLVM %u.%u.%u %s %s %s %s %s %d\n",
+			  ML_CODEGEN_FINGERPRINT, version[0], version[1], version[2],
+			  j->target->triple, j->target->name, j->target->cpu, j->target->features,
+			  kind[j->kind], j->kind == ML_JOB_TILES ? (int)j->form : 0);
+	switch (j->kind) {
+	case ML_JOB_KERNEL: {
+		const ml_spec *s = &w->plan->specs.at[j->spec];
+		head = ml_format(&w->cx.arena, "%s%s\n", head, s->symbol);
+		content = (ml_bytes){s->text, s->length};
+		break;
+	}
+	case ML_JOB_TILES: break;
+	case ML_JOB_EMITTED:
+		w->bitcode = LLVMWriteBitcodeToMemoryBuffer(j->emitted.module);
+		content = (ml_bytes){LLVMGetBufferStart(w->bitcode), LLVMGetBufferSize(w->bitcode)};
+		break;
+	case ML_JOB_EMBEDDED: content = (ml_bytes){j->bitcode.at, j->bitcode.size}; break;
+	}
+	size_t n = strlen(head);
+	char *key = ml_alloc(&w->cx.arena, n + content.size);
+	memcpy(key, head, n);
+	memcpy(key + n, content.at, content.size);
+	return (ml_bytes){key, n + content.size};
+}
+
+/* A body is what the job found out, then the object. */
+static bool
+find(ml_worker *w, ml_job *j, ml_bytes key)
+{
+	ml_bytes body;
+
+	if (!ml_cache_get(w->cache, &w->cx.memory, key, &body))
+		return false;
+	bool fine = body.size > sizeof j->uses_tiles;
+	if (fine) {
+		memcpy(j->uses_tiles, body.at, sizeof j->uses_tiles);
+		j->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(
+			(const char *)body.at + sizeof j->uses_tiles,
+			body.size - sizeof j->uses_tiles, j->name);
+	}
+	ml_cache_drop(&w->cx.memory, &body);
+	return fine;
+}
+
+static void
+keep(ml_worker *w, const ml_job *j, ml_bytes key)
+{
+	size_t n = sizeof j->uses_tiles, size = LLVMGetBufferSize(j->object);
+	char *body = ml_alloc(&w->cx.arena, n + size);
+
+	memcpy(body, j->uses_tiles, n);
+	memcpy(body + n, LLVMGetBufferStart(j->object), size);
+	ml_cache_put(w->cache, key, (ml_bytes){body, n + size});
+}
+
+static ml_status
+find_or_make(ml_worker *w, ml_job *j)
+{
+	if (w->cache->folder < 0 || w->save_temps)
+		return make(w, j);
+	ml_bytes key = key_of(w, j);
+	if (find(w, j, key))
+		return ML_OK;
+	ML_STEP(make(w, j));
+	keep(w, j, key);
+	return ML_OK;
+}
+
 void
 ml_worker_do(ml_worker *w, ml_job *j)
 {
@@ -171,15 +263,14 @@ ml_worker_do(ml_worker *w, ml_job *j)
 		j->status = ML_ERR_NOMEM;
 		snprintf(j->message, sizeof j->message, "out of memory while compiling %s",
 			 j->name);
-	} else if (j->kind == ML_JOB_EMBEDDED) {
-		j->status = make_embedded(w, j);
 	} else {
-		if (j->kind != ML_JOB_EMITTED)
-			ml_emit_open(&j->emitted, j->target, &w->cx.arena, j->name);
-		j->status = make_emitted(w, j, &j->emitted);
+		j->status = find_or_make(w, j);
 	}
 	if (j->emitted.lc)
 		ml_emit_close(&j->emitted);
+	if (w->bitcode)
+		LLVMDisposeMemoryBuffer(w->bitcode);
+	w->bitcode = NULL;
 	if (j->status && !j->message[0])
 		snprintf(j->message, sizeof j->message, "%s",
 			 w->cx.diags.count ? w->cx.diags.at[w->cx.diags.count - 1].text : j->name);

@@ -3,20 +3,28 @@
 #include "catch.h"
 #include "job.h"
 #include "natural.h"
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
-	/* Small enough that two workers share a small model, large enough that LLVM's cost per
-	 * module is lost in the noise. */
-	BATCH_SPECS = 4,
 	STACK_BYTES = 64 << 20, /* LLVM and our parsers recurse with the depth of expressions */
 	MAX_WORKERS = 64,
 };
 
 typedef ML_VEC(ml_job) job_list;
+
+typedef struct request {
+	ml_context *cx;
+	ml_plan *plan;
+	const ml_object_options *o;
+	ml_cache cache;
+	job_list jobs;
+	ml_objects made;
+} request;
 
 /* The jobs of one round, taken one by one. */
 typedef struct crew {
@@ -26,15 +34,16 @@ typedef struct crew {
 	const ml_memory *memory;
 	const ml_plan *plan;
 	const char *save_temps;
+	ml_cache *cache;
 } crew;
 
 static void *
 work(void *argument)
 {
 	crew *c = argument;
-	ml_worker w;
+	ml_worker w = {.plan = c->plan, .save_temps = c->save_temps, .cache = c->cache};
 
-	ml_worker_open(&w, c->memory, c->plan, c->save_temps);
+	ml_worker_open(&w, c->memory);
 	for (int i; (i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->count;)
 		ml_worker_do(&w, &c->job[i]);
 	ml_worker_close(&w);
@@ -51,11 +60,16 @@ cpus(void)
 
 /* Does jobs first.. of the list.  When no thread can be started, the caller works. */
 static void
-run_round(ml_context *cx, const ml_plan *plan, const ml_object_options *o, job_list *jobs,
-	  int first)
+run_round(request *r, int first)
 {
-	crew c = {jobs->at + first, jobs->count - first, 0, &cx->memory, plan, o->save_temps};
-	int workers = o->workers > 0 ? o->workers : cpus(), started = 0;
+	const ml_object_making *how = &r->o->making;
+	crew c = {.job = r->jobs.at + first,
+		  .count = r->jobs.count - first,
+		  .memory = &r->cx->memory,
+		  .plan = r->plan,
+		  .save_temps = how->save_temps,
+		  .cache = &r->cache};
+	int workers = how->workers > 0 ? how->workers : cpus(), started = 0;
 	pthread_t thread[MAX_WORKERS];
 	pthread_attr_t attr;
 
@@ -78,16 +92,12 @@ static void
 add_kernels(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 {
 	for (int l = 0; l < o->entry.nlevels; l++)
-		for (int i = 0; i < plan->specs.count; i += BATCH_SPECS) {
+		for (int i = 0; i < plan->specs.count; i++) {
 			const ml_target *t = o->entry.levels[l];
-			int end = i + BATCH_SPECS < plan->specs.count ? i + BATCH_SPECS
-								      : plan->specs.count;
-			ml_job j = {.kind = ML_JOB_KERNELS,
+			ml_job j = {.kind = ML_JOB_KERNEL,
 				    .target = t,
-				    .first = i,
-				    .end = end,
-				    .name = ml_format(plan->arena, "kernels%d_%s", i / BATCH_SPECS,
-						      t->name)};
+				    .spec = i,
+				    .name = ml_format(plan->arena, "kernel%d_%s", i, t->name)};
 			ML_PUSH(plan->arena, *jobs, j);
 		}
 }
@@ -176,34 +186,41 @@ report(ml_context *cx, const job_list *jobs)
 {
 	ml_status first = ML_OK;
 
-	for (int i = 0; i < jobs->count; i++)
-		if (jobs->at[i].status) {
-			ml_error(cx, jobs->at[i].status, NULL, "%s", jobs->at[i].message);
-			first = first ? first : jobs->at[i].status;
-		}
+	for (int i = 0; i < jobs->count; i++) {
+		ml_status status = jobs->at[i].status;
+		if (!status || (status == ML_ERR_IO && first == ML_ERR_IO))
+			continue; /* a full disk is said once, not for every file */
+		ml_error(cx, status, NULL, "%s", jobs->at[i].message);
+		first = first ? first : status;
+	}
 	return first;
 }
 
-typedef struct request {
-	ml_context *cx;
-	ml_plan *plan;
-	const ml_object_options *o;
-	job_list jobs;
-	ml_objects made;
-} request;
+/* The folders that are named in the options. */
+static ml_status
+open_folders(request *r)
+{
+	const char *temps = r->o->making.save_temps;
+
+	if (temps && mkdir(temps, 0777) && errno != EEXIST)
+		return ml_error(r->cx, ML_ERR_IO, NULL, "cannot make the folder '%s': %s",
+				ml_escaped(&r->cx->arena, temps), strerror(errno));
+	return ml_cache_open(r->cx, &r->o->making.cache, &r->cache);
+}
 
 static ml_status
 make(void *job)
 {
 	request *r = job;
 
+	ML_STEP(open_folders(r));
 	ML_STEP(add_entry(r->plan, r->o, &r->jobs));
 	add_embedded(r->plan, r->o, &r->jobs);
 	add_kernels(r->plan, r->o, &r->jobs);
 	int kernels = r->jobs.count;
-	run_round(r->cx, r->plan, r->o, &r->jobs, 0);
+	run_round(r, 0);
 	add_tiles(r->plan, r->o, &r->jobs, kernels);
-	run_round(r->cx, r->plan, r->o, &r->jobs, kernels);
+	run_round(r, kernels);
 	ML_STEP(report(r->cx, &r->jobs));
 	ml_object *at = ML_NEW_ARRAY(r->plan->arena, ml_object, r->jobs.count);
 	for (int i = 0; i < r->jobs.count; i++)
@@ -215,7 +232,7 @@ make(void *job)
 ml_status
 ml_objects_make(ml_context *cx, ml_plan *plan, const ml_object_options *o, ml_objects *out)
 {
-	request r = {.cx = cx, .plan = plan, .o = o};
+	request r = {.cx = cx, .plan = plan, .o = o, .cache = {.folder = -1}};
 	ml_status status = ml_catch(cx, make, &r);
 
 	for (int i = 0; status && i < r.jobs.count; i++) {
@@ -224,6 +241,7 @@ ml_objects_make(ml_context *cx, ml_plan *plan, const ml_object_options *o, ml_ob
 		if (r.jobs.at[i].object)
 			LLVMDisposeMemoryBuffer(r.jobs.at[i].object);
 	}
+	ml_cache_close(&r.cache, &cx->memory);
 	*out = r.made;
 	return status;
 }

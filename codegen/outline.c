@@ -229,14 +229,22 @@ add_spec(ml_plan *plan, const ml_kernel *k)
 
 	ml_text_init(&t, plan->arena);
 	ml_kernel_print(&t, k);
-	uint64_t hash = ml_hash_bytes(t.at, t.length, 0);
+	ml_spec added = {.text = t.at,
+			 .length = t.length,
+			 .hash = ml_hash_bytes(t.at, t.length, 0),
+			 .family = k->family};
+	int equal_hashes = 0;
 	for (int i = 0; i < plan->specs.count; i++) {
 		const ml_spec *s = &plan->specs.at[i];
-		if (s->hash == hash && s->length == t.length && !memcmp(s->text, t.at, t.length))
+		if (s->hash != added.hash)
+			continue;
+		if (s->length == t.length && !memcmp(s->text, t.at, t.length))
 			return i;
+		equal_hashes++;
 	}
-	ML_PUSH(plan->arena, plan->specs,
-		((ml_spec){.text = t.at, .length = t.length, .hash = hash, .family = k->family}));
+	added.symbol = ml_format(plan->arena, equal_hashes ? "k%016llx_%d" : "k%016llx",
+				 (unsigned long long)added.hash, equal_hashes);
+	ML_PUSH(plan->arena, plan->specs, added);
 	return plan->specs.count - 1;
 }
 

@@ -81,6 +81,7 @@ typedef struct ml_spec {
 	const char *text;
 	size_t length;
 	uint64_t hash;
+	const char *symbol; /* of its kernel, without the level; from the text alone */
 	ml_family family;
 } ml_spec;
 

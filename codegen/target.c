@@ -138,14 +138,21 @@ register_backends(void)
 	LLVMInitializeAArch64AsmParser();
 }
 
+void
+ml_target_register(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, register_backends);
+}
+
 ml_status
 ml_target_machine(ml_context *cx, const ml_target *t, LLVMTargetMachineRef *out)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	LLVMTargetRef backend = NULL;
 	char *message = NULL;
 
-	pthread_once(&once, register_backends);
+	ml_target_register();
 	if (LLVMGetTargetFromTriple(t->triple, &backend, &message)) {
 		ml_status s = ml_error(cx, ML_ERR_TARGET, NULL, "LLVM does not know %s: %s",
 				       t->triple, message);

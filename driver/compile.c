@@ -113,8 +113,7 @@ make_code_in_file(compilation *c)
 					      .levels = c->levels.at,
 					      .nlevels = c->levels.count,
 					      .entry = c->o->name,
-					      .workers = ml_workers(c->o),
-					      .save_temps = c->o->save_temps},
+					      .making = ml_making(c->o)},
 			    c->output);
 }
 
@@ -126,6 +125,7 @@ compile(void *job)
 	compilation *c = job;
 
 	ML_STEP(ml_check_output(c->cx, c->output));
+	ML_STEP(ml_check_cache(c->o));
 	ML_STEP(ml_choose_emit(c->o, &c->kind));
 	ML_STEP(read_model(c)); /* bytes -> graph with types */
 	ML_STEP(run_passes(c)); /* passes/pipeline.def: canonicalize, fuse, quantize */

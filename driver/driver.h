@@ -58,6 +58,10 @@ ml_status ml_choose_levels(const ml_options *, bool in_memory, ml_levels *);
 ml_status ml_jit_model(const ml_options *, ml_plan *, ml_model **);
 /* Threads to compile with; 0 = as many as CPUs. */
 int ml_workers(const ml_options *);
+/* How objects are made: threads, temporary files, cache. */
+ml_object_making ml_making(const ml_options *);
+/* Is --cache-dir a folder that may be used?  To be said before work is done. */
+ml_status ml_check_cache(const ml_options *);
 
 /* ---- exec.c ---- */
 

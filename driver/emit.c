@@ -119,8 +119,7 @@ ml_write_code_text(const ml_options *o, const ml_emit_kind *kind, ml_plan *plan,
 	ml_context *cx = o->cx;
 	char folder[] = "/tmp/mlopt.XXXXXX";
 	ml_object_options oo = {.entry = {.levels = levels->at, .nlevels = levels->count},
-				.workers = ml_workers(o),
-				.save_temps = folder};
+				.making = {.workers = ml_workers(o), .save_temps = folder}};
 	ml_signature signature;
 	ml_objects objects = {0};
 	ml_text t;

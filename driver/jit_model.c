@@ -12,7 +12,7 @@ free_jit(void *jit)
 ml_status
 ml_jit_model(const ml_options *o, ml_plan *plan, ml_model **model)
 {
-	ml_jit_options jo = {.workers = ml_workers(o), .save_temps = o->save_temps};
+	ml_jit_options jo = {.making = ml_making(o)};
 	ml_allocator allocator = {o->cx->memory.resize, o->cx->memory.user};
 	ml_levels levels;
 	ml_message why;
@@ -33,4 +33,28 @@ int
 ml_workers(const ml_options *o)
 {
 	return o->threads > 0 ? (int)o->threads : 0;
+}
+
+static ml_cache_place
+cache_place(const ml_options *o)
+{
+	return (ml_cache_place){o->cache_dir, o->cache_size << 20};
+}
+
+ml_object_making
+ml_making(const ml_options *o)
+{
+	return (ml_object_making){
+		.workers = ml_workers(o), .save_temps = o->save_temps, .cache = cache_place(o)};
+}
+
+ml_status
+ml_check_cache(const ml_options *o)
+{
+	const ml_cache_place place = cache_place(o);
+	ml_cache c;
+
+	ML_STEP(ml_cache_open(o->cx, &place, &c));
+	ml_cache_close(&c, &o->cx->memory);
+	return ML_OK;
 }

@@ -99,7 +99,10 @@ static ml_status
 set_number(ml_options *o, const option_row *r, int64_t *field, const char *value)
 {
 	const char *at = value;
-	int64_t n, most = field == &o->opt_level ? 3 : field == &o->threads ? 1024 : INT64_MAX;
+	int64_t n, most = field == &o->opt_level    ? 3
+			  : field == &o->threads    ? 1024
+			  : field == &o->cache_size ? 1 << 20
+						    : INT64_MAX;
 
 	if (!number(&at, &n) || *at || n > most)
 		return ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name,
@@ -206,7 +209,8 @@ make(void *job)
 	birth *b = job;
 	ml_options *o = ml_resize(&b->cx->memory, NULL, 0, sizeof *o);
 
-	*o = (ml_options){.cx = b->cx, .opt_level = 3, .threads = -1, .fuel = -1};
+	*o = (ml_options){
+		.cx = b->cx, .opt_level = 3, .threads = -1, .fuel = -1, .cache_size = 256};
 	ml_arena_init(&o->arena, &b->cx->memory);
 	b->o = o;
 	return ML_OK;

@@ -104,8 +104,8 @@ model_compile(model *m, const ml_target *target)
 {
 	ml_plan *plan = model_plan(m);
 
-	must(m,
-	     ml_jit_new(&m->cx, plan, &(ml_jit_options){.target = target, .workers = 2}, &m->jit));
+	must(m, ml_jit_new(&m->cx, plan,
+			   &(ml_jit_options){.target = target, .making = {.workers = 2}}, &m->jit));
 	must(m, mlrt_model_new(ml_jit_program(m->jit), NULL, NULL, NULL, &m->model, NULL));
 	ml_module_free(plan->m);
 }

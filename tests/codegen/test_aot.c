@@ -176,8 +176,9 @@ test_reproducible(void **state)
 	for (int i = 0; i < 2; i++) {
 		const char *path = in_folder(&m, names[i]);
 		model_write(&m,
-			    (ml_aot_options){
-				    .kind = ML_ARTEFACT_SO, .entry = "same", .workers = 1 + 2 * i},
+			    (ml_aot_options){.kind = ML_ARTEFACT_SO,
+					     .entry = "same",
+					     .making = {.workers = 1 + 2 * i}},
 			    path);
 		bytes[i] = read_file(&m, path, &size[i]);
 	}

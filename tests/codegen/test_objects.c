@@ -15,8 +15,7 @@ make(model *m, ml_plan *plan, int workers, const char *save_temps, ml_objects *o
 	const ml_target *level[ML_LEVEL_COUNT];
 	ml_object_options o = {
 		.entry = {.levels = level, .nlevels = model_levels(level), .signature = ""},
-		.workers = workers,
-		.save_temps = save_temps,
+		.making = {.workers = workers, .save_temps = save_temps},
 	};
 
 	return ml_objects_make(&m->cx, plan, &o, objects);
@@ -70,7 +69,7 @@ test_save_temps(void **state)
 	ml_plan *plan = model_plan(&m);
 	assert_int_equal(make(&m, plan, 2, folder, &objects), ML_OK);
 	for (int i = 0; i < plan->specs.count; i++)
-		assert_true(remove_file(&m, folder, ml_format(&m.arena, "k%d.mlt", i)));
+		assert_true(remove_file(&m, folder, ml_format(&m.arena, "kernel%d.mlt", i)));
 	for (int i = 0; i < objects.count; i++) {
 		assert_true(
 			remove_file(&m, folder, ml_format(&m.arena, "%s.ll", objects.at[i].name)));

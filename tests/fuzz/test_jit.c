@@ -39,7 +39,7 @@ static void
 compile(trial *t)
 {
 	ml_pipeline_options o = {.opt_level = t->level, .fuel = -1};
-	ml_jit_options jo = {.workers = 1};
+	ml_jit_options jo = {.making = {.workers = 1}};
 	ml_module *m = ml_module_clone(t->m);
 	ml_message why = {{0}};
 	ml_arena arena;

@@ -87,7 +87,7 @@ static ml_status
 compile(attempt *a)
 {
 	ml_plan *plan;
-	ml_jit_options o = {.workers = 1};
+	ml_jit_options o = {.making = {.workers = 1}};
 
 	ML_STEP(ml_parse(a->cx, a->c->text, a->c->length, NULL, NULL, &a->m));
 	ML_STEP(ml_plan_module(a->m, a->opt_level, &a->arena, &plan));

@@ -64,6 +64,22 @@ refuses 1 "bad.onnx" "$bin/mloptc" bad.onnx -o kept.so
 	fail "--shape does not fix the batch"
 "$bin/mloptc" "$digits/model.onnx" --mcpu=avx2 --emit=llvm -o digits.ll
 grep -q "mlopt_program" digits.ll || fail "--emit=llvm without the program"
+"$bin/mloptc" "$digits/model.onnx" --mcpu=native -q --save-temps=temps -o temps.so
+ls temps/*.mlt temps/*.ll temps/*.s >/dev/null || fail "--save-temps kept nothing"
+refuses 1 "cannot make the folder 'no/temps'" \
+	"$bin/mloptc" "$digits/model.onnx" --mcpu=native -q --save-temps=no/temps -o temps.so
+[ "$(grep -c error err)" = 1 ] || fail "a folder that cannot be made is said more than once"
+for i in cold warm; do
+	"$bin/mloptc" "$digits/model.onnx" --mcpu=native -q --name=digits --cache-dir=cache -o $i.so
+	cmp digits2.so $i.so || fail "another artefact with a $i cache"
+	"$bin/mlopt" check "$digits/model.onnx" --cache-dir=cache >/dev/null
+done
+"$bin/mlopt" run "$digits/model.onnx" --cache-dir=cache --inputs "$digits/eval.npz" --outputs cold.npz
+"$bin/mlopt" run "$digits/model.onnx" --cache-dir=cache --inputs "$digits/eval.npz" --outputs warm.npz
+cmp cold.npz warm.npz || fail "another result with a warm cache"
+chmod 777 cache
+refuses 1 "'cache' can be written to by others" "$bin/mloptc" "$digits/model.onnx" --cache-dir=cache -o x.so
+refuses 1 "'cache-size' cannot be '9999999'" "$bin/mloptc" "$digits/model.onnx" --cache-size=9999999 -o x.so
 "$bin/mloptc" "$digits/model.onnx" --emit=onnx -q -o digits.onnx
 "$bin/mloptc" "$intents/model.onnx" --emit=ir --time-passes --rule-stats --remarks >out 2>err
 grep -q "ms .* fuse_linear" err && grep -q "fuse_linear/linear_bias" err || fail "no times or no rules"
