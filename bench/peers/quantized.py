@@ -67,7 +67,7 @@ def quantize_nncf(row, model, new):
 
     dims = TOKENS if row.kind == "transformer" else row.dims
     samples = make_samples(model, {**row.dims, **dims}, SAMPLES)
-    kind = nncf.ModelType.TRANSFORMER if row.kind == "transformer" else None
+    kind = nncf.ModelType.TRANSFORMER if row.heads else None
     network = nncf.quantize(openvino.Core().read_model(model), nncf.Dataset(samples),
                             subset_size=SAMPLES, model_type=kind)
     save_openvino(network, new)
@@ -106,7 +106,7 @@ FORMS = {  # (peer, precision) -> kind of row -> name of the form: steps from th
     ("openvino", "fp32"): dict.fromkeys(KINDS, {"plain": []}),
     ("openvino", "int8"): {
         **dict.fromkeys(KINDS, {"NNCF": [quantize_nncf]}),
-        "decoder": {"int8 weights": [compress_nncf]}},
+        "decoder": {"int8 weights": [compress_nncf], "NNCF": [quantize_nncf]}},
 }
 
 
