@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from quantized import SAMPLES, forms
-from rows import ROOT, ROWS, Row, artefact, make_inputs, make_samples, model_path
+from rows import (ROOT, ROWS, Row, artefact, cache_name, make_inputs, make_samples,
+                  model_path)
 from work import count_work
 
 ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
@@ -66,15 +67,17 @@ def compile_mlopt(args, row, model, precision, folder):
 
     if any("{calib}" in option for option in row.int8):
         artefact(calib, calibrate, model)
-    return artefact(folder / f"mlopt-{precision}-{args.isa or 'native'}.so",
+    shape = "".join(f"-{size}" for size in row.dims.values())
+    return artefact(folder / f"mlopt-{precision}-{args.isa or 'native'}{shape}.so",
                     lambda new: subprocess.run([*map(str, command), new], check=True),
-                    model, args.build / "bin/mloptc", args.build / "libmlopt.so")
+                    model, args.build / "bin/mloptc", args.build / "libmlopt.so",
+                    ROOT / "bench/peers/rows.py")
 
 
 def prepare(args, row):
     """(contender, precision) -> name of the form -> command line that prints JSON."""
     model = model_path(row.model, args.cache)
-    folder = args.cache / "rows" / row.name
+    folder = args.cache / cache_name(row.model) / row.name
     feed = make_inputs(model, row.dims)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "in.npz", **feed)
@@ -165,10 +168,10 @@ def print_result(args, result):
         print(json.dumps(result), flush=True)
         return
     peers = [result["contenders"].get(peer) for peer in PEERS]
-    columns = "".join(f" {p['median_ms']:9.2f} {p['form']:13}" if p else f" {'-':>9} {'':13}"
+    columns = "".join(f" {p['median_ms']:9.3f} {p['form']:13}" if p else f" {'-':>9} {'':13}"
                       for p in peers)
     print(f"{result['row']:12} {result['precision']:4} "
-          f"{result['contenders']['mlopt']['median_ms']:9.2f} {columns}"
+          f"{result['contenders']['mlopt']['median_ms']:9.3f} {columns}"
           f"{result['ratio']:6.2f}x {result['ratio_any']:6.2f}x {result['limit_share']:8.0%}",
           flush=True)
 

@@ -5,9 +5,8 @@ forms() names them; what is written is kept in the cache folder.  Peers' own too
 
 import contextlib
 import sys
-from pathlib import Path
 
-from rows import KINDS, TOKENS, artefact, make_samples
+from rows import KINDS, TOKENS, artefact, cache_name, make_samples
 
 SAMPLES = 8
 
@@ -118,7 +117,7 @@ def forms(peer, precision, row, model, cache):
         for step in steps:
             stem += "-" + step.__name__
             suffix = ".xml" if peer == "openvino" else ".onnx"
-            source, path = file, cache / Path(row.model).stem / (stem + suffix)
+            source, path = file, cache / cache_name(row.model) / (stem + suffix)
             with contextlib.redirect_stdout(sys.stderr):
                 file = artefact(path, lambda new, s=step, m=source: s(row, m, new), model)
         files[name] = file

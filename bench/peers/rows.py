@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def artefact(path, make, *sources):
     make(temporary)
     temporary.replace(path)
     return path
+
+
+def cache_name(model):
+    """The folder of a model's artefacts: equal file names elsewhere are other models."""
+    path = Path(model)
+    return f"{path.stem}-{zlib.crc32(bytes(path.resolve())):08x}" if path.suffix else model
 
 
 def run_script(script, *arguments):
