@@ -50,6 +50,8 @@ static const function functions[] = {
 	{"acos", ml_vm_acos, acosl, -1, 1, 0.6, 1.5},
 	{"atan", ml_vm_atan, atanl, -5, 5, 0.6, 1.5},
 };
+#define POW_ULP_F32 0.6
+#define POW_ULP_F64 4.
 enum { FUNCTIONS = sizeof functions / sizeof *functions, DENSE = 200000, THIN = 100000 };
 
 static const double special[] = {0.0,
@@ -248,6 +250,27 @@ check_function(jitted *j, const function *f, bool f32)
 	free(out);
 }
 
+/* docs/numerics.md states these figures. */
+static void
+test_documented(void **state)
+{
+	FILE *f = fopen(ML_SOURCE_DIR "/docs/numerics.md", "r");
+	char text[16384], row[64];
+
+	(void)state;
+	assert_non_null(f);
+	text[fread(text, 1, sizeof text - 1, f)] = 0;
+	fclose(f);
+	for (int i = 0; i < FUNCTIONS; i++) {
+		const function *t = &functions[i];
+		snprintf(row, sizeof row, "| %s | %g | %g |\n", t->name, t->ulp_f32, t->ulp_f64);
+		if (!strstr(text, row))
+			fail_msg("docs/numerics.md lacks the row %s", row);
+	}
+	snprintf(row, sizeof row, "| pow | %g | %g |\n", POW_ULP_F32, POW_ULP_F64);
+	assert_non_null(strstr(text, row));
+}
+
 static void
 test_errors(void **state)
 {
@@ -340,8 +363,8 @@ test_pow(void **state)
 	ml_arena_init(&cx.arena, &cx.memory);
 	assert_int_equal(ml_target_host(&cx, &t), ML_OK);
 	open_all(&j, t);
-	check_pow(&j, true, .6);
-	check_pow(&j, false, 4);
+	check_pow(&j, true, POW_ULP_F32);
+	check_pow(&j, false, POW_ULP_F64);
 	jitted_close(&j);
 	ml_arena_free(&cx.arena);
 }
@@ -407,6 +430,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_documented),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_pow),
 		cmocka_unit_test(test_same_bits_on_all_levels),
