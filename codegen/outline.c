@@ -3,6 +3,7 @@
  * The group's results are rebuilt inside the new module; values with bytes become its inputs,
  * index maps in between are copied along, symbols are renamed d0, d1, ... in order of first use.
  */
+#include "../ir/text.h"
 #include "plan.h"
 #include <assert.h>
 #include <stdio.h>
@@ -203,6 +204,24 @@ copy_node(ml_outliner *o, ml_value *v)
 	return &copy->out[v->index];
 }
 
+/* Larger ones than a text may hold are one element, broadcast: a specification names no bytes. */
+static ml_value *
+copy_splat(ml_outliner *o, const ml_value *v)
+{
+	ml_blob *blob = ml_const_blob(v);
+	ml_type t = v->type, one = {.dtype = t.dtype};
+	size_t width = (size_t)ml_dtype_bytes(t.dtype);
+	void *bytes;
+
+	for (int i = 0; i < t.rank; i++)
+		t.dim[i] = inner_dim(o, t.dim[i]);
+	if (blob->size <= ML_TEXT_SPLAT_BYTES)
+		return ml_build_const(&o->b, &t, ml_blob_share(blob));
+	ml_blob *element = ml_blob_new(&o->km->cx->memory, width, &bytes);
+	memcpy(bytes, blob->bytes, width);
+	return ml_build_broadcast(&o->b, ml_build_const(&o->b, &one, element), t.dim, t.rank);
+}
+
 static ml_value *
 copy_value(ml_outliner *o, ml_value *v)
 {
@@ -211,12 +230,8 @@ copy_value(ml_outliner *o, ml_value *v)
 			return o->to.at[i];
 	if (has_bytes(o, v))
 		return add_input(o, v, NULL, 0);
-	if (v->def->op == ML_OP_const) {
-		ml_type t = v->type;
-		for (int i = 0; i < t.rank; i++)
-			t.dim[i] = inner_dim(o, t.dim[i]);
-		return remember(o, v, ml_build_const(&o->b, &t, ml_blob_share(ml_const_blob(v))));
-	}
+	if (v->def->op == ML_OP_const)
+		return remember(o, v, copy_splat(o, v));
 	return copy_node(o, v);
 }
 
