@@ -135,6 +135,8 @@ make_emitted(ml_worker *w, ml_job *j, ml_emit *e)
 	if (j->kind == ML_JOB_TILES)
 		ml_emit_contract_tiles(e, j->form);
 	note_tiles(j, e);
+	if (w->check)
+		return ML_OK;
 	ML_STEP(machine_for(w, j->target, &machine));
 	ml_emit_optimize(e, machine);
 	return to_object(w, j, e->module, machine);
@@ -243,7 +245,7 @@ keep(ml_worker *w, const ml_job *j, ml_bytes key)
 static ml_status
 find_or_make(ml_worker *w, ml_job *j)
 {
-	if (w->cache->folder < 0 || w->save_temps)
+	if (w->check || w->cache->folder < 0 || w->save_temps)
 		return make(w, j);
 	ml_bytes key = key_of(w, j);
 	if (find(w, j, key))
@@ -274,7 +276,9 @@ ml_worker_do(ml_worker *w, ml_job *j)
 	if (j->status && !j->message[0])
 		snprintf(j->message, sizeof j->message, "%s",
 			 w->cx.diags.count ? w->cx.diags.at[w->cx.diags.count - 1].text : j->name);
-	/* What the job needed is gone; the next one starts afresh. */
+	/* What the job needed is gone, even where it was unwound; the next one starts afresh. */
+	while (w->cx.modules)
+		ml_module_free(w->cx.modules);
 	ml_arena_free(&w->cx.arena);
 	ml_arena_init(&w->cx.arena, &w->cx.memory);
 	w->cx.diags.at = NULL;

@@ -36,10 +36,11 @@ typedef struct ml_worker {
 	LLVMMemoryBufferRef bitcode; /* of the job's key, or NULL */
 	const ml_plan *plan;         /* read only */
 	const char *save_temps;      /* or NULL */
+	bool check;                  /* no machine code is made */
 	ml_cache *cache;             /* shared by all workers */
 } ml_worker;
 
-/* The last three members are set; opens the others. */
+/* The last four members are set; opens the others. */
 void ml_worker_open(ml_worker *, const ml_memory *);
 void ml_worker_close(ml_worker *);
 /* Fills the job's results; never unwinds. */

@@ -34,6 +34,7 @@ typedef struct crew {
 	const ml_memory *memory;
 	const ml_plan *plan;
 	const char *save_temps;
+	bool check;
 	ml_cache *cache;
 } crew;
 
@@ -41,7 +42,8 @@ static void *
 work(void *argument)
 {
 	crew *c = argument;
-	ml_worker w = {.plan = c->plan, .save_temps = c->save_temps, .cache = c->cache};
+	ml_worker w = {
+		.plan = c->plan, .save_temps = c->save_temps, .check = c->check, .cache = c->cache};
 
 	ml_worker_open(&w, c->memory);
 	for (int i; (i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->count;)
@@ -68,6 +70,7 @@ run_round(request *r, int first)
 		  .memory = &r->cx->memory,
 		  .plan = r->plan,
 		  .save_temps = how->save_temps,
+		  .check = r->o->check,
 		  .cache = &r->cache};
 	int workers = how->workers > 0 ? how->workers : cpus(), started = 0;
 	pthread_t thread[MAX_WORKERS];
@@ -181,17 +184,35 @@ add_entry(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 
 /* ---- results ---- */
 
+/* The first step that the specification is for. */
+static const ml_prov *
+prov_of_spec(const ml_sequence *s, int spec)
+{
+	const ml_prov *found = NULL;
+
+	for (int i = 0; i < s->steps.count && !found; i++) {
+		const ml_step *step = &s->steps.at[i];
+		if (step->kind == ML_STEP_KERNEL && step->spec == spec)
+			return step->prov;
+		for (int k = 0; k < 2 && step->body[k] && !found; k++)
+			found = prov_of_spec(step->body[k], spec);
+	}
+	return found;
+}
+
 static ml_status
-report(ml_context *cx, const job_list *jobs)
+report(ml_context *cx, const ml_plan *plan, const job_list *jobs)
 {
 	ml_status first = ML_OK;
 
 	for (int i = 0; i < jobs->count; i++) {
-		ml_status status = jobs->at[i].status;
-		if (!status || (status == ML_ERR_IO && first == ML_ERR_IO))
+		const ml_job *j = &jobs->at[i];
+		if (!j->status || (j->status == ML_ERR_IO && first == ML_ERR_IO))
 			continue; /* a full disk is said once, not for every file */
-		ml_error(cx, status, NULL, "%s", jobs->at[i].message);
-		first = first ? first : status;
+		ml_error(cx, j->status,
+			 j->kind == ML_JOB_KERNEL ? prov_of_spec(plan->main, j->spec) : NULL, "%s",
+			 j->message);
+		first = first ? first : j->status;
 	}
 	return first;
 }
@@ -215,13 +236,17 @@ make(void *job)
 
 	ML_STEP(open_folders(r));
 	ML_STEP(add_entry(r->plan, r->o, &r->jobs));
-	add_embedded(r->plan, r->o, &r->jobs);
+	if (!r->o->check)
+		add_embedded(r->plan, r->o, &r->jobs);
 	add_kernels(r->plan, r->o, &r->jobs);
 	int kernels = r->jobs.count;
 	run_round(r, 0);
-	add_tiles(r->plan, r->o, &r->jobs, kernels);
+	if (!r->o->check)
+		add_tiles(r->plan, r->o, &r->jobs, kernels);
 	run_round(r, kernels);
-	ML_STEP(report(r->cx, &r->jobs));
+	ML_STEP(report(r->cx, r->plan, &r->jobs));
+	if (r->o->check)
+		return ML_OK;
 	ml_object *at = ML_NEW_ARRAY(r->plan->arena, ml_object, r->jobs.count);
 	for (int i = 0; i < r->jobs.count; i++)
 		at[i] = (ml_object){r->jobs.at[i].name, r->jobs.at[i].object};

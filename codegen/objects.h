@@ -24,6 +24,7 @@ typedef struct ml_object_options {
 	/* Adds the natural C functions and the runtime they need; NULL: the table alone (JIT). */
 	const ml_signature *natural;
 	bool program; /* adds the main() of --emit=exe */
+	bool check;   /* emits everything, but makes no machine code and no objects */
 	ml_object_making making;
 } ml_object_options;
 

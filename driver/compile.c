@@ -1,5 +1,6 @@
 /* compile.c -- a compilation from beginning to end: the list of its stages. */
 #include "../codegen/aot.h"
+#include "../codegen/objects.h"
 #include "driver.h"
 
 typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK } purpose;
@@ -117,6 +118,25 @@ make_code_in_file(compilation *c)
 			    c->output);
 }
 
+/* Code generation can refuse too; what it emits here is thrown away. */
+static ml_status
+try_code(compilation *c)
+{
+	ml_signature signature;
+	ml_objects none;
+
+	begin(c, 4, "code");
+	ML_STEP(ml_choose_levels(c->o, false, &c->levels));
+	ml_signature_make(c->plan, c->o->name, &signature);
+	return ml_objects_make(c->cx, c->plan,
+			       &(ml_object_options){.entry = {.levels = c->levels.at,
+							      .nlevels = c->levels.count,
+							      .signature = signature.text},
+						    .making = {.workers = ml_workers(c->o)},
+						    .check = true},
+			       &none);
+}
+
 /* ---- the list ---- */
 
 static ml_status
@@ -135,7 +155,7 @@ compile(void *job)
 	switch (c->purpose) {
 	case INTO_MEMORY: return make_code_in_memory(c); /* LLVM: code in this process */
 	case INTO_FILE: return make_code_in_file(c);     /* LLVM: objects, linked */
-	case CHECK: break;
+	case CHECK: return try_code(c);                  /* all but machine code */
 	}
 	return ML_OK;
 }

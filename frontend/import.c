@@ -243,6 +243,43 @@ check_output(ml_import *im, const Onnx__ValueInfoProto *v, const ml_value *value
 }
 
 static ml_status
+bind_output(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__ValueInfoProto *v,
+	    ml_value **result)
+{
+	const ml_binding *binding = ml_frame_find(f, v->name ? v->name : "");
+
+	b->failed = ML_OK;
+	if (binding && binding->poisoned)
+		return ML_OK; /* its node has failed, which was told */
+	*result = ml_frame_value(im, f, b, v->name ? v->name : "");
+	if (!*result && b->failed != ML_OK)
+		return b->failed;
+	if (!*result)
+		return ml_error(im->cx, ML_ERR_FORMAT, NULL,
+				"output '%s' is not computed by any node",
+				ml_escaped(&im->cx->arena, v->name ? v->name : ""));
+	ML_STEP(check_output(im, v, *result));
+	ML_PUSH(&im->m->arena, im->m->output_names, ml_strdup(&im->m->arena, v->name));
+	return ML_OK;
+}
+
+/* Everything that was wrong has been reported; here is how much that was. */
+static ml_status
+sum_up(const ml_import *im)
+{
+	int all = im->unsupported + im->faults;
+
+	if (all > 1 && !im->faults)
+		ml_error(im->cx, im->first, NULL, "%d nodes are not supported, see above", all);
+	else if (all > 1 && im->unsupported)
+		ml_error(im->cx, im->first, NULL, "%d errors, see above: %d node%s not supported",
+			 all, im->unsupported, im->unsupported == 1 ? " is" : "s are");
+	else if (all > 1)
+		ml_error(im->cx, im->first, NULL, "%d errors, see above", all);
+	return im->first;
+}
+
+static ml_status
 bind_outputs(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__GraphProto *g)
 {
 	ml_value **result = ML_NEW_ARRAY(&im->scratch, ml_value *, g->n_output);
@@ -250,18 +287,11 @@ bind_outputs(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__GraphProto *
 	if (!g->n_output)
 		return ml_error(im->cx, ML_ERR_FORMAT, NULL, "the graph has no outputs");
 	for (size_t i = 0; i < g->n_output; i++) {
-		const char *name = g->output[i]->name;
-		result[i] = ml_frame_value(im, f, b, name);
-		if (!result[i] && b->failed != ML_OK)
-			return b->failed;
-		if (!result[i])
-			return ml_error(im->cx, ML_ERR_FORMAT, NULL,
-					"output '%s' is not computed by any node",
-					ml_escaped(&im->cx->arena, name ? name : ""));
-		ML_STEP(check_output(im, g->output[i], result[i]));
-		ML_PUSH(&im->m->arena, im->m->output_names, ml_strdup(&im->m->arena, name));
+		ml_status status = bind_output(im, f, b, g->output[i], &result[i]);
+		if (status != ML_OK && !ml_import_goes_on(im, status, false))
+			break;
 	}
-	return ml_build_yield(b, result, (int)g->n_output);
+	return im->first ? sum_up(im) : ml_build_yield(b, result, (int)g->n_output);
 }
 
 /* ---- all of it ---- */
@@ -277,14 +307,19 @@ lower_model(ml_import *im, const ml_import_options *o)
 	im->m->opset = (int)ml_onnx_opset(p->opset_import, p->n_opset_import, "");
 	ML_STEP(check_options(im, o, g));
 	ML_STEP(ml_lower_initializers(im, f, g));
-	for (size_t i = 0; i < g->n_input; i++)
-		ML_STEP(bind_input(im, o, f, &b, g->input[i]));
-	ML_STEP(ml_lower_nodes(im, f, &b, g->node, g->order, g->n_node));
-	if (im->unsupported > 1)
-		return ml_error(im->cx, ML_ERR_UNSUPPORTED, NULL,
-				"%d nodes are not supported, see above", im->unsupported);
-	if (im->unsupported)
-		return ML_ERR_UNSUPPORTED;
+	for (size_t i = 0; i < g->n_input; i++) {
+		const Onnx__ValueInfoProto *v = g->input[i];
+		ml_status status = bind_input(im, o, f, &b, v);
+		if (status == ML_OK)
+			continue;
+		if (!ml_import_goes_on(im, status, false))
+			return sum_up(im);
+		if (v->name)
+			ml_frame_bind(im, f, v->name)->poisoned = true;
+	}
+	ml_status status = ml_lower_nodes(im, f, &b, g->node, g->order, g->n_node);
+	if (status != ML_OK)
+		return im->first ? sum_up(im) : status;
 	return bind_outputs(im, f, &b, g);
 }
 

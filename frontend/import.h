@@ -35,8 +35,9 @@ typedef struct ml_import_options {
  * Arguments of the main block are the graph's inputs in their order, without those that have an
  * initializer or are frozen; results are its outputs, named in output_names.  Dims come from the
  * declared inputs: dim_param names become symbols, other dynamic dims fresh ones.  Weights stay in
- * the mapped file.  All unsupported nodes are reported, one message each, then their number.
- * `options` may be NULL; an option that fits nothing is ML_ERR_ARG.  On failure *out is NULL. */
+ * the mapped file.  Everything that is wrong is reported, one message each, then how much that was:
+ * what depends on a failed node is left out silently, the rest goes on. `options` may be NULL; an
+ * option that fits nothing is ML_ERR_ARG.  On failure *out is NULL. */
 ml_status ml_import_onnx(ml_context *, const char *path, const ml_import_options *options,
 			 ml_module **out);
 /* The same from memory, which must outlive the module; external data is looked for in `dir`

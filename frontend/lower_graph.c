@@ -107,6 +107,7 @@ ml_frame_value(ml_import *im, ml_frame *f, ml_builder *b, const char *name)
 	}
 	if (!binding->value)
 		binding->value = ml_frame_read(im, binding, b);
+	binding->poisoned = !binding->value; /* told once */
 	return binding->value;
 }
 

@@ -31,8 +31,15 @@ typedef struct ml_import {
 	ml_onnx_model *model;
 	ml_module *m;
 	ml_arena scratch;
-	int unsupported; /* nodes reported so far */
+	/* Reported so far.  The import goes on, so that the user sees all of it at once. */
+	int unsupported; /* nodes */
+	int faults;      /* everything else */
+	ml_status first; /* the first one's status */
 } ml_import;
+
+/* Counts a reported failure.  False: it ends the import, because nothing after it would tell more,
+ * or too much has been told. */
+bool ml_import_goes_on(ml_import *, ml_status, bool is_node);
 
 /* The value of an attribute of the function being inlined; NULL when it has none. */
 const Onnx__AttributeProto *ml_frame_argument(const ml_frame *, const char *name);
@@ -48,7 +55,7 @@ ml_value *ml_frame_value(ml_import *, ml_frame *, ml_builder *, const char *name
 /* The constant made from a binding's tensor. */
 ml_value *ml_frame_read(ml_import *, const ml_binding *, ml_builder *);
 
-/* Lowers all nodes of a graph whose inputs are bound; goes on after unsupported nodes. */
+/* Lowers all nodes of a graph whose inputs are bound; goes on after nodes that fail. */
 ml_status ml_lower_nodes(ml_import *, ml_frame *, ml_builder *, Onnx__NodeProto *const *node,
 			 const uint32_t *order, size_t n);
 ml_status ml_lower_initializers(ml_import *, ml_frame *, const Onnx__GraphProto *);

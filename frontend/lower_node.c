@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-	MOST_REPORTS = 50,    /* of unsupported nodes; more of them help nobody */
+	MOST_REPORTS = 50,    /* of nodes that fail; more of them help nobody */
 	MOST_NODES = 4000000, /* of the IR, made while importing */
 	LAST = INT32_MAX,     /* `until` of rows that still hold */
 };
@@ -43,6 +43,27 @@ ml_lower_fail(ml_lower *x, ml_status status, const char *fmt, ...)
 	va_end(args);
 	x->b->failed = ml_error(x->cx, status, x->b->prov, "%s", text);
 	return NULL;
+}
+
+/* ---- failures ---- */
+
+static bool
+is_final(const ml_import *im, ml_status status)
+{
+	return status == ML_ERR_NOMEM || status == ML_ERR_IO || status == ML_ERR_LIMIT ||
+	       im->unsupported + im->faults > MOST_REPORTS;
+}
+
+bool
+ml_import_goes_on(ml_import *im, ml_status status, bool is_node)
+{
+	if (!im->unsupported && !im->faults)
+		im->first = status;
+	if (is_node && status == ML_ERR_UNSUPPORTED)
+		im->unsupported++;
+	else
+		im->faults++;
+	return !is_final(im, status);
 }
 
 /* ---- results ---- */
@@ -125,7 +146,7 @@ report_rows(ml_import *im, const ml_frame *f, const Onnx__GraphProto *g)
 		report_subgraphs(im, f, node);
 		if (ml_onnx_find_function(im->model, node->domain, op, node->overload) ||
 		    ml_onnx_find_row(domain, op, version, &known) ||
-		    im->unsupported++ >= MOST_REPORTS)
+		    !ml_import_goes_on(im, ML_ERR_UNSUPPORTED, true))
 			continue;
 		no_row(im, ml_onnx_prov(&im->m->arena, node, (int)i, version), domain, version,
 		       known);
@@ -379,7 +400,7 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 		return lower_operator(im, f, b, node, &own, version);
 	}
 	if (!row) {
-		im->unsupported++;
+		ml_import_goes_on(im, ML_ERR_UNSUPPORTED, true);
 		report_subgraphs(im, f, node);
 		return no_row(im, b->prov, domain, version, known);
 	}
@@ -394,16 +415,17 @@ ml_lower_nodes(ml_import *im, ml_frame *f, ml_builder *b, Onnx__NodeProto *const
 
 	for (size_t i = 0; i < n; i++) {
 		const Onnx__NodeProto *it = node[order[i]];
-		int before = im->unsupported;
+		int before = im->unsupported + im->faults, errors = im->cx->errors;
 		ml_status status = lower_node(im, f, b, it, (int)order[i]);
 		if (status == ML_OK)
 			continue;
-		if (status != ML_ERR_UNSUPPORTED)
-			return status;
-		/* A subgraph that failed has reported its own nodes. */
-		if (im->unsupported == before)
-			im->unsupported++;
-		if (im->unsupported > MOST_REPORTS)
+		/* A subgraph that failed has counted its own nodes; what lacks an operand is
+		 * silent. */
+		if (im->unsupported + im->faults > before || im->cx->errors == errors)
+			status = is_final(im, status) ? status : ML_OK;
+		else
+			status = ml_import_goes_on(im, status, true) ? ML_OK : status;
+		if (status != ML_OK)
 			return status;
 		bind_failed(im, f, it);
 	}

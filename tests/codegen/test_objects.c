@@ -103,6 +103,35 @@ test_failure(void **state)
 	model_close(&m);
 }
 
+/* A check emits everything and makes nothing; what it finds is said at the node. */
+static void
+test_check(void **state)
+{
+	const ml_target *level[ML_LEVEL_COUNT];
+	ml_object_options o = {
+		.entry = {.levels = level, .nlevels = model_levels(level), .signature = ""},
+		.check = true,
+	};
+	ml_objects objects;
+	model m;
+
+	(void)state;
+	model_open(&m, model_linear);
+	ml_plan *plan = model_plan(&m);
+	assert_int_equal(ml_objects_make(&m.cx, plan, &o, &objects), ML_OK);
+	assert_int_equal(objects.count, 0);
+	ml_module_free(plan->m);
+	plan = model_plan(&m);
+	ml_step *step = &plan->main->steps.at[plan->main->steps.count - 1];
+	step->prov = &(ml_prov){.node = "/head", .op = "Softmax", .index = 5};
+	plan->specs.at[step->spec].text = "kernel nonsense 0 \nmodule \"x\" {\n}\n";
+	plan->specs.at[step->spec].length = strlen(plan->specs.at[step->spec].text);
+	assert_int_equal(ml_objects_make(&m.cx, plan, &o, &objects), ML_ERR_FORMAT);
+	assert_string_equal(m.cx.diags.at[0].at->node, "/head");
+	ml_module_free(plan->m);
+	model_close(&m);
+}
+
 int
 main(void)
 {
@@ -110,6 +139,7 @@ main(void)
 		cmocka_unit_test(test_workers),
 		cmocka_unit_test(test_save_temps),
 		cmocka_unit_test(test_failure),
+		cmocka_unit_test(test_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

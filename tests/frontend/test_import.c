@@ -93,6 +93,31 @@ test_all_unsupported_nodes_are_reported(void **state)
 }
 
 static void
+test_all_errors_are_reported(void **state)
+{
+	(void)state;
+	/* inputs too; what depends on a fault is left out silently */
+	expect_error("in x f32[2,3]\nin w f32[4,5]\nin s\nnode Foo x -> a\n"
+		     "node MatMul x w -> b\nnode Neg b -> c\nnode Bar s -> d\nnode Baz x -> e\n"
+		     "node Conv x w -> f\nnode Add c f -> y\n" Y,
+		     ML_ERR_FORMAT, "6 errors, see above: 3 nodes are not supported");
+	assert_said("input 's' is no tensor");
+	assert_said("operator Foo of domain 'ai.onnx' is unknown");
+	assert_said("Bar");
+	assert_said("Baz");
+	assert_said("[shape, in");
+	assert_int_equal(cx.errors, 7);
+	cx.diags.count = cx.errors = 0;
+	expect_error("in x f32[2]\nin w f32[3]\nnode Add x w -> y\nnode Mul x w -> z\n" Y "out z\n",
+		     ML_ERR_SHAPE, "2 errors, see above");
+	cx.diags.count = cx.errors = 0;
+	/* outputs are looked at as well */
+	expect_error("in x f32[2]\nnode Foo x -> a\nnode Neg x -> y\nout y f64[2]\nout a\n",
+		     ML_ERR_UNSUPPORTED, "2 errors, see above: 1 node is not supported");
+	assert_said("declared f64, but computed as f32");
+}
+
+static void
 test_unsupported_in_subgraphs(void **state)
 {
 	(void)state;
@@ -223,6 +248,7 @@ main(void)
 		TEST(test_shapes_are_given),
 		TEST(test_wrong_options),
 		TEST(test_all_unsupported_nodes_are_reported),
+		TEST(test_all_errors_are_reported),
 		TEST(test_unsupported_in_subgraphs),
 		TEST(test_versions),
 		TEST(test_counts),
