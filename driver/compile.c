@@ -18,6 +18,7 @@ typedef struct compilation {
 	ml_arena arena;
 	ml_plugins plugins;
 	ml_module *m;
+	ml_feed feed;
 	ml_plan *plan;
 	ml_levels levels;
 } compilation;
@@ -50,7 +51,6 @@ run_passes(compilation *c)
 	const ml_options *o = c->o;
 	ml_pipeline_options po = {
 		.opt_level = (int)o->opt_level,
-		.int8 = o->int8,
 		.passes = o->passes,
 		.skip = o->skip_pass,
 		.stop_after = o->stop_after,
@@ -63,10 +63,13 @@ run_passes(compilation *c)
 		.show_user = o->show_user,
 	};
 	ml_exec exec = ml_exec_by_jit(o);
+	ml_data data = ml_data_of_feed(&c->feed);
 	ml_pipeline p;
 
 	po.exec = &exec;
+	po.data = &data;
 	begin(c, 2, "passes");
+	ML_STEP(ml_choose_int8(o, c->m, &po.int8));
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
 	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, c->plugins.passes.at,
 				 c->plugins.passes.count));
@@ -175,10 +178,12 @@ run(compilation *c)
 	bool remarks = cx->remarks;
 	cx->remarks |= c->o->remarks;
 	ml_arena_init(&c->arena, &cx->memory);
+	ml_feed_begin(&c->feed, c->o);
 	status = ml_enter(cx, compile, c);
 	if (c->m)
 		ml_module_free(c->m);
 	ml_plugins_close(&c->plugins);
+	ml_feed_end(&c->feed);
 	ml_arena_free(&c->arena);
 	cx->remarks = remarks;
 	ml_options_free(own);

@@ -8,13 +8,14 @@
 #include "../passes/pipeline.h"
 #include "mlopt/compile.h"
 
-/* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts.
- */
+/* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts,
+ * MODE string, "" without a value, or NULL. */
 typedef ML_VEC(const char *) ml_texts;
 #define ML_FIELD_FLAG bool
 #define ML_FIELD_TEXT const char *
 #define ML_FIELD_INT  int64_t
 #define ML_FIELD_LIST ml_texts
+#define ML_FIELD_MODE const char *
 
 struct ml_options {
 	ml_context *cx;
@@ -25,6 +26,7 @@ struct ml_options {
 	ML_VEC(ml_import_dim) import_dims;
 	ML_VEC(ml_import_shape) import_shapes;
 	ML_VEC(ml_import_freeze) import_freezes;
+	ml_calibration calibration; /* array NULL: none */
 	void (*show_fn)(void *user, const char *title, const char *text);
 	void *show_user;
 	void (*progress_fn)(void *user, int stage, int stages, const char *what);
@@ -67,6 +69,30 @@ ml_status ml_check_cache(const ml_options *);
 
 /* Candidates compiled with these options, which must outlive it. */
 ml_exec ml_exec_by_jit(const ml_options *);
+
+/* ---- options.c ---- */
+
+/* A value of int8, by its name. */
+bool ml_int8_named(const char *, ml_int8 *);
+
+/* ---- calibrate.c ---- */
+
+/* A walk through the calibration data of options. */
+typedef struct ml_feed {
+	const ml_options *o;
+	int set;              /* whose arrays are at hand, -1 for none */
+	int64_t first, count; /* its samples */
+	int64_t step;         /* elements of axis 0 in a sample; 0: arrays as they are */
+	ml_view *array;       /* one for each input */
+	ml_arena arena;
+} ml_feed;
+
+void ml_feed_begin(ml_feed *, const ml_options *);
+void ml_feed_end(ml_feed *);
+/* What passes read it by. */
+ml_data ml_data_of_feed(ml_feed *);
+/* What --int8 means for the module. */
+ml_status ml_choose_int8(const ml_options *, const ml_module *, ml_int8 *);
 
 /* ---- plugins.c ---- */
 

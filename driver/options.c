@@ -3,7 +3,7 @@
 #include "driver.h"
 #include <string.h>
 
-typedef enum option_kind { FLAG, TEXT, INT, LIST } option_kind;
+typedef enum option_kind { FLAG, TEXT, INT, LIST, MODE } option_kind;
 
 typedef struct option_row {
 	const char *name;
@@ -111,18 +111,48 @@ set_number(ml_options *o, const option_row *r, int64_t *field, const char *value
 	return ML_OK;
 }
 
+bool
+ml_int8_named(const char *name, ml_int8 *mode)
+{
+	static const char *const names[] = {[ML_INT8_DYNAMIC] = "dynamic",
+					    [ML_INT8_STATIC] = "static",
+					    [ML_INT8_WEIGHTS] = "weights"};
+
+	for (int i = ML_INT8_DYNAMIC; i <= ML_INT8_WEIGHTS; i++)
+		if (!strcmp(names[i], name)) {
+			*mode = (ml_int8)i;
+			return true;
+		}
+	return false;
+}
+
+static ml_status
+set_mode(ml_options *o, const option_row *r, const char **field, const char *value)
+{
+	ml_int8 mode;
+
+	if (value && !ml_int8_named(value, &mode)) {
+		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
+		ml_hint(o->cx, "it is dynamic, static or weights");
+		return ML_ERR_ARG;
+	}
+	*field = ml_strdup(&o->arena, value ? value : "");
+	return ML_OK;
+}
+
 static ml_status
 set(ml_options *o, const option_row *r, const char *value)
 {
 	void *field = (char *)o + r->offset;
 
-	if ((r->kind == FLAG) != !value)
+	if (r->kind != MODE && (r->kind == FLAG) != !value)
 		return ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' %s", r->name,
 				value ? "takes no value" : "needs a value");
 	switch (r->kind) {
 	case FLAG: *(bool *)field = true; return ML_OK;
 	case TEXT: *(const char **)field = ml_strdup(&o->arena, value); return ML_OK;
 	case INT: return set_number(o, r, field, value);
+	case MODE: return set_mode(o, r, field, value);
 	case LIST: break;
 	}
 	ml_texts *list = field;
@@ -194,6 +224,15 @@ ml_options_freeze(ml_options *o, const char *input, ml_dtype dtype, int rank, co
 	if (rank)
 		memcpy(f.value.dim, dim, (size_t)rank * sizeof *dim);
 	return ml_enter(o->cx, freeze, &f);
+}
+
+ml_status
+ml_options_calibrate(ml_options *o, const ml_calibration *c)
+{
+	if (!c->array)
+		return ML_ERR_ARG;
+	o->calibration = *c;
+	return ML_OK;
 }
 
 /* ---- life ---- */

@@ -20,9 +20,12 @@ typedef struct ml_exec {
 	void (*free)(void *user, ml_runnable *);
 } ml_exec;
 
-/* Calibration samples: each has one tensor per input of the module. */
+/* Calibration samples, which may be more than fit into memory. */
 typedef struct ml_data {
-	int samples, inputs;
-	const ml_tensor *const *sample; /* sample[i][input] */
+	void *user;
+	/* Sample i, one tensor for each input of the module, lent until the next call.  *there is
+	 * false behind the last one. */
+	ml_status (*sample)(void *user, const ml_module *, int64_t i, ml_tensor *inputs,
+			    bool *there);
 } ml_data;
 #endif

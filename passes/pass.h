@@ -32,7 +32,16 @@ ml_status ml_for_each_block(ml_module *, ml_status (*visit)(void *, ml_block *),
 int ml_drop_unused(ml_block *);
 
 /* The pipeline's rows. */
-typedef enum ml_when { ML_WHEN_ALWAYS, ML_WHEN_INT8 } ml_when;
+typedef enum ml_int8 { ML_INT8_OFF, ML_INT8_DYNAMIC, ML_INT8_STATIC, ML_INT8_WEIGHTS } ml_int8;
+typedef enum ml_when {
+	ML_WHEN_OFF = 1 << ML_INT8_OFF,
+	ML_WHEN_DYNAMIC = 1 << ML_INT8_DYNAMIC,
+	ML_WHEN_STATIC = 1 << ML_INT8_STATIC,
+	ML_WHEN_WEIGHTS = 1 << ML_INT8_WEIGHTS,
+	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
+	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,
+	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
+} ml_when;
 typedef struct ml_stage {
 	const char *phase;
 	const ml_pass *pass;

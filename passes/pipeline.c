@@ -115,11 +115,12 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 		ML_PUSH(arena, p->plugins, plugins[i]);
 	if (o->passes)
 		return add_listed(p, cx, o->passes);
-	/* What is quantized are layers, and -O1 finds them. */
-	int level = o->int8 && o->opt_level < 1 ? 1 : o->opt_level;
+	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
+	int least = o->int8 == ML_INT8_OFF ? 0 : o->int8 == ML_INT8_DYNAMIC ? 1 : 2;
+	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];
-		if (s->level <= level && (s->when != ML_WHEN_INT8 || o->int8))
+		if (s->level <= level && s->when >> o->int8 & 1)
 			ML_PUSH(arena, p->stages, *s);
 	}
 	return ML_OK;

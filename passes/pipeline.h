@@ -5,7 +5,7 @@
 
 typedef struct ml_pipeline_options {
 	int opt_level;           /* 0..3 */
-	bool int8;               /* quantize, after at least what -O1 does */
+	ml_int8 int8;            /* quantize, and find layers whatever opt_level */
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
 	const char *skip;        /* "a,b": names left out */
 	const char *stop_after;  /* name of the last pass to run */
@@ -16,7 +16,7 @@ typedef struct ml_pipeline_options {
 	void (*show)(void *user, const char *title, const char *text);
 	void *show_user;
 	const ml_exec *exec;
-	const ml_data *data;
+	const ml_data *data; /* for ML_INT8_STATIC */
 } ml_pipeline_options;
 
 typedef struct ml_pipeline {

@@ -59,19 +59,6 @@ progress(void *user, int stage, int stages, const char *what)
 
 /* ---- options ---- */
 
-ml_dtype
-cl_dtype(md_dtype dtype)
-{
-	static const ml_dtype known[MD_DTYPE_COUNT] = {
-		[MD_BOOL] = ML_bool, [MD_I8] = ML_s8,   [MD_U8] = ML_u8,     [MD_I16] = ML_s16,
-		[MD_U16] = ML_u16,   [MD_I32] = ML_s32, [MD_U32] = ML_u32,   [MD_I64] = ML_s64,
-		[MD_U64] = ML_u64,   [MD_F16] = ML_f16, [MD_BF16] = ML_bf16, [MD_F32] = ML_f32,
-		[MD_F64] = ML_f64,
-	};
-
-	return known[dtype];
-}
-
 static int
 freeze(cl_compiler *c, const char *text)
 {
@@ -130,8 +117,19 @@ load(cl_compiler *c)
 	return 0;
 }
 
+static int
+calibrate(cl_compiler *c, const char *path)
+{
+	char why[1000];
+
+	if (cl_calib_open(&c->calib, path, why, sizeof why))
+		return cl_fail(c->command, "--calib: %s", why);
+	ml_calibration data = {.user = &c->calib, .array = cl_calib_array};
+	return c->ml_options_calibrate(c->options, &data) != ML_OK;
+}
+
 int
-cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_list *freezes, bool quiet)
+cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in, bool quiet)
 {
 	const cl_settings *s = command->compile;
 
@@ -148,10 +146,10 @@ cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_list *freez
 	for (int i = 0; s && i < s->count; i++)
 		if (c->ml_options_set(c->options, s->name[i], s->value[i]) != ML_OK)
 			return 1;
-	for (int i = 0; freezes && i < freezes->count; i++)
-		if (freeze(c, freezes->at[i]))
+	for (int i = 0; in && i < in->freeze.count; i++)
+		if (freeze(c, in->freeze.at[i]))
 			return 1;
-	return 0;
+	return in && in->calib ? calibrate(c, in->calib) : 0;
 }
 
 /* The library stays: unloading LLVM gains nothing. */
@@ -162,4 +160,5 @@ cl_compiler_close(cl_compiler *c)
 		c->ml_options_free(c->options);
 	if (c->cx)
 		c->ml_context_free(c->cx);
+	cl_calib_close(&c->calib);
 }

@@ -4,6 +4,7 @@
  */
 #ifndef CL_COMPILER_H
 #define CL_COMPILER_H
+#include "calib.h"
 #include "data/load.h"
 #include "mlopt/compile.h"
 #include "options.h"
@@ -16,6 +17,7 @@
 	X(ml_options_free)                                                                         \
 	X(ml_options_set)                                                                          \
 	X(ml_options_freeze)                                                                       \
+	X(ml_options_calibrate)                                                                    \
 	X(ml_options_show)                                                                         \
 	X(ml_options_progress)                                                                     \
 	X(ml_compile_file)                                                                         \
@@ -23,6 +25,26 @@
 	X(ml_check)                                                                                \
 	X(ml_inspect)                                                                              \
 	X(ml_reduce)
+
+/* Data that the command line gives to the compiler. */
+typedef struct cl_inputs {
+	cl_list freeze;    /* INPUT=FILE.npy */
+	const char *calib; /* NULL: none */
+} cl_inputs;
+
+#define CL_INPUT_ROWS(inputs)                                                                      \
+	{CL_LIST,                                                                                  \
+	 "freeze",                                                                                 \
+	 "INPUT=FILE",                                                                             \
+	 "Compiling",                                                                              \
+	 "make an input a constant: .npy or .pb",                                                  \
+	 &(inputs).freeze},                                                                        \
+	{                                                                                          \
+		CL_TEXT, "calib", "DATA.npz", "Compiling",                                         \
+			"inputs without labels, samples along axis 0, for --int8=static; or a "    \
+			"folder of .npz",                                                          \
+			&(inputs).calib                                                            \
+	}
 
 typedef struct cl_compiler {
 	const cl_command *command;
@@ -32,18 +54,16 @@ typedef struct cl_compiler {
 #undef CL_MEMBER
 	ml_context *cx;
 	ml_options *options;
+	cl_calib calib;
 	bool quiet;   /* errors only */
 	double begun; /* for progress lines, which only long compilations get */
 } cl_compiler;
 
-/* The compiler's name for a data file's element type. */
-ml_dtype cl_dtype(md_dtype);
-
 /* Seconds of a clock that only goes forward. */
 double cl_seconds(void);
 
-/* Loads libmlopt and gives it the options; 0, or 1 with a message.  `freeze` holds INPUT=FILE.npy
- * texts, may be NULL.  End with cl_compiler_close(), also after a failure. */
-int cl_compiler_open(cl_compiler *, const cl_command *, const cl_list *freeze, bool quiet);
+/* Loads libmlopt and gives it the options and inputs, which may be NULL; 0, or 1 with a message.
+ * End with cl_compiler_close(), also after a failure.  It stays where it is meanwhile. */
+int cl_compiler_open(cl_compiler *, const cl_command *, const cl_inputs *, bool quiet);
 void cl_compiler_close(cl_compiler *);
 #endif

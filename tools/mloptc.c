@@ -5,7 +5,7 @@
 
 typedef struct arguments {
 	const char *output;
-	cl_list freeze;
+	cl_inputs inputs;
 	bool verbose, quiet;
 	cl_settings compile;
 } arguments;
@@ -15,8 +15,7 @@ static arguments a;
 static const cl_row rows[] = {
 	{CL_TEXT, "o", "FILE", "Output",
 	 "where to; the C header goes beside it (default: the model's name)", &a.output},
-	{CL_LIST, "freeze", "INPUT=FILE", "Compiling", "make an input a constant: .npy or .pb",
-	 &a.freeze},
+	CL_INPUT_ROWS(a.inputs),
 	{CL_FLAG, "v", NULL, "Other", "say what was made", &a.verbose},
 	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
 };
@@ -27,6 +26,7 @@ static const cl_command command = {
 	.about = "Compiles an ONNX model (or IR text, .mlt) to native code.\n\n"
 		 "  mloptc model.onnx -O3 -o model.so            model.so and model.h\n"
 		 "  mloptc model.onnx --int8 -o model.so         quantized\n"
+		 "  mloptc cnn.onnx --int8 --calib=inputs.npz    quantized with ranges from data\n"
 		 "  mloptc model.onnx --dim batch=1 --emit=ir    the optimized graph as text\n"
 		 "  mloptc model.onnx --target=aarch64-linux-gnu -o model.so\n",
 	.row = rows,
@@ -84,7 +84,7 @@ compile(const char *model)
 	cl_compiler c;
 	struct stat st;
 
-	int failed = cl_compiler_open(&c, &command, &a.freeze, a.quiet);
+	int failed = cl_compiler_open(&c, &command, &a.inputs, a.quiet);
 	if (!failed && output && !strcmp(output, "-"))
 		output = NULL;
 	if (!failed)

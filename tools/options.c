@@ -107,7 +107,9 @@ put_row(FILE *f, const cl_row *r)
 	bool letter = !r->name[1];
 	int column = fprintf(f, "  %s%s", letter ? "-" : "--", r->name);
 
-	if (r->value)
+	if (r->value && r->kind == CL_MODE)
+		column += fprintf(f, "[=%s]", r->value);
+	else if (r->value)
 		column += fprintf(f, "%s%s",
 				  letter && r->kind == CL_INT ? ""
 				  : letter                    ? " "
@@ -295,7 +297,7 @@ parse_option(const cl_command *c, int argc, char **argv, int *i, int *code)
 	}
 	if (r->kind == CL_FLAG && value)
 		return cl_fail(c, "--%s takes no value", r->name);
-	if (r->kind != CL_FLAG && !value) {
+	if (r->kind != CL_FLAG && r->kind != CL_MODE && !value) {
 		if (*i + 1 == argc)
 			return cl_fail(c, "%s%s needs a value: %s", r->name[1] ? "--" : "-",
 				       r->name, r->value);

@@ -14,6 +14,7 @@ typedef enum cl_kind {
 	CL_INT,  /* long *, not negative */
 	CL_REAL, /* double *, not negative */
 	CL_LIST, /* cl_list * */
+	CL_MODE, /* the compiler's only: a flag that may have a value, --name=VALUE */
 } cl_kind;
 
 enum { CL_MAX_VALUES = 256 };

@@ -21,14 +21,30 @@ ML_API ml_status ml_options_new(ml_context *, ml_options **);
 ML_API void ml_options_free(ml_options *);
 
 /* Sets one option by the name and with the value it has on mloptc's command line:
- * ("O", "3"), ("int8", NULL), ("dim", "batch=1").  All are listed in options.def.  Options that
- * may be given several times add up.  ML_ERR_ARG for unknown names and values that do not fit. */
+ * ("O", "3"), ("int8", NULL), ("int8", "static"), ("dim", "batch=1").  All are listed in
+ * options.def.  Options that may be given several times add up.  ML_ERR_ARG for unknown names and
+ * values that do not fit. */
 ML_API ml_status ml_options_set(ml_options *, const char *name, const char *value);
 
 /* The input becomes a constant; `data` holds its elements contiguously, row-major, and is copied.
  */
 ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, int rank,
 				   const int64_t *dim, const void *data);
+
+/* Inputs without labels, which int8=static learns ranges from, in sets of arrays (files, say).
+ *
+ * array() lends the array for an input of the model, by its number and name, of set 0, 1, ... until
+ * it is asked for another set: 1; 0 when there is no such set; -1 when there is no such array or it
+ * cannot be read, and `why` says why.  Arrays hold samples along axis 0; where the model's inputs
+ * and outputs share their first dimension, or have 1 there, they are cut into single samples. */
+typedef struct ml_calibration {
+	void *user;
+	int (*array)(void *user, int set, int input, const char *name, ml_view *, ml_message *why);
+} ml_calibration;
+/* The struct is copied; what it refers to must live as long as the options are used.  Compiling
+ * fails with ML_ERR_ARG, ML_ERR_TYPE, ML_ERR_SHAPE or ML_ERR_VALUE when the arrays are not what the
+ * model takes, when an element is infinite or NaN, or when there are fewer than 8 samples. */
+ML_API ml_status ml_options_calibrate(ml_options *, const ml_calibration *);
 
 /* Where texts go that options ask for: dumps (`title` = the pass), statistics, explanations.
  * Without it they are dropped. */

@@ -107,6 +107,7 @@ averages(ml_match *m)
 	return sums(m, true);
 }
 
+/* clang-format off */
 #define CAST(letter, x) OPA(cast, ATTRS(ATTR(cast, dtype, letter)), x)
 #define QUANTIZED       ML_DEQUANTIZE(ANY(q))
 #define ALSO(v)         ML_DEQUANTIZE(ANY(v))
@@ -116,7 +117,7 @@ averages(ml_match *m)
 #define CUT             ATTRS(ATTR(slice, start, i), ATTR(slice, size, j), ATTR(slice, step, k))
 #define PADS            ATTRS(ATTR(pad, low, i), ATTR(pad, high, j), ATTR(pad, interior, k))
 #define TURNED          ATTRS(ATTR(reverse, axes, i))
-#define WINDOWS         ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
+#define WINDOWS ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
 #define LARGEST         ATTRS(ATTR(reduce_max, axes, i))
 #define SMALLEST        ATTRS(ATTR(reduce_min, axes, i))
 #define SUMMED          ATTRS(ATTR(reduce_sum, axes, i))
@@ -125,7 +126,6 @@ averages(ml_match *m)
 #define INTEGERS        OPA(reduce_sum, SUMMED, CAST(t, ANY(q)))
 #define TOTAL           OP(mul, OP(cast, OP(sub, INTEGERS, CST(o))), CST(s))
 
-/* clang-format off */
 static const ml_rule rules[] = {
 	{"dequantize_turned_weights", .lhs = OPA(transpose, PERMUTED, OP(dequantize, CST(w), CST(s), CST(z))),
 	 .rhs = OP(dequantize, CST(w), CST(s), CST(z)), .when = turns_weights, .shared = true},

@@ -128,6 +128,7 @@ is_signed_data(ml_match *m)
 	return becomes_unsigned(m);
 }
 
+/* clang-format off */
 #define CAST(letter, x) OPA(cast, ATTRS(ATTR(cast, dtype, letter)), x)
 #define PART(v)         ML_QUANTIZE(ANY(v))
 #define SHAPED          ATTRS(ATTR(reshape, shape, i))
@@ -136,12 +137,11 @@ is_signed_data(ml_match *m)
 #define CUT             ATTRS(ATTR(slice, start, i), ATTR(slice, size, j), ATTR(slice, step, k))
 #define PADS            ATTRS(ATTR(pad, low, i), ATTR(pad, high, j), ATTR(pad, interior, k))
 #define TURNED          ATTRS(ATTR(reverse, axes, i))
-#define WINDOWS         ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
+#define WINDOWS ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
 #define LARGEST         ATTRS(ATTR(reduce_max, axes, i))
 #define SMALLEST        ATTRS(ATTR(reduce_min, axes, i))
 #define JOINED          ATTRS(ATTR(concat, axis, i))
 
-/* clang-format off */
 static const ml_rule rules[] = {
 	{"quantize_dequantize",  /* q(dq(q)) => q */
 	 .lhs = ML_QUANTIZE(OP(dequantize, ANY(q), CST(u), CST(v))), .rhs = ANY(q), .when = is_same_scale, .shared = true},

@@ -49,7 +49,7 @@ test_defaults(void **state)
 
 	assert_int_equal(s->o->opt_level, 3);
 	assert_int_equal(s->o->fuel, -1);
-	assert_false(s->o->int8);
+	assert_null(s->o->int8);
 	assert_null(s->o->emit);
 	assert_int_equal(ml_workers(s->o), 0);
 }
@@ -65,7 +65,9 @@ test_values(void **state)
 	assert_int_equal(ml_options_set(s->o, "emit", "ir"), ML_OK);
 	assert_int_equal(ml_options_set(s->o, "fuel", "0"), ML_OK);
 	assert_int_equal(s->o->opt_level, 1);
-	assert_true(s->o->int8);
+	assert_string_equal(s->o->int8, "");
+	assert_int_equal(ml_options_set(s->o, "int8", "static"), ML_OK);
+	assert_string_equal(s->o->int8, "static");
 	assert_string_equal(s->o->emit, "ir");
 	assert_int_equal(s->o->fuel, 0);
 }
@@ -98,7 +100,9 @@ test_refused(void **state)
 	refused(s, "O", "4", "cannot be '4'");
 	refused(s, "O", "-1", "cannot be '-1'");
 	refused(s, "O", NULL, "needs a value");
-	refused(s, "int8", "yes", "takes no value");
+	refused(s, "int8", "yes", "cannot be 'yes'");
+	refused(s, "int8", "", "cannot be ''");
+	refused(s, "remarks", "yes", "takes no value");
 	refused(s, "fuel", "99999999999999999999", "cannot be");
 	refused(s, "threads", "5000", "cannot be '5000'");
 	refused(s, "dim", "batch", "NAME=NUMBER");

@@ -5,10 +5,12 @@
  *   # CHECK: text       the text occurs after the previous CHECK's match (spaces count as one)
  *   # CHECK-NOT: text   the text occurs nowhere
  *   # unchanged         the passes change nothing
- * Weights may be written as `const #SEED : type`.  A case without a directive fails.  Each case is
- * also a numerics test (the evaluator agrees before and after, within the passes' declared effect)
- * and an idempotence test (a second run changes nothing).
+ * Weights may be written as `const #SEED : type`.  Calibration data is random inputs.  A case
+ * without a directive fails.  Each case is also a numerics test (the evaluator agrees before and
+ * after, within the passes' declared effect) and an idempotence test (a second run changes
+ * nothing).
  */
+#include "harness_exec.h"
 #include "ir/ir.h"
 #include "passes/pipeline.h"
 #include <ctype.h>
@@ -84,43 +86,7 @@ error_text(ml_arena *arena)
 
 /* ---- numbers ---- */
 
-enum { DIM = 3, ROOM = 1 << 16 };
-
-static double
-random_number(uint64_t *seed)
-{
-	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
-	return (double)(int64_t)(*seed >> 11) / (double)(1ll << 52) - 1;
-}
-
-/* A tensor for an argument: symbols stand for their smallest size, but at least 3. */
-static ml_tensor
-make_input(ml_arena *arena, const ml_module *m, const ml_value *arg, uint64_t *seed)
-{
-	ml_tensor t = {.dtype = arg->type.dtype, .rank = arg->type.rank};
-	int nsyms = ml_sym_count(m->dims);
-	int64_t *sizes = ML_NEW_ARRAY(arena, int64_t, nsyms), count = 1;
-
-	for (int i = 0; i < nsyms; i++) {
-		const ml_sym *s = ml_sym_at(m->dims, i);
-		sizes[i] = s->lo > DIM ? s->lo : s->hi < DIM ? s->hi : DIM;
-	}
-	for (int i = 0; i < t.rank; i++) {
-		assert_true(ml_dim_eval(arg->type.dim[i], sizes, &t.dim[i]));
-		count *= t.dim[i];
-	}
-	t.bytes = (size_t)count * (size_t)ml_dtype_bytes(t.dtype);
-	t.data = ml_alloc(arena, t.bytes);
-	for (int64_t i = 0; i < count; i++) {
-		double x = random_number(seed);
-		if (ml_is_float(t.dtype))
-			ml_write_f64(t.dtype, t.data, i, x * 2);
-		else
-			ml_write_s64(t.dtype, t.data, i,
-				     x > 0); /* valid as index, bool and count */
-	}
-	return t;
-}
+enum { ROOM = 1 << 16 };
 
 /* Weights are written as references, `#1`: numbers of that seed. */
 static ml_blob *
@@ -136,7 +102,7 @@ random_weights(void *user, uint64_t seed, const ml_type *t)
 		ml_blob_drop(*lent);
 	*lent = ml_blob_new(memory, (uint64_t)count * (uint64_t)ml_dtype_bytes(t->dtype), &bytes);
 	for (int64_t i = 0; i < count; i++)
-		ml_write_f64(t->dtype, bytes, i, random_number(&seed));
+		ml_write_f64(t->dtype, bytes, i, harness_random(&seed));
 	return *lent;
 }
 
@@ -233,15 +199,23 @@ note_fired(void *user, const char *title, const char *text)
 static void
 run_passes(const test_case *c, ml_module *m, ml_pipeline *p, ml_arena *arena)
 {
+	harness_samples samples = {{0}};
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = harness_data(&samples);
 	ml_pipeline_options o = {.opt_level = 3,
 				 .passes = c->passes,
 				 .verify_each = true,
 				 .rule_stats = true,
 				 .show = note_fired,
-				 .fuel = -1};
+				 .fuel = -1,
+				 .exec = &exec,
+				 .data = &data};
 
-	if (ml_pipeline_init(p, &cx, arena, &o, NULL, 0) != ML_OK ||
-	    ml_pipeline_run(p, m, &o) != ML_OK)
+	ml_arena_init(&samples.arena, memory);
+	bool failed = ml_pipeline_init(p, &cx, arena, &o, NULL, 0) != ML_OK ||
+		      ml_pipeline_run(p, m, &o) != ML_OK;
+	ml_arena_free(&samples.arena);
+	if (failed)
 		fail_case(c, "the passes failed", error_text(arena));
 }
 
@@ -291,7 +265,7 @@ run_case(const test_case *c)
 		ml_blob_drop(lent);
 	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, m->main->nargs + 1);
 	for (int i = 0; i < m->main->nargs; i++)
-		in[i] = make_input(&arena, m, m->main->arg[i], &seed);
+		in[i] = harness_input(&arena, m, m->main->arg[i], &seed);
 	int results = m->main->last->nin;
 	ml_tensor *want = evaluate(c, m, in, &arena);
 	char *before = print_module(m, &arena);

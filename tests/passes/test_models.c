@@ -68,7 +68,10 @@ static void
 optimise(const char *path, bool int8)
 {
 	/* -O3 plans the layout of images, which opens convolutions: no layers any more. */
-	ml_pipeline_options o = {.opt_level = 2, .int8 = int8, .verify_each = true, .fuel = -1};
+	ml_pipeline_options o = {.opt_level = 2,
+				 .int8 = int8 ? ML_INT8_DYNAMIC : ML_INT8_OFF,
+				 .verify_each = true,
+				 .fuel = -1};
 	ml_pipeline p;
 	ml_module *m;
 	ml_arena arena;

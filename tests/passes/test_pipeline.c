@@ -90,7 +90,8 @@ test_int8_at_every_level(void **state)
 {
 	(void)state;
 	for (int level = 0; level < 4; level++) {
-		ml_pipeline p = pipeline(&(ml_pipeline_options){.opt_level = level, .int8 = true});
+		ml_pipeline p = pipeline(
+			&(ml_pipeline_options){.opt_level = level, .int8 = ML_INT8_DYNAMIC});
 		assert_true(position(&p, "fuse_linear") >= 0);
 		assert_true(position(&p, "quantize_linear") > position(&p, "fuse_linear"));
 		assert_true(position(&p, "quantize_embedding") > 0);

@@ -4,15 +4,14 @@
 
 typedef struct arguments {
 	bool quiet;
-	cl_list freeze;
+	cl_inputs inputs;
 	cl_settings compile;
 } arguments;
 
 static arguments a;
 
 static const cl_row rows[] = {
-	{CL_LIST, "freeze", "INPUT=FILE", "Compiling", "make an input a constant: .npy or .pb",
-	 &a.freeze},
+	CL_INPUT_ROWS(a.inputs),
 	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
 };
 
@@ -41,7 +40,7 @@ mo_check(int argc, char **argv)
 		cl_fail(&command, "one model is needed; see mlopt check --help");
 		return 2;
 	}
-	int failed = cl_compiler_open(&c, &command, &a.freeze, a.quiet);
+	int failed = cl_compiler_open(&c, &command, &a.inputs, a.quiet);
 	if (!failed)
 		failed = c.ml_check(c.cx, args.at[0], c.options) != ML_OK;
 	if (!failed && !a.quiet)

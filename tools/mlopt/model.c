@@ -20,7 +20,7 @@ compile(mo_model *m, const char *path, const mo_settings *s)
 	char threads[32];
 
 	m->compiled = true;
-	if (cl_compiler_open(&m->compiler, m->command, &s->freeze, s->quiet))
+	if (cl_compiler_open(&m->compiler, m->command, &s->inputs, s->quiet))
 		return 1;
 	snprintf(threads, sizeof threads, "%ld", s->threads);
 	if (s->threads &&

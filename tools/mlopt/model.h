@@ -7,7 +7,8 @@
 typedef struct mo_settings {
 	long threads;    /* of compiling and running; 0 = as many as CPUs */
 	const char *isa; /* level to use, NULL = the best */
-	cl_list freeze, dims;
+	cl_inputs inputs;
+	cl_list dims;
 	bool verbose, quiet;
 } mo_settings;
 
@@ -58,12 +59,7 @@ int mo_model_run(mo_model *, const md_arrays *in, md_arrays *out);
 		 "Running",                                                                        \
 		 "use the code of this level: avx2, avx512, ...",                                  \
 		 &(settings).isa},                                                                 \
-		{CL_LIST,                                                                          \
-		 "freeze",                                                                         \
-		 "INPUT=FILE",                                                                     \
-		 "Compiling",                                                                      \
-		 "make an input a constant: .npy or .pb",                                          \
-		 &(settings).freeze},                                                              \
+		CL_INPUT_ROWS((settings).inputs),                                                  \
 		{CL_FLAG, "v", NULL, "Other", "say more", &(settings).verbose},                    \
 	{                                                                                          \
 		CL_FLAG, "q", NULL, "Other", "say nothing but errors and results",                 \

@@ -1,0 +1,57 @@
+/* layers.c -- layers with constant weights, and their weights as s8 behind a dequantize. */
+#include "layers.h"
+
+enum { LONGEST = 32000 /* inner size: sums and a bias must fit s32 */ };
+
+bool
+ml_is_layer(const ml_node *n)
+{
+	const ml_value *w = n->nin > 1 ? ml_in(n, 1) : NULL;
+	int64_t count;
+
+	return (n->op == ML_OP_linear || n->op == ML_OP_conv) && ml_is_const(w) &&
+	       w->type.dtype == ML_f32 && ml_type_static_count(&w->type, &count) && count > 0;
+}
+
+/* The scale of channel `axis` in the weights' shape. */
+static ml_value *
+scales(ml_builder *b, const ml_value *w, int axis, ml_blob *blob)
+{
+	ml_type t = {.dtype = ML_f32, .rank = w->type.rank};
+
+	for (int i = 0; i < t.rank; i++)
+		t.dim[i] = i == axis ? w->type.dim[i] : ml_dim_int(b->m->dims, 1);
+	return ml_build_const(b, &t, blob);
+}
+
+bool
+ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
+{
+	ml_value *w = ml_in(n, 1);
+	int axis = n->op == ML_OP_linear;
+	ml_type t = w->type;
+	ml_quantized q;
+	int64_t count, channels, inner;
+
+	ml_type_static_count(&w->type, &count);
+	ml_dim_is_int(w->type.dim[axis], &channels);
+	inner = count / channels;
+	bool made = inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, &q)
+					      : ml_quantize_rows(px, w, channels, inner, &q));
+	if (!made) {
+		ml_remark(px->cx, n->prov, "kept in fp32: %s",
+			  inner > LONGEST ? "its sums may leave 32 bits"
+					  : "its weights are not finite");
+		return false;
+	}
+	ml_blob_drop(q.sums);
+	ml_builder b = ml_builder_before(n);
+	t.dtype = ML_s8;
+	ml_value *values = ml_build_const(&b, &t, q.values);
+	ml_value *y = ml_op3(&b, ML_OP_dequantize, values, scales(&b, w, axis, q.scales),
+			     ml_build_f64(&b, ML_s8, 0));
+	if (!y)
+		return false;
+	ml_set_operand(n, 1, y);
+	return true;
+}

@@ -1,0 +1,130 @@
+/* observe.c -- ranges of values over calibration data.
+ *
+ * A copy of the module, whose results are the least and the largest elements of the values, is
+ * compiled and run: two numbers for each value come out of a run, so memory does not grow with the
+ * data.
+ */
+#include "observe.h"
+#include <math.h>
+
+typedef struct observation {
+	ml_pass_ctx *px;
+	ml_module *m;
+	ml_runnable *runnable;
+	ml_tensor *in, *out;
+	ml_range *range;
+	int n;
+} observation;
+
+/* The copy's nodes by their place in the block, which the original's `scratch` gets. */
+static ml_node **
+pair_nodes(ml_pass_ctx *px, ml_module *m, const ml_module *copy)
+{
+	int64_t nodes = 0;
+
+	for (ml_node *n = m->main->first; n; n = n->next)
+		n->scratch = nodes++;
+	ml_node **at = ML_NEW_ARRAY(px->scratch, ml_node *, nodes);
+	nodes = 0;
+	for (ml_node *n = copy->main->first; n; n = n->next)
+		at[nodes++] = n;
+	return at;
+}
+
+static ml_value *
+extreme(ml_builder *b, ml_op op, ml_value *v)
+{
+	int64_t axes[ML_MAX_RANK];
+
+	for (int i = 0; i < v->type.rank; i++)
+		axes[i] = i;
+	v = v->type.rank ? ml_build_reduce(b, op, v, axes, v->type.rank) : v;
+	return v ? ml_build_reshape(b, v, NULL, 0) : NULL;
+}
+
+/* The copy's results become the extremes of the values. */
+static ml_status
+watch(observation *o, ml_module *copy, ml_value *const *value)
+{
+	ml_node **at = pair_nodes(o->px, o->m, copy);
+	ml_value **result = ML_NEW_ARRAY(o->px->scratch, ml_value *, 2 * o->n);
+
+	ml_node_remove(copy->main->last);
+	ml_builder b = ml_builder_at_end(copy->main, NULL);
+	copy->output_names.count = 0;
+	for (int i = 0; i < o->n; i++) {
+		const ml_value *v = value[i];
+		ml_value *same =
+			v->def ? &at[v->def->scratch]->out[v->index] : copy->main->arg[v->index];
+		result[2 * i] = extreme(&b, ML_OP_reduce_min, same);
+		result[2 * i + 1] = extreme(&b, ML_OP_reduce_max, same);
+		for (int k = 0; k < 2; k++)
+			ML_PUSH(&copy->arena, copy->output_names,
+				ml_format(&copy->arena, "%s%d", k ? "high" : "low", i));
+	}
+	ML_STEP(b.failed);
+	return ml_build_yield(&b, result, 2 * o->n);
+}
+
+static ml_status
+compile(observation *o, ml_value *const *value)
+{
+	const ml_exec *exec = o->px->exec;
+	ml_module *copy = ml_module_clone(o->m);
+	ml_status status = watch(o, copy, value);
+
+	if (status == ML_OK)
+		status = exec->compile(exec->user, copy, &o->runnable);
+	ml_module_free(copy);
+	return status;
+}
+
+static ml_status
+run_sample(observation *o)
+{
+	const ml_exec *exec = o->px->exec;
+	ml_arena arena;
+
+	ml_arena_init(&arena, &o->px->cx->memory);
+	ml_status status = exec->run(exec->user, o->runnable, o->in, o->out, &arena);
+	for (int i = 0; i < o->n && status == ML_OK; i++) {
+		double low = ml_read_f64(ML_f32, o->out[2 * i].data, 0);
+		double high = ml_read_f64(ML_f32, o->out[2 * i + 1].data, 0);
+		o->range[i].low = fmin(o->range[i].low, low);
+		o->range[i].high = fmax(o->range[i].high, high);
+	}
+	ml_arena_free(&arena);
+	return status;
+}
+
+static ml_status
+run_samples(observation *o)
+{
+	const ml_data *data = o->px->data;
+	bool there = true;
+
+	for (int64_t i = 0; there; i++) {
+		ML_STEP(data->sample(data->user, o->m, i, o->in, &there));
+		if (there)
+			ML_STEP(run_sample(o));
+	}
+	return ML_OK;
+}
+
+ml_status
+ml_observe(ml_pass_ctx *px, ml_module *m, ml_value *const *value, int n, ml_range *range)
+{
+	observation o = {.px = px, .m = m, .range = range, .n = n};
+
+	if (!px->exec || !px->data)
+		return ml_error(px->cx, ML_ERR_ARG, NULL,
+				"static quantization needs calibration data");
+	o.in = ML_NEW_ARRAY(px->scratch, ml_tensor, m->main->nargs + 1);
+	o.out = ML_NEW_ARRAY(px->scratch, ml_tensor, 2 * n + 1);
+	for (int i = 0; i < n; i++)
+		range[i] = (ml_range){0, 0}; /* 0 is always an element */
+	ML_STEP(compile(&o, value));
+	ml_status status = run_samples(&o);
+	px->exec->free(px->exec->user, o.runnable);
+	return status;
+}

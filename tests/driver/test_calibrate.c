@@ -1,0 +1,305 @@
+/* test_calibrate.c -- calibration data from C: samples in sets, and every way in which they may not
+ * be what the model takes. */
+#include "driver/driver.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const char model[] =
+	"module \"m\" {\n"
+	"  sym n\n"
+	"  in %x \"x\" : f32[n, 1, 2, 2]\n"
+	"  in %b \"b\" : f32[n, 2, 1, 1]\n"
+	"  %w = const {1, 2, 3, 4, -1, -2, -3, -4} : f32[2, 1, 2, 2]\n"
+	"  %y = conv %x, %w {stride = [1, 1], dilation = [1, 1], low = [0, 0], high = [0, 0]}"
+	" : f32[n, 2, 1, 1]\n"
+	"  %z = add %y, %b : f32[n, 2, 1, 1]\n"
+	"  out \"z\" = %z\n"
+	"}\n";
+
+enum { SAMPLES = 12 };
+
+/* What is lent, set by set. */
+typedef struct source {
+	float x[SAMPLES * 4], b[SAMPLES * 2];
+	ml_view view[2];
+	int sets, asked;
+} source;
+
+static int
+lend(void *user, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	source *s = user;
+
+	s->asked++;
+	if (set >= s->sets)
+		return 0;
+	if (strcmp(name, input ? "b" : "x") || !s->view[input].rank) {
+		snprintf(why->text, sizeof why->text, "no array named '%s'", name);
+		return -1;
+	}
+	*v = s->view[input];
+	return 1;
+}
+
+static source *
+make_good(source *s)
+{
+	*s = (source){.sets = 1};
+	for (int i = 0; i < SAMPLES * 4; i++)
+		s->x[i] = (float)(i - 20) / 16;
+	s->view[0] = (ml_view){ML_f32, 4, {SAMPLES, 1, 2, 2}, s->x, sizeof s->x};
+	s->view[1] = (ml_view){ML_f32, 4, {SAMPLES, 2, 1, 1}, s->b, sizeof s->b};
+	return s;
+}
+
+typedef struct setup {
+	ml_context *cx;
+	ml_options *o;
+} setup;
+
+static void
+begin(setup *s)
+{
+	*s = (setup){0};
+	assert_int_equal(ml_context_new(NULL, &s->cx), ML_OK);
+	assert_int_equal(ml_options_new(s->cx, &s->o), ML_OK);
+}
+
+static void
+end(setup *s)
+{
+	ml_options_free(s->o);
+	ml_context_free(s->cx);
+}
+
+static ml_status
+compile(setup *s, source *data, const char *int8)
+{
+	ml_calibration c = {data, lend};
+	ml_model *m;
+
+	if (data)
+		assert_int_equal(ml_options_calibrate(s->o, &c), ML_OK);
+	assert_int_equal(ml_options_set(s->o, "int8", int8), ML_OK);
+	ml_status status = ml_compile_memory(s->cx, model, sizeof model - 1, s->o, &m);
+	ml_model_free(m);
+	return status;
+}
+
+/* Fails with the status and a message that contains the text. */
+static void
+refused(source *data, ml_status status, const char *text)
+{
+	setup s;
+
+	begin(&s);
+	assert_int_equal(compile(&s, data, "static"), status);
+	const char *message = ml_context_message(s.cx, 0);
+	assert_non_null(message);
+	if (!strstr(message, text))
+		fail_msg("'%s' is not in: %s", text, message);
+	end(&s);
+}
+
+static void
+test_result(void **state)
+{
+	source data;
+	ml_calibration c = {&data, lend};
+	setup s;
+	ml_model *m;
+	ml_session *session;
+	ml_message why;
+	ml_view z;
+
+	(void)state;
+	make_good(&data);
+	begin(&s);
+	assert_int_equal(ml_options_calibrate(s.o, &c), ML_OK);
+	assert_int_equal(ml_options_set(s.o, "int8", NULL), ML_OK); /* has a conv: static */
+	assert_int_equal(ml_compile_memory(s.cx, model, sizeof model - 1, s.o, &m), ML_OK);
+	assert_true(data.asked > 0);
+	assert_int_equal(ml_session_new(m, NULL, &session, &why), ML_OK);
+	ml_session_set_input(session, 0, data.x, data.view[0].dim, 4);
+	ml_session_set_input(session, 1, data.b, data.view[1].dim, 4);
+	assert_int_equal(ml_session_run(session), ML_OK);
+	assert_int_equal(ml_session_output(session, 0, &z), ML_OK);
+	double far = 0;
+	for (int i = 0; i < SAMPLES; i++) {
+		const float *x = data.x + 4 * i;
+		double y = x[0] + 2.0 * x[1] + 3.0 * x[2] + 4.0 * x[3];
+		far = fmax(far, fabs(y - ((float *)z.data)[2 * i]));
+		far = fmax(far, fabs(y + ((float *)z.data)[2 * i + 1]));
+	}
+	assert_true(far > 0); /* integers were at work */
+	assert_true(far < 0.2);
+	ml_session_free(session);
+	ml_model_free(m);
+	end(&s);
+}
+
+/* Two sets of six samples each are twelve. */
+static void
+test_sets(void **state)
+{
+	source data;
+	setup s;
+
+	(void)state;
+	make_good(&data)->sets = 2;
+	data.view[0].dim[0] = data.view[1].dim[0] = 6;
+	begin(&s);
+	assert_int_equal(compile(&s, &data, "static"), ML_OK);
+	end(&s);
+	data.sets = 1;
+	refused(&data, ML_ERR_ARG, "6 samples are too few, at least 8 are needed");
+	data.sets = 0;
+	refused(&data, ML_ERR_ARG, "no samples");
+	make_good(&data);
+	data.view[0].dim[0] = data.view[1].dim[0] = 0;
+	refused(&data, ML_ERR_ARG, "no samples");
+}
+
+static void
+test_refused(void **state)
+{
+	source data;
+
+	(void)state;
+	make_good(&data);
+	refused(NULL, ML_ERR_ARG, "int8=static needs calibration data");
+	data.view[1].rank = 0;
+	refused(&data, ML_ERR_ARG, "no array named 'b'");
+	make_good(&data);
+	data.view[0].dtype = ML_f64;
+	refused(&data, ML_ERR_TYPE, "input 'x' is f32[n, 1, 2, 2], the array is f64[12, 1, 2, 2]");
+	make_good(&data);
+	data.view[0].dim[2] = 1;
+	refused(&data, ML_ERR_SHAPE, "the array is f32[12, 1, 1, 2]");
+	make_good(&data);
+	data.view[0].rank = 3;
+	refused(&data, ML_ERR_SHAPE, "the array is f32[12, 1, 2]");
+	make_good(&data);
+	data.view[0].dim[0] = 11;
+	refused(&data, ML_ERR_SHAPE, "different numbers of samples");
+	make_good(&data);
+	data.x[4 * 9] = NAN;
+	refused(&data, ML_ERR_VALUE, "sample 9 of input 'x' is not finite");
+	make_good(&data);
+	data.x[0] = INFINITY;
+	refused(&data, ML_ERR_VALUE, "sample 0 of input 'x' is not finite");
+	make_good(&data);
+	data.view[0].dim[3] = -2;
+	refused(&data, ML_ERR_SHAPE, "the array is");
+	make_good(&data);
+	data.view[0].data = NULL;
+	refused(&data, ML_ERR_ARG, "the array is");
+	make_good(&data);
+	data.view[0].rank = 99;
+	refused(&data, ML_ERR_ARG, "input 'x'");
+}
+
+/* ---- the shipped network: what the evaluator says is what the compiled code gives ---- */
+
+enum { IMAGES = 8, PIXELS = 64 };
+
+static float image[IMAGES * PIXELS];
+
+static int
+lend_images(void *user, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	(void)user;
+	(void)input;
+	(void)name;
+	(void)why;
+	*v = (ml_view){ML_f32, 4, {IMAGES, 1, 8, 8}, image, sizeof image};
+	return set == 0;
+}
+
+/* The module behind the pipeline. */
+static ml_module *
+quantize_digits(setup *s, ml_exec *exec)
+{
+	ml_source source = {.path = ML_SOURCE_DIR "/examples/digits/model.onnx"};
+	ml_calibration c = {NULL, lend_images};
+	ml_pipeline_options po = {.opt_level = 2, .fuel = -1, .int8 = ML_INT8_STATIC};
+	ml_pipeline p;
+	ml_module *m;
+	ml_feed feed;
+
+	assert_int_equal(ml_options_calibrate(s->o, &c), ML_OK);
+	ml_feed_begin(&feed, s->o);
+	ml_data data = ml_data_of_feed(&feed);
+	po.exec = exec;
+	po.data = &data;
+	assert_int_equal(ml_read_model(s->cx, &source, s->o, &m), ML_OK);
+	assert_int_equal(ml_pipeline_init(&p, s->cx, &s->cx->arena, &po, NULL, 0), ML_OK);
+	assert_int_equal(ml_pipeline_run(&p, m, &po), ML_OK);
+	ml_feed_end(&feed);
+	return m;
+}
+
+static void
+test_evaluator(void **state)
+{
+	jmp_buf nomem;
+	setup s;
+	ml_runnable *r;
+	ml_tensor in = {ML_f32, 4, {IMAGES, 1, 8, 8}, image, sizeof image}, want, got;
+	ml_eval_options eo = {0};
+
+	(void)state;
+	begin(&s);
+	s.cx->memory.on_fail = &nomem;
+	for (int i = 0; i < IMAGES * PIXELS; i++)
+		image[i] = (float)(i * 37 % 17) / 16;
+	ml_exec exec = ml_exec_by_jit(s.o);
+	ml_module *m = quantize_digits(&s, &exec);
+	int layers = 0;
+	for (const ml_node *n = m->main->first; n; n = n->next) {
+		layers += n->op == ML_OP_conv || n->op == ML_OP_dot;
+		if (n->op == ML_OP_conv || n->op == ML_OP_dot || n->op == ML_OP_linear)
+			assert_int_equal(n->out[0].type.dtype, ML_s32);
+	}
+	assert_true(layers >= 6);
+	assert_int_equal(ml_evaluate(m, &in, &want, &s.cx->arena, &eo), ML_OK);
+	assert_int_equal(exec.compile(exec.user, m, &r), ML_OK);
+	assert_int_equal(exec.run(exec.user, r, &in, &got, &s.cx->arena), ML_OK);
+	assert_int_equal(got.bytes, IMAGES * 10 * sizeof(float));
+	assert_memory_equal(got.data, want.data, got.bytes);
+	exec.free(exec.user, r);
+	ml_module_free(m);
+	end(&s);
+}
+
+/* Dynamic and weight quantization do not look at the data. */
+static void
+test_not_asked(void **state)
+{
+	source data;
+	setup s;
+
+	(void)state;
+	make_good(&data);
+	begin(&s);
+	assert_int_equal(compile(&s, &data, "dynamic"), ML_OK);
+	assert_int_equal(compile(&s, &data, "weights"), ML_OK);
+	assert_int_equal(data.asked, 0);
+	end(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_result),    cmocka_unit_test(test_sets),
+		cmocka_unit_test(test_refused),   cmocka_unit_test(test_not_asked),
+		cmocka_unit_test(test_evaluator),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

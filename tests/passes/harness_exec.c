@@ -1,0 +1,114 @@
+/* harness_exec.c -- candidates of passes run by the reference evaluator, on random samples. */
+#include "harness_exec.h"
+
+enum { SAMPLES = 8 };
+
+double
+harness_random(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (double)(int64_t)(*seed >> 11) / (double)(1ll << 52) - 1;
+}
+
+ml_tensor
+harness_input(ml_arena *arena, const ml_module *m, const ml_value *arg, uint64_t *seed)
+{
+	ml_tensor t = {.dtype = arg->type.dtype, .rank = arg->type.rank};
+	int nsyms = ml_sym_count(m->dims);
+	int64_t *sizes = ML_NEW_ARRAY(arena, int64_t, nsyms), count = 1;
+
+	for (int i = 0; i < nsyms; i++) {
+		const ml_sym *s = ml_sym_at(m->dims, i);
+		sizes[i] = s->lo > HARNESS_DIM ? s->lo : s->hi < HARNESS_DIM ? s->hi : HARNESS_DIM;
+	}
+	for (int i = 0; i < t.rank; i++) {
+		if (!ml_dim_eval(arg->type.dim[i], sizes, &t.dim[i]))
+			t.dim[i] = 0;
+		count *= t.dim[i];
+	}
+	t.bytes = (size_t)count * (size_t)ml_dtype_bytes(t.dtype);
+	t.data = ml_alloc(arena, t.bytes);
+	for (int64_t i = 0; i < count; i++) {
+		double x = harness_random(seed);
+		if (ml_is_float(t.dtype))
+			ml_write_f64(t.dtype, t.data, i, x * 2);
+		else
+			ml_write_s64(t.dtype, t.data, i,
+				     x > 0); /* valid as index, bool and count */
+	}
+	return t;
+}
+
+/* ---- exec ---- */
+
+struct ml_runnable {
+	ml_module *m;
+};
+
+static ml_status
+exec_compile(void *user, const ml_module *m, ml_runnable **out)
+{
+	ml_context *cx = user;
+
+	*out = ML_NEW(&cx->arena, ml_runnable);
+	(*out)->m = ml_module_clone(m);
+	return ML_OK;
+}
+
+static ml_status
+exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
+{
+	ml_eval_options o = {0};
+
+	(void)user;
+	return ml_evaluate(r->m, inputs, outputs, arena, &o);
+}
+
+static ml_status
+exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double *seconds)
+{
+	(void)user;
+	(void)r;
+	(void)inputs;
+	*seconds = runs;
+	return ML_OK;
+}
+
+static void
+exec_free(void *user, ml_runnable *r)
+{
+	(void)user;
+	ml_module_free(r->m);
+}
+
+ml_exec
+harness_exec(ml_context *cx)
+{
+	return (ml_exec){.user = cx,
+			 .compile = exec_compile,
+			 .run = exec_run,
+			 .time = exec_time,
+			 .free = exec_free};
+}
+
+/* ---- data ---- */
+
+static ml_status
+sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there)
+{
+	harness_samples *s = user;
+	uint64_t seed = (uint64_t)i + 1;
+
+	ml_arena_free(&s->arena);
+	ml_arena_init(&s->arena, &m->cx->memory);
+	*there = i < SAMPLES;
+	for (int k = 0; *there && k < m->main->nargs; k++)
+		inputs[k] = harness_input(&s->arena, m, m->main->arg[k], &seed);
+	return ML_OK;
+}
+
+ml_data
+harness_data(harness_samples *s)
+{
+	return (ml_data){.user = s, .sample = sample};
+}

@@ -1,0 +1,173 @@
+/* calib.c -- calibration data of the command line: an .npz file or a folder of them. */
+#include "calib.h"
+#include "data/load.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+ml_dtype
+cl_dtype(md_dtype dtype)
+{
+	static const ml_dtype known[MD_DTYPE_COUNT] = {
+		[MD_BOOL] = ML_bool, [MD_I8] = ML_s8,   [MD_U8] = ML_u8,     [MD_I16] = ML_s16,
+		[MD_U16] = ML_u16,   [MD_I32] = ML_s32, [MD_U32] = ML_u32,   [MD_I64] = ML_s64,
+		[MD_U64] = ML_u64,   [MD_F16] = ML_f16, [MD_BF16] = ML_bf16, [MD_F32] = ML_f32,
+		[MD_F64] = ML_f64,
+	};
+
+	return known[dtype];
+}
+
+/* ---- files ---- */
+
+static bool
+is_npz(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n > 4 && !strcmp(path + n - 4, ".npz");
+}
+
+static int
+add_file(cl_calib *c, const char *folder, const char *name, char *why, size_t why_size)
+{
+	char **more = realloc(c->file, ((size_t)c->files + 1) * sizeof *more);
+
+	if (!more)
+		return md_fail(why, why_size, "no memory");
+	c->file = more;
+	if (asprintf(&c->file[c->files], "%s%s%s", folder, *folder ? "/" : "", name) < 0)
+		return md_fail(why, why_size, "no memory");
+	c->files++;
+	return 0;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int
+add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
+{
+	DIR *dir = opendir(path);
+	int status = dir ? 0 : md_fail(why, why_size, "%s: cannot be read", path);
+
+	for (struct dirent *d; !status && (d = readdir(dir));)
+		if (is_npz(d->d_name))
+			status = add_file(c, path, d->d_name, why, why_size);
+	if (dir)
+		closedir(dir);
+	if (!status && !c->files)
+		status = md_fail(why, why_size, "%s: no .npz in this folder", path);
+	if (!status)
+		qsort(c->file, (size_t)c->files, sizeof *c->file, by_name);
+	return status;
+}
+
+int
+cl_calib_open(cl_calib *c, const char *path, char *why, size_t why_size)
+{
+	*c = (cl_calib){.set = -1};
+	if (md_is_folder(path))
+		return add_folder(c, path, why, why_size);
+	if (!is_npz(path))
+		return md_fail(why, why_size, "%s: calibration data is .npz or a folder of them",
+			       path);
+	return add_file(c, "", path, why, why_size);
+}
+
+static void
+close_set(cl_calib *c)
+{
+	md_arrays_clear(&c->arrays);
+	if (c->npz)
+		md_npz_close(c->npz);
+	c->npz = NULL;
+	c->set = -1;
+}
+
+void
+cl_calib_close(cl_calib *c)
+{
+	close_set(c);
+	for (int i = 0; i < c->files; i++)
+		free(c->file[i]);
+	free(c->file);
+	*c = (cl_calib){.set = -1};
+}
+
+/* ---- arrays ---- */
+
+static int
+open_set(cl_calib *c, int set, ml_message *why)
+{
+	if (set == c->set)
+		return 0;
+	close_set(c);
+	c->npz = md_npz_open(c->file[set], why->text, sizeof why->text);
+	if (!c->npz)
+		return -1;
+	c->set = set;
+	return 0;
+}
+
+static int
+refuse(const cl_calib *c, const char *name, ml_message *why)
+{
+	char present[256] = "nothing";
+	size_t used = 0;
+
+	for (size_t i = 0; i < md_npz_count(c->npz) && used < sizeof present; i++)
+		used += (size_t)snprintf(present + used, sizeof present - used, "%s%s",
+					 i ? ", " : "", md_npz_name(c->npz, i));
+	return md_fail(why->text, sizeof why->text, "%s: no array named '%s' (it has: %s)",
+		       c->file[c->set], name, present);
+}
+
+static md_array *
+load(cl_calib *c, int input, const char *name, ml_message *why)
+{
+	char place[16];
+	const char *entry = name;
+	md_array a;
+
+	snprintf(place, sizeof place, "in%d", input);
+	long at = md_npz_find(c->npz, name);
+	if (at < 0)
+		at = md_npz_find(c->npz, entry = place);
+	md_array *known = at < 0 ? NULL : md_arrays_find(&c->arrays, entry);
+	if (known)
+		return known;
+	if (at < 0) {
+		refuse(c, name, why);
+		return NULL;
+	}
+	if (md_npz_load(c->npz, (size_t)at, &a, why->text, sizeof why->text))
+		return NULL;
+	if (!md_arrays_push(&c->arrays, &a, why->text, sizeof why->text))
+		return md_arrays_find(&c->arrays, entry);
+	md_array_clear(&a);
+	return NULL;
+}
+
+int
+cl_calib_array(void *calib, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	cl_calib *c = calib;
+
+	if (set >= c->files)
+		return 0;
+	if (open_set(c, set, why))
+		return -1;
+	const md_array *a = load(c, input, name, why);
+	if (!a)
+		return -1;
+	*v = (ml_view){.dtype = cl_dtype(a->dtype), .rank = a->rank, .data = a->data};
+	for (int i = 0; i < a->rank; i++)
+		v->dim[i] = a->dim[i];
+	v->bytes = a->bytes;
+	return 1;
+}

@@ -1,0 +1,23 @@
+/* calib.h -- calibration data of the command line: an .npz file or a folder of them. */
+#ifndef CL_CALIB_H
+#define CL_CALIB_H
+#include "data/npz.h"
+#include "mlopt/compile.h"
+
+/* One file is open at a time, and its arrays are loaded as they are asked for. */
+typedef struct cl_calib {
+	char **file;
+	int files;
+	int set; /* the file that is open, -1 for none */
+	md_npz *npz;
+	md_arrays arrays;
+} cl_calib;
+
+/* Finds the files; end with cl_calib_close, also after a failure. */
+int cl_calib_open(cl_calib *, const char *path, char *why, size_t why_size);
+void cl_calib_close(cl_calib *);
+/* ml_calibration.array of a cl_calib: an array is found by the input's name, or as in0, in1, ... */
+int cl_calib_array(void *calib, int set, int input, const char *name, ml_view *, ml_message *why);
+/* The compiler's name for a data file's element type. */
+ml_dtype cl_dtype(md_dtype);
+#endif
