@@ -8,23 +8,24 @@ import numpy
 
 from . import dtypes
 from .errors import UnsupportedError, error
-from .library import can_compile, library
+from .library import ARRAY, Calibration, can_compile, library
 from .model import Model
 
 
-def compile(model, output=None, freeze=None, **options):
+def compile(model, output=None, freeze=None, calib=None, **options):
     """Compiles a model for this CPU and returns a Model, or into the file `output`.
 
     model: path of an .onnx (or .mlt) file, a model's bytes, or an onnx.ModelProto
     output: path of the artefact; its kind is the option `emit` ("so" by default).  Returns None then
     freeze: {input name: array} of inputs that become constants
+    calib: {input name: array} of samples along axis 0, for int8="static"
     options: mloptc's, with _ for -: O=1, int8=True, dim={"batch": 1}, shape={"x": "1x3"}
 
     Raises Error, UnsupportedError with the compiler's messages.
     """
     if not can_compile:
         raise OSError("compiling needs libmlopt, but only libmlopt-rt was found")
-    with _context() as context, _options(context, freeze or {}, options) as settings:
+    with _context() as context, _options(context, freeze or {}, calib, options) as settings:
         if output is not None:
             with _file(model) as path:
                 _check(context, library.ml_compile_to(context, path, settings, os.fsencode(output)))
@@ -80,7 +81,7 @@ def _check(context, status):
 
 
 @contextlib.contextmanager
-def _options(context, freeze, options):
+def _options(context, freeze, calib, options):
     handle = ctypes.c_void_p()
     _check(context, library.ml_options_new(context, handle))
     try:
@@ -90,7 +91,9 @@ def _options(context, freeze, options):
                 _check(context, library.ml_options_set(handle, name_, text))
         for name, value in freeze.items():
             _freeze(context, handle, name, value)
+        lent = _calibrate(context, handle, calib) if calib is not None else None
         yield handle
+        del lent  # the library has read from it until here
     finally:
         library.ml_options_free(handle)
 
@@ -106,6 +109,30 @@ def _texts(value):
     if isinstance(value, (list, tuple)):
         return [str(v).encode() for v in value]
     return [os.fsencode(value) if isinstance(value, os.PathLike) else str(value).encode()]
+
+
+def _calibrate(context, handle, calib):
+    """Gives the library one set of arrays; what is returned must live as long as the options."""
+    arrays = {n: numpy.ascontiguousarray(a).reshape(numpy.shape(a)) for n, a in calib.items()}
+
+    def array(_, number, _input, name, view, why):
+        name = name.decode(errors="replace")
+        value = arrays.get(name)
+        if number > 0:
+            return 0
+        dtype = None if value is None else dtypes.FROM_NUMPY.get(value.dtype)
+        if dtype is None or value.ndim > len(view[0].dim):
+            has = ", ".join(arrays)
+            why[0].text = f"no array for input '{name}' (there are: {has})".encode()[:999]
+            return -1
+        view[0].dtype, view[0].rank, view[0].bytes = dtype, value.ndim, value.nbytes
+        view[0].dim[:value.ndim] = value.shape
+        view[0].data = value.ctypes.data
+        return 1
+
+    data = Calibration(None, ARRAY(array))
+    _check(context, library.ml_options_calibrate(handle, data))
+    return data
 
 
 def _freeze(context, handle, name, value):

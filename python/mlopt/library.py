@@ -3,8 +3,8 @@ import ctypes
 import ctypes.util
 import os
 import pathlib
-from ctypes import (POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64,
-                    c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_size_t,
+                    c_uint64, c_void_p)
 
 MAX_RANK = 12
 
@@ -38,6 +38,13 @@ class View(Structure):
                 ("bytes", c_size_t)]
 
 
+ARRAY = CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_char_p, POINTER(View), POINTER(Message))
+
+
+class Calibration(Structure):
+    _fields_ = [("user", c_void_p), ("array", ARRAY)]
+
+
 _HANDLE = POINTER(c_void_p)  # ml_x **
 _DIMS = POINTER(c_int64)
 
@@ -63,6 +70,7 @@ _COMPILER = {
     "ml_options_free": (None, c_void_p),
     "ml_options_set": (c_int, c_void_p, c_char_p, c_char_p),
     "ml_options_freeze": (c_int, c_void_p, c_char_p, c_int, c_int, _DIMS, c_void_p),
+    "ml_options_calibrate": (c_int, c_void_p, POINTER(Calibration)),
     "ml_compile_file": (c_int, c_void_p, c_char_p, c_void_p, _HANDLE),
     "ml_compile_memory": (c_int, c_void_p, c_char_p, c_size_t, c_void_p, _HANDLE),
     "ml_compile_to": (c_int, c_void_p, c_char_p, c_void_p, c_char_p),

@@ -74,6 +74,17 @@ class TestSession(unittest.TestCase):
         with self.assertRaisesRegex(mlopt.Error, "no option 'speed'"):
             mlopt.compile(self.model, speed=3)
 
+    def test_calibration_reaches_the_compiler(self):
+        samples = np.random.default_rng(1).standard_normal((16, 3), np.float32)
+        want = samples @ self.w
+        session = mlopt.InferenceSession(self.model, int8="static", calib={"x": samples})
+        got, = session.run(["p"], {"x": samples})
+        self.assertFalse(np.array_equal(got, want))
+        self.assertLess(np.abs(got - want).max(), 0.05 * np.abs(want).max())
+        for wrong, text in ({"y": samples}, "no array for input 'x'"), ({"x": samples[:3]}, "few"):
+            with self.assertRaisesRegex(mlopt.Error, text):
+                mlopt.InferenceSession(self.model, int8="static", calib=wrong)
+
     def test_artefacts_run_like_models_in_memory(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "linear.so"
