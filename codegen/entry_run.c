@@ -75,6 +75,22 @@ call(run_emit *r, ml_v fn, LLVMTypeRef result, ml_v *args, int n)
 			      (unsigned)n, "");
 }
 
+/* Handing tiles to other threads costs some microseconds; work of few more is done faster alone.
+ * An estimate in nanoseconds, of what a core does at best. */
+static ml_v
+is_small(run_emit *r, const ml_step *s)
+{
+	enum { MACS = 64, BYTES = 8, SMALL = 5000 };
+	ml_emit *e = r->e;
+	ml_v macs = LLVMBuildUDiv(e->b, ml_emit_dim(&r->dims, s->work.macs), ml_i64(e, MACS), "");
+	ml_v bytes = ml_add(e, ml_emit_dim(&r->dims, s->work.read),
+			    ml_emit_dim(&r->dims, s->work.written));
+	ml_v ns = ml_add(e, macs, LLVMBuildUDiv(e->b, bytes, ml_i64(e, BYTES), ""));
+	ml_v small = LLVMBuildICmp(e->b, LLVMIntULT, ns, ml_i64(e, SMALL), "");
+
+	return LLVMBuildZExt(e->b, small, e->i32, "");
+}
+
 static void
 emit_kernel(run_emit *r, const ml_step *s)
 {
@@ -85,6 +101,7 @@ emit_kernel(run_emit *r, const ml_step *s)
 		ml_store(e, ml_emit_dim(&r->dims, s->dim[i]),
 			 ml_gep(e, e->i64, r->sizes, ml_i64(e, i)), 8);
 	ML_SET_FIELD(e, ml_i32(e, s->site), r->task, mlrt_task, site);
+	ML_SET_FIELD(e, is_small(r, s), r->task, mlrt_task, small);
 	ml_v args[] = {r->pool, pointer_in(r, r->kernels, s->spec), r->task,
 		       ml_emit_dim(&r->dims, s->tiles)};
 	call(r, r->parallel, e->none, args, 4);

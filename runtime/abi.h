@@ -22,8 +22,8 @@ typedef struct mlrt_task {
 	void *const *buffer; /* inputs, then outputs of the kernel */
 	const int64_t *dim;  /* values of the kernel's symbols */
 	mlrt_fault *fault;
-	int32_t site; /* first site number of this region; kernels add their local number */
-	int32_t reserved;
+	int32_t site;     /* first site number of this region; kernels add their local number */
+	int32_t small;    /* not 0: too little work for more than one thread */
 	uint8_t *scratch; /* thread t owns scratch + t * scratch_stride */
 	int64_t scratch_stride;
 } mlrt_task;

@@ -52,9 +52,11 @@ foreign_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task,
 	const ml_thread_pool *theirs = p->user;
 	region r = {kernel, task, tiles, tiles < p->threads ? (int)tiles : p->threads};
 
+	if (task->small && r.shares > 1)
+		r.shares = 1;
 	if (r.shares > 1)
 		theirs->run(theirs->user, run_share, &r, r.shares);
-	else if (tiles == 1)
+	else if (r.shares == 1)
 		run_share(&r, 0);
 }
 

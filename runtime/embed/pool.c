@@ -1,12 +1,20 @@
-/* pool.c -- the thread pool that runs a region's tiles: static shares, bounded spinning, futex. */
+/* pool.c -- the thread pool that runs a region's tiles: shares taken in chunks, bounded spinning.
+ */
 #include "pool.h"
 #include "host.h"
+#include <stdbool.h>
 
 enum {
 	/* Rounds of pause before sleeping: longer than the gap between two regions, far shorter
 	 * than a time slice, so that a busy machine loses little to waiting threads. */
 	SPINS = 2000,
 	LINE = 64,
+	CHUNKS = 4, /* of a share: few, as kernels prepare something for each */
+	MAX_THREADS = 1024,
+	MEMORY = 64,  /* rounds after which gains and losses are mostly forgotten */
+	PATIENCE = 16, /* rounds that may be lost: threads that slept come late */
+	MIN_PAUSE = 8,
+	MAX_PAUSE = 4096, /* rounds done alone after losses */
 };
 
 typedef struct team team;
@@ -14,6 +22,7 @@ typedef struct worker {
 	team *team;
 	int64_t number;
 	unsigned long thread;
+	_Alignas(LINE) uint64_t claim; /* of the share with this number */
 } worker;
 
 /* Words that different threads write lie in different cache lines. */
@@ -22,11 +31,13 @@ struct team {
 	mlrt_kernel *kernel;
 	const mlrt_task *task;
 	int64_t tiles;
-	uint32_t busy; /* someone is inside parallel() */
+	int64_t tile_ticks, lost;    /* see judge() */
+	uint32_t good, alone, pause; /* rounds */
+	uint32_t busy;               /* someone is inside parallel() */
 	uint32_t stop;
 	_Alignas(LINE) uint32_t round;   /* futex: rises with every job */
 	uint32_t sleepers;               /* workers that may be asleep on it */
-	_Alignas(LINE) uint32_t pending; /* futex: workers that have not finished this round */
+	_Alignas(LINE) uint32_t pending; /* futex: chunks of this round that are not done */
 	uint32_t caller_sleeps;
 	_Alignas(LINE) worker worker[];
 };
@@ -38,6 +49,19 @@ pause_briefly(void)
 	__asm__ volatile("pause");
 #else
 	__asm__ volatile("yield");
+#endif
+}
+
+/* Of a clock that is read without asking the system. */
+static int64_t
+ticks(void)
+{
+#if defined(__x86_64__)
+	return (int64_t)__builtin_ia32_rdtsc();
+#else
+	uint64_t t;
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
+	return (int64_t)t;
 #endif
 }
 
@@ -83,14 +107,80 @@ share(int64_t tiles, int64_t t, int64_t threads)
 	return tiles / threads * t + tiles % threads * t / threads;
 }
 
-static void
-run_share(const team *g, int64_t t)
-{
-	int64_t begin = share(g->tiles, t, g->pool.threads);
-	int64_t end = share(g->tiles, t + 1, g->pool.threads);
+/* ---- chunks ---- */
 
-	if (begin < end)
-		g->kernel(g->task, begin, end, g->task->scratch + t * g->task->scratch_stride);
+/* A claim is one word, so that it is taken whole or not at all: the round, how many chunks the
+ * share has, and which is next.  Who took a chunk holds the round until it is done; who comes late
+ * finds none and looks at nothing else. */
+static uint64_t
+new_claim(uint32_t round, int64_t chunks)
+{
+	return (uint64_t)round << 32 | (uint64_t)chunks << 16;
+}
+
+/* The next chunk of share t, or -1. */
+static int64_t
+claim(team *g, int64_t t, int64_t *chunks)
+{
+	uint64_t *word = &g->worker[t].claim;
+	uint64_t v = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+
+	do {
+		*chunks = (int64_t)(v >> 16 & 0xffff);
+		if ((int64_t)(v & 0xffff) >= *chunks)
+			return -1;
+	} while (!__atomic_compare_exchange_n(word, &v, v + 1, 0, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE));
+	return (int64_t)(v & 0xffff);
+}
+
+/* What a thread did in a round. */
+typedef struct effort {
+	uint32_t chunks;
+	int64_t tiles;
+} effort;
+
+/* Thread `self` does what is left of share t. */
+static void
+work_on_share(team *g, int64_t self, int64_t t, effort *done)
+{
+	for (int64_t chunks, i; (i = claim(g, t, &chunks)) >= 0; done->chunks++) {
+		int64_t first = share(g->tiles, t, g->pool.threads);
+		int64_t tiles = share(g->tiles, t + 1, g->pool.threads) - first;
+		int64_t begin = share(tiles, i, chunks), end = share(tiles, i + 1, chunks);
+		g->kernel(g->task, first + begin, first + end,
+			  g->task->scratch + self * g->task->scratch_stride);
+		done->tiles += end - begin;
+	}
+}
+
+/* The round's best speed, from threads that did enough of it to tell. */
+static void
+note_speed(team *g, const effort *done, int64_t spent)
+{
+	if (done->tiles < g->tiles / (2 * g->pool.threads) || !done->tiles)
+		return;
+	int64_t mine = spent / done->tiles,
+		best = __atomic_load_n(&g->tile_ticks, __ATOMIC_RELAXED);
+	while (mine < best && !__atomic_compare_exchange_n(&g->tile_ticks, &best, mine, 0,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/* Its own share first, whose data it knows, then what others have not begun: a thread that the
+ * system stopped is waited for during one chunk at most.  While it has done a chunk that it has
+ * not told of, the round is not over. */
+static uint32_t
+work_on_shares(team *g, int64_t self)
+{
+	effort done = {0, 0};
+	int64_t begun = ticks();
+
+	for (int64_t i = 0; i < g->pool.threads; i++)
+		work_on_share(g, self, (self + i) % g->pool.threads, &done);
+	if (done.chunks)
+		note_speed(g, &done, ticks() - begun);
+	return done.chunks;
 }
 
 static void *
@@ -99,12 +189,13 @@ work(void *argument)
 	const worker *w = argument;
 	team *g = w->team;
 
-	for (uint32_t seen = 0;; seen++) {
+	for (uint32_t seen = 0;;) {
 		wait_for_change(&g->round, seen, &g->sleepers);
+		seen = read_word(&g->round);
 		if (read_word(&g->stop))
 			return NULL;
-		run_share(g, w->number);
-		if (__atomic_sub_fetch(&g->pending, 1, __ATOMIC_SEQ_CST) == 0 &&
+		uint32_t done = work_on_shares(g, w->number);
+		if (done && __atomic_sub_fetch(&g->pending, done, __ATOMIC_SEQ_CST) == 0 &&
 		    read_word(&g->caller_sleeps))
 			wake_all(&g->pending);
 	}
@@ -126,23 +217,81 @@ serial_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, 
 		kernel(task, 0, tiles, task->scratch);
 }
 
+/* ---- is it worth it? ---- */
+
+/* Where other processes want the CPUs, threads are stopped in the middle of chunks, and waiting
+ * for them can cost more than they helped.  Ticks lost against doing all alone are summed up, old
+ * ones fading; when the loss is large, rounds are done alone for a while, longer each time. */
+static void
+judge(team *g, int64_t spent)
+{
+	if (g->tile_ticks == INT64_MAX)
+		return;
+	int64_t alone = g->tile_ticks * g->tiles;
+	g->lost += spent - alone - g->lost / MEMORY;
+	if (g->lost > PATIENCE * alone) {
+		g->alone = g->pause;
+		g->pause = g->pause < MAX_PAUSE ? 2 * g->pause : MAX_PAUSE;
+		g->lost = 0;
+	} else if (++g->good >= MEMORY) {
+		g->good = 0;
+		g->pause = g->pause > MIN_PAUSE ? g->pause / 2 : MIN_PAUSE;
+	}
+}
+
+static bool
+does_alone(team *g, const mlrt_task *task, int64_t tiles)
+{
+	if (tiles < 2 || task->small)
+		return true;
+	if (__atomic_exchange_n(&g->busy, 1, __ATOMIC_ACQUIRE))
+		return true;
+	if (!g->alone)
+		return false;
+	g->alone--;
+	__atomic_store_n(&g->busy, 0, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* Nobody works on the last round any more. */
+static void
+publish(team *g, mlrt_kernel *kernel, const mlrt_task *task, int64_t tiles)
+{
+	int64_t n = g->pool.threads, count[MAX_THREADS];
+	uint32_t round = g->round + 1, sum = 0;
+
+	g->kernel = kernel;
+	g->task = task;
+	g->tiles = tiles;
+	g->tile_ticks = INT64_MAX;
+	for (int64_t t = 0; t < n; t++) {
+		count[t] = share(tiles, t + 1, n) - share(tiles, t, n);
+		count[t] = count[t] < CHUNKS ? count[t] : CHUNKS;
+		sum += (uint32_t)count[t];
+	}
+	__atomic_store_n(&g->pending, sum, __ATOMIC_SEQ_CST);
+	for (int64_t t = 0; t < n; t++)
+		__atomic_store_n(&g->worker[t].claim, new_claim(round, count[t]), __ATOMIC_RELEASE);
+	next_round(g);
+}
+
 static void
 team_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, int64_t tiles)
 {
 	team *g = p->user;
 
-	if (tiles < 2 || __atomic_exchange_n(&g->busy, 1, __ATOMIC_ACQUIRE)) {
+	if (does_alone(g, task, tiles)) {
 		serial_parallel(p, kernel, task, tiles);
 		return;
 	}
-	g->kernel = kernel;
-	g->task = task;
-	g->tiles = tiles;
-	__atomic_store_n(&g->pending, (uint32_t)g->pool.threads - 1, __ATOMIC_SEQ_CST);
-	next_round(g);
-	run_share(g, 0);
+	int64_t begun = ticks();
+	publish(g, kernel, task, tiles);
+	uint32_t own = work_on_shares(g, 0);
+	if (own)
+		__atomic_sub_fetch(&g->pending, own, __ATOMIC_SEQ_CST);
 	for (uint32_t left; (left = read_word(&g->pending)) != 0;)
 		wait_for_change(&g->pending, left, &g->caller_sleeps);
+	judge(g, ticks() - begun);
 	__atomic_store_n(&g->busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -161,12 +310,14 @@ mlrt_pool_start(void *memory, int32_t threads)
 	uint64_t all = ~(uint64_t)0, before = 0;
 	int32_t started = 1;
 
-	*g = (team){.pool = {serial_parallel, 1, 0, g}};
+	threads = threads < MAX_THREADS ? threads : MAX_THREADS;
+	*g = (team){.pool = {serial_parallel, 1, 0, g}, .pause = MIN_PAUSE};
+	g->worker[0] = (worker){.team = g};
 	/* Signals belong to the application's own threads. */
 	syscall(MLRT_SYS_SIGPROCMASK, (long)MLRT_SIG_SETMASK, &all, &before, (long)sizeof all);
 	for (; started < threads; started++) {
 		worker *w = &g->worker[started];
-		*w = (worker){g, started, 0};
+		*w = (worker){.team = g, .number = started};
 		if (pthread_create(&w->thread, NULL, work, w))
 			break;
 	}

@@ -1,4 +1,4 @@
-/* pool.h -- the thread pool that runs a region's tiles: static shares, bounded spinning, futex.
+/* pool.h -- the thread pool that runs a region's tiles: shares taken in chunks, bounded spinning.
  *
  * A pool lives in memory the caller gives it.  Thread 0 is whoever calls parallel(); threads
  * 1..n-1 are the pool's own, with all signals blocked.  When the pool is busy (another session, or

@@ -1,6 +1,7 @@
 /* test_pool.c -- every tile runs once, with its thread's scratch, whoever calls and how often. */
 #include "runtime/embed/pool.h"
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -92,32 +93,73 @@ test_every_tile_once(void **state)
 	}
 }
 
-/* Shares are contiguous, in order and as equal as possible. */
+/* A thread that does not come leaves its tiles to the others, but for those it has begun. */
 static void
-note_share(const mlrt_task *t, int64_t begin, int64_t end, uint8_t *scratch)
+hold_first(const mlrt_task *t, int64_t begin, int64_t end, uint8_t *scratch)
 {
-	int64_t *share = (int64_t *)t->buffer[0] + (scratch - t->scratch) / t->scratch_stride * 2;
+	int *runs = t->buffer[0], *stuck = t->buffer[1];
+	int64_t thread = (scratch - t->scratch) / t->scratch_stride;
 
-	share[0] = begin;
-	share[1] = end;
+	for (int64_t i = begin; i < end; i++)
+		__atomic_fetch_add(&runs[i], 1, __ATOMIC_SEQ_CST);
+	if (thread == 0)
+		return;
+	/* Until the caller has done all the rest. */
+	__atomic_fetch_add(stuck, (int)(end - begin), __ATOMIC_SEQ_CST);
+	for (int sum = 0; sum < (int)t->dim[0];) {
+		sum = 0;
+		for (int i = 0; i < (int)t->dim[0]; i++)
+			sum += __atomic_load_n(&runs[i], __ATOMIC_SEQ_CST);
+		sched_yield();
+	}
 }
 
 static void
-test_static_shares(void **state)
+test_stolen(void **state)
 {
-	int64_t share[3][2] = {{0}}, n = 0;
-	void *memory, *buffer[] = {share};
-	mlrt_task task = {.buffer = buffer, .scratch = (uint8_t *)share, .scratch_stride = 1};
+	int64_t tiles = 64;
+	int runs[64] = {0}, stuck = 0;
+	uint8_t scratch[3 * STRIDE];
+	void *memory, *buffer[] = {runs, &stuck};
+	mlrt_task task = {
+		.buffer = buffer, .dim = &tiles, .scratch = scratch, .scratch_stride = STRIDE};
 	mlrt_pool *p = start(3, &memory);
 
 	(void)state;
-	p->parallel(p, note_share, &task, 11);
-	for (int t = 0; t < 3; t++) {
-		assert_int_equal(share[t][0], n);
-		n = share[t][1];
-		assert_in_range(share[t][1] - share[t][0], 3, 4);
-	}
-	assert_int_equal(n, 11);
+	p->parallel(p, hold_first, &task, tiles);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(runs[i], 1);
+	assert_in_range(stuck, 0, 2 * 6); /* a chunk of each */
+	mlrt_pool_stop(p);
+	free(memory);
+}
+
+/* Small work stays on the calling thread, in one piece. */
+static void
+note_call(const mlrt_task *t, int64_t begin, int64_t end, uint8_t *scratch)
+{
+	int64_t *seen = t->buffer[0];
+
+	seen[0]++;
+	seen[1] = end - begin;
+	seen[2] = scratch - t->scratch;
+}
+
+static void
+test_small(void **state)
+{
+	int64_t seen[3] = {0};
+	uint8_t scratch[3 * STRIDE];
+	void *memory, *buffer[] = {seen};
+	mlrt_task task = {
+		.buffer = buffer, .small = 1, .scratch = scratch, .scratch_stride = STRIDE};
+	mlrt_pool *p = start(3, &memory);
+
+	(void)state;
+	p->parallel(p, note_call, &task, 50);
+	assert_int_equal(seen[0], 1);
+	assert_int_equal(seen[1], 50);
+	assert_int_equal(seen[2], 0);
 	mlrt_pool_stop(p);
 	free(memory);
 }
@@ -234,9 +276,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_tile_once), cmocka_unit_test(test_static_shares),
-		cmocka_unit_test(test_nested),          cmocka_unit_test(test_two_callers),
-		cmocka_unit_test(test_after_sleep),     cmocka_unit_test(test_serial),
+		cmocka_unit_test(test_every_tile_once), cmocka_unit_test(test_stolen),
+		cmocka_unit_test(test_small),           cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_two_callers),     cmocka_unit_test(test_after_sleep),
+		cmocka_unit_test(test_serial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
