@@ -18,6 +18,9 @@ STEP = {"batch": 1, "sequence": 1, "past_sequence": 64, "past_sequence + sequenc
 KINDS = ("transformer", "decoder", "cnn", "model")  # decides how peers fuse and quantize
 
 
+STATIC = ("--int8=static", "--calib={calib}")
+
+
 @dataclass(frozen=True)
 class Row:
     """One model at one shape."""
@@ -36,8 +39,8 @@ ROWS = [
     Row("minilm-128", "minilm", "transformer", TOKENS, 12, 384),
     Row("minilm-512", "minilm", "transformer", {**TOKENS, "sequence": 512}, 12, 384),
     Row("bert-128", "bert", "transformer", TOKENS, 12, 768),
-    Row("resnet50", "resnet50", "cnn"),
-    Row("mobilenetv2", "mobilenetv2", "cnn"),
+    Row("resnet50", "resnet50", "cnn", int8=STATIC),
+    Row("mobilenetv2", "mobilenetv2", "cnn", int8=STATIC),
     Row("gpt2-token", "gpt2", "decoder", STEP, 12, 768),
 ]
 
