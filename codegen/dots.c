@@ -37,9 +37,9 @@ ml_dots_store(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v ac
 	(void)e;
 	ml_dots_bind(w, row, column, count, acc, index);
 	for (int i = 0; i < yield->nin; i++)
-		v[i] = ml_expr_at(x, ml_expr_computed(ml_in(yield, i)), index);
+		v[i] = ml_expr_at(x, ml_expr_computed(x->kernel, ml_in(yield, i)), index);
 	for (int i = 0; i < yield->nin; i++)
-		ml_expr_store(x, i, ml_expr_computed(ml_in(yield, i)), index, v[i]);
+		ml_expr_store(x, i, ml_expr_computed(x->kernel, ml_in(yield, i)), index, v[i]);
 	x->count = NULL;
 	ml_expr_release(x, mark);
 }

@@ -26,6 +26,9 @@ int ml_state_symbols(const ml_plan *); /* first word of the symbols */
 int ml_state_slots(const ml_plan *);   /* first word of the slots' offsets */
 int ml_state_words(const ml_plan *);
 
+/* States are plain tensors: for callers of their own memory. */
+void ml_emit_plain_states(ml_emit *, const ml_plan *, ml_v state);
+
 /* Where a dim's symbols are: a state array.  `overflow`, an alloca of i1, is set when arithmetic
  * overflows or divides by zero; NULL when that is excluded. */
 typedef struct ml_dim_source {

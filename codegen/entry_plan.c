@@ -16,14 +16,21 @@ ml_state_outputs(void)
 	return MLRT_STATE_DIMS;
 }
 
-int
-ml_state_symbols(const ml_plan *plan)
+/* First word of the states' rooms. */
+static int
+state_rooms(const ml_plan *plan)
 {
 	int n = ml_state_outputs();
 
 	for (int i = 0; i < plan->main->nresults; i++)
 		n += ml_in(plan->m->main->last, i)->type.rank;
 	return n;
+}
+
+int
+ml_state_symbols(const ml_plan *plan)
+{
+	return state_rooms(plan) + plan->states.count;
 }
 
 int
@@ -281,6 +288,37 @@ emit_fresh_bounds(plan_emit *p)
 	}
 }
 
+void
+ml_emit_plain_states(ml_emit *e, const ml_plan *plan, ml_v state)
+{
+	for (int i = 0; i < plan->states.count; i++)
+		ml_store(e, ml_i64(e, 0), word(e, state, state_rooms(plan) + i), 8);
+}
+
+static void
+set_symbol(plan_emit *p, const ml_sym *s, ml_v value)
+{
+	ml_store(p->e, value, word(p->e, p->state, ml_state_symbols(p->plan) + s->index), 8);
+}
+
+/* Plain tensors have room for the rows they have. */
+static void
+emit_states(plan_emit *p)
+{
+	ml_emit *e = p->e;
+
+	for (int i = 0; i < p->plan->states.count; i++) {
+		const ml_state *s = &p->plan->states.at[i];
+		ml_v room = ml_load(e, e->i64, word(e, p->state, state_rooms(p->plan) + i), 8);
+		ml_v plain = compare(p, LLVMIntEQ, room, ml_i64(e, 0));
+		ml_v past = ml_emit_dim(&p->dims, s->past->type.dim[s->axis]);
+		ml_v present = ml_emit_dim(&p->dims, s->present->type.dim[s->axis]);
+		set_symbol(p, s->past_room, LLVMBuildSelect(e->b, plain, past, room, ""));
+		set_symbol(p, s->present_room, LLVMBuildSelect(e->b, plain, present, room, ""));
+		set_symbol(p, s->copied, LLVMBuildSelect(e->b, plain, past, ml_i64(e, 0), ""));
+	}
+}
+
 static ml_v
 largest(const ml_dim_source *dims, const ml_sizes *sizes)
 {
@@ -337,6 +375,7 @@ ml_emit_plan_function(ml_emit *e, ml_plan *plan)
 		return NULL;
 	emit_guards(&p);
 	emit_fresh_bounds(&p);
+	emit_states(&p);
 	emit_sizes(&p);
 	ml_v fine = LLVMBuildNot(e->b, ml_load(e, e->i1, p.dims.overflow, 1), "");
 	require(&p, fine, ML_ERR_LIMIT, "sizes overflow 64 bits or a size is divided by zero",

@@ -325,8 +325,10 @@ is_bijective_view(const ml_value *v)
 }
 
 const ml_value *
-ml_expr_computed(const ml_value *v)
+ml_expr_computed(const ml_kernel *k, const ml_value *v)
 {
+	if (!strcmp(k->note, ML_KERNEL_WITHIN) && ml_is(v, ML_OP_pad))
+		return ml_in(v->def, 0);
 	while (is_bijective_view(v) && ml_in(v->def, 0)->def && !ml_is_const(ml_in(v->def, 0)))
 		v = ml_in(v->def, 0);
 	return v;
@@ -347,6 +349,10 @@ map_forward(ml_expr *x, const ml_value *v, const ml_value *computed, const ml_di
 	map_forward(x, operand, computed, index, in);
 	if (v->def->op == ML_OP_reshape)
 		map_reshape(x, &operand->type, in, &v->type, out);
+	else if (v->def->op == ML_OP_pad)
+		for (int i = 0; i < v->type.rank; i++)
+			out[i] = ml_dim_add(x->kernel->m->dims, in[i],
+					    ML_A(v->def, pad, low).dims[i]);
 	else
 		for (int i = 0; i < v->type.rank; i++)
 			out[i] = in[ML_A(v->def, transpose, perm).ints[i]];

@@ -157,7 +157,8 @@ unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first)
 static bool
 can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 {
-	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0)
+	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0 ||
+	    ml_state_of(p->plan, &g->nodes.at[0]->out[0]))
 		return false;
 	p->stamp++;
 	for (int i = 0; i < n->nin; i++) {

@@ -33,6 +33,10 @@ typedef struct ml_grid {
 	ml_dim scratch_bytes; /* per thread */
 } ml_grid;
 
+/* The note of a kernel whose result is a pad: what is around the padded value stays as it is in
+ * memory. */
+#define ML_KERNEL_WITHIN "within"
+
 /* A parsed specification. */
 typedef struct ml_kernel {
 	ml_family family;

@@ -103,7 +103,10 @@ call(natural *n, const char *name, LLVMTypeRef result, ml_v *args, int count)
 static ml_v
 new_state(natural *n)
 {
-	return ml_entry_alloca(n->e, n->e->i64, ml_state_words(n->plan));
+	ml_v state = ml_entry_alloca(n->e, n->e->i64, ml_state_words(n->plan));
+
+	ml_emit_plain_states(n->e, n->plan, state);
+	return state;
 }
 
 static void

@@ -13,6 +13,7 @@ typedef struct ml_outliner {
 	ml_planner *p;
 	ml_group *g; /* NULL when packing */
 	ml_family family;
+	const char *note;
 	ml_module *km;
 	ml_builder b;
 	ml_arena *arena;               /* the plan's */
@@ -108,16 +109,36 @@ remember(ml_outliner *o, const ml_value *v, ml_value *copy)
 	return copy;
 }
 
+/* The first elements of each dim of x, sizes in the inner module. */
+static ml_value *
+first_elements(ml_outliner *o, ml_value *x, const ml_dim *size)
+{
+	ml_dim zero[ML_MAX_RANK];
+	int64_t step[ML_MAX_RANK];
+
+	for (int i = 0; i < ML_MAX_RANK; i++) {
+		zero[i] = ml_dim_int(o->km->dims, 0);
+		step[i] = 1;
+	}
+	return ml_build_slice(&o->b, x, zero, size, step);
+}
+
 static ml_value *
 add_input(ml_outliner *o, ml_value *v, ml_node *packed_for, int operand)
 {
-	ml_type t = v->type;
+	bool state = !packed_for && ml_state_of(o->p->plan, v);
+	ml_type t = state ? ml_state_memory(o->p->plan, v) : v->type;
+	ml_dim size[ML_MAX_RANK];
 
-	for (int i = 0; i < t.rank; i++)
+	for (int i = 0; i < t.rank; i++) {
 		t.dim[i] = inner_dim(o, t.dim[i]);
+		size[i] = inner_dim(o, v->type.dim[i]);
+	}
 	ml_value *arg = ml_block_add_arg(o->km->main, &t, NULL);
 	ML_PUSH(o->arena, o->io->in, ((ml_read){v, packed_for, operand}));
-	return packed_for ? arg : remember(o, v, arg);
+	if (packed_for)
+		return arg;
+	return remember(o, v, state ? first_elements(o, arg, size) : arg);
 }
 
 /* Has v bytes of its own, or the bytes of another value under its shape? */
@@ -137,7 +158,11 @@ has_bytes(const ml_outliner *o, const ml_value *v)
 		return true;
 	if (ml_fact_of(v)->buffer)
 		return true; /* a view some kernel stores through */
-	return v->def->op == ML_OP_reshape && has_bytes(o, ml_in(v->def, 0));
+	if (v->def->op != ML_OP_reshape)
+		return false;
+	while (ml_is(v, ML_OP_reshape))
+		v = ml_in(v->def, 0);
+	return !ml_state_of(o->p->plan, v) && has_bytes(o, v);
 }
 
 static ml_value *copy_value(ml_outliner *, ml_value *);
@@ -279,7 +304,7 @@ static ml_status
 finish(ml_outliner *o, ml_step *step, ml_value *const *result, int nresults)
 {
 	ml_plan *plan = o->p->plan;
-	ml_kernel k = {.family = o->family, .m = o->km, .note = ""};
+	ml_kernel k = {.family = o->family, .m = o->km, .note = o->note};
 	ml_grid grid;
 
 	if (o->g)
@@ -302,7 +327,8 @@ finish(ml_outliner *o, ml_step *step, ml_value *const *result, int nresults)
 static ml_outliner
 begin(ml_planner *p, ml_family family, ml_group *g, ml_outlined *io)
 {
-	ml_outliner o = {.p = p, .g = g, .family = family, .arena = p->plan->arena, .io = io};
+	ml_outliner o = {
+		.p = p, .g = g, .family = family, .note = "", .arena = p->plan->arena, .io = io};
 
 	o.km = ml_module_new(p->plan->m->cx, "");
 	o.b = ml_builder_at_end(o.km->main, NULL);
@@ -396,4 +422,57 @@ ml_outline_pack(ml_planner *p, const ml_read *r, ml_step *step, ml_outlined *io)
 	ml_module_free(o.km);
 	read_behind_aliases(io);
 	return st;
+}
+
+/* ---- states ---- */
+
+/* Writes `rows`, a value of the inner module, within the present from row `at` on. */
+static ml_status
+finish_within(ml_outliner *o, const ml_state *s, ml_value *rows, ml_dim at, ml_step *step)
+{
+	ml_dims *dims = o->km->dims;
+	ml_dim low[ML_MAX_RANK], high[ML_MAX_RANK];
+	int64_t interior[ML_MAX_RANK] = {0};
+
+	if (rows) {
+		ml_dim room = inner_dim(o, ml_dim_sym(o->p->plan->m->dims, s->present_room));
+		for (int i = 0; i < rows->type.rank; i++)
+			low[i] = high[i] = ml_dim_int(dims, 0);
+		low[s->axis] = inner_dim(o, at);
+		ml_dim end = ml_dim_add(dims, low[s->axis], rows->type.dim[s->axis]);
+		high[s->axis] = ml_dim_sub(dims, room, end);
+		ml_value *none = ml_build_f64(&o->b, rows->type.dtype, 0);
+		rows = ml_build_pad(&o->b, rows, none, low, high, interior);
+	}
+	ML_PUSH(o->arena, o->io->out, s->present);
+	step->node = s->present->def;
+	ml_status st = finish(o, step, &rows, 1);
+	ml_module_free(o->km);
+	read_behind_aliases(o->io);
+	return st;
+}
+
+ml_status
+ml_outline_copied(ml_planner *p, const ml_state *s, ml_step *step, ml_outlined *io)
+{
+	ml_outliner o = begin(p, ML_FAMILY_ROWS, NULL, io);
+	ml_dim size[ML_MAX_RANK];
+
+	o.note = ML_KERNEL_WITHIN;
+	ml_value *past = copy_value(&o, s->past);
+	for (int i = 0; i < s->past->type.rank; i++)
+		size[i] = inner_dim(&o, s->past->type.dim[i]);
+	size[s->axis] = inner_dim(&o, ml_dim_sym(p->plan->m->dims, s->copied));
+	past = past ? first_elements(&o, past, size) : NULL;
+	return finish_within(&o, s, past, ml_dim_int(p->plan->m->dims, 0), step);
+}
+
+ml_status
+ml_outline_appended(ml_planner *p, const ml_state *s, ml_step *step, ml_outlined *io)
+{
+	ml_outliner o = begin(p, ML_FAMILY_ROWS, NULL, io);
+
+	o.note = ML_KERNEL_WITHIN;
+	return finish_within(&o, s, copy_value(&o, ml_in(s->present->def, 1)),
+			     s->past->type.dim[s->axis], step);
 }

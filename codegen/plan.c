@@ -300,11 +300,39 @@ schedule_operands(ml_planner *p, const ml_node *n)
 	return ML_OK;
 }
 
+typedef ml_status outline_state(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
+
+static ml_status
+add_state_step(ml_planner *p, const ml_state *s, outline_state *outline, ml_buffer *present)
+{
+	ml_step step = {0};
+	ml_outlined io = {0};
+
+	ML_STEP(outline(p, s, &step, &io));
+	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
+	step.buffer[io.in.count] = present;
+	step.nout = 1;
+	ml_note_work(p->plan, &step, NULL, 0, &io);
+	return add_kernel_step(p, step, &io);
+}
+
+static ml_status
+schedule_state(ml_planner *p, ml_group *g, const ml_state *s)
+{
+	ml_buffer *present = result_buffer(p, s->present);
+
+	ML_STEP(add_state_step(p, s, ml_outline_copied, present));
+	ML_STEP(add_state_step(p, s, ml_outline_appended, present));
+	g->step = p->sequence->steps.count - 1;
+	return ML_OK;
+}
+
 static ml_status
 schedule_group(ml_planner *p, ml_group *g)
 {
 	ml_step step = {0};
 	ml_outlined io = {0};
+	const ml_state *state = ml_state_of(p->plan, &g->nodes.at[0]->out[0]);
 
 	if (g->step >= 0)
 		return ML_OK;
@@ -318,6 +346,8 @@ schedule_group(ml_planner *p, ml_group *g)
 			if (def && ml_note_of(def)->group != g)
 				ML_STEP(schedule(p, def));
 		}
+	if (state)
+		return schedule_state(p, g, state);
 	ML_STEP(ml_outline(p, g, &step, &io));
 	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + io.out.count);
 	step.nout = io.out.count;
@@ -419,6 +449,8 @@ plan_block(ml_plan *plan, ml_block *block, ml_sequence **out)
 
 	*out = p.sequence;
 	ML_STEP(separate_results(block));
+	if (block == plan->m->main)
+		ml_find_states(plan);
 	ml_group_block(&p);
 	place_interface(&p);
 	for (ml_node *n = block->first; n; n = n->next) {

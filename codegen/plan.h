@@ -111,8 +111,20 @@ typedef struct ml_slot {
 	ml_sizes bytes; /* of its buffers; fresh symbols replaced by their bounds */
 } ml_slot;
 
+/* A result that is an input with more rows behind: both may be the same memory, with room for more
+ * rows than there are; state.c. */
+typedef struct ml_state {
+	int in, out;
+	int64_t axis; /* of the rows */
+	ml_value *past, *present;
+	/* rows between the starts of neighbouring blocks, in the past's and the present's memory;
+	 * rows that must be copied: all, or none when it is the same memory */
+	const ml_sym *past_room, *present_room, *copied;
+} ml_state;
+
 typedef struct ml_plan {
 	ml_module *m; /* after lowering */
+	ML_VEC(ml_state) states;
 	ml_arena *arena;
 	int opt_level; /* 0: every node its own kernel */
 	ml_sequence *main;
@@ -187,6 +199,12 @@ ml_fact_of(const ml_value *v)
  */
 void ml_group_block(ml_planner *);
 bool ml_value_needs_buffer(const ml_value *);
+/* Finds what main's results append to its inputs; before nodes are grouped. */
+void ml_find_states(ml_plan *);
+/* The state whose past or present v is, or NULL. */
+const ml_state *ml_state_of(const ml_plan *, const ml_value *v);
+/* v's type in memory: with room for rows, if it belongs to a state. */
+ml_type ml_state_memory(const ml_plan *, const ml_value *v);
 /* A view by which bytes are only reinterpreted. */
 bool ml_is_alias(const ml_value *);
 /* What a kernel reads: a value's bytes, or the panels packed from a dot's right operand. */
@@ -199,6 +217,9 @@ typedef struct ml_outlined {
 	ML_VEC(ml_read) in;
 	ML_VEC(ml_value *) out;
 } ml_outlined;
+/* The kernels of a state's present: the past copied, and the new rows behind it. */
+ml_status ml_outline_copied(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
+ml_status ml_outline_appended(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
 /* The kernel specification of a group: fills step (spec, dims, grid, sites) and lists what it reads
  * and writes. */
 ml_status ml_outline(ml_planner *, ml_group *, ml_step *, ml_outlined *);

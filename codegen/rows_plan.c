@@ -65,7 +65,8 @@ fits_space(const ml_rows *r, const ml_value *v)
 const ml_value *
 ml_rows_result(const ml_rows *r, int result)
 {
-	const ml_value *v = ml_in(r->kernel->m->main->last, result), *last = ml_expr_computed(v);
+	const ml_value *v = ml_in(r->kernel->m->main->last, result);
+	const ml_value *last = ml_expr_computed(r->kernel, v);
 	const ml_value *found = last;
 
 	for (bool fits = fits_space(r, last); !fits && v != last; v = ml_in(v->def, 0))
@@ -100,7 +101,7 @@ find_space(ml_rows *r)
 	}
 	r->is_map = true;
 	for (int i = 0; i < main->last->nin; i++) {
-		r->space = ml_expr_computed(ml_in(main->last, i))->type;
+		r->space = ml_expr_computed(r->kernel, ml_in(main->last, i))->type;
 		r->outer = r->space.rank;
 		if (results_fit(r))
 			return ML_OK;

@@ -28,7 +28,7 @@ static ml_status
 find_scan(ml_kernel *k, scan_emit *w)
 {
 	ml_dims *dims = k->m->dims;
-	const ml_value *v = ml_expr_computed(ml_in(k->m->main->last, 0));
+	const ml_value *v = ml_expr_computed(k, ml_in(k->m->main->last, 0));
 
 	if (!ml_is(v, ML_OP_scan_sum) && !ml_is(v, ML_OP_scan_prod))
 		return ml_error(k->m->cx, ML_ERR_CODEGEN, NULL, "a scan kernel without a scan");

@@ -189,7 +189,7 @@ put_dim(ml_text *t, const ml_c_param *p, const ml_sym *s)
 }
 
 static const char *
-signature_text(ml_arena *arena, const ml_signature *s)
+signature_text(ml_arena *arena, const ml_plan *plan, const ml_signature *s)
 {
 	ml_text t;
 
@@ -214,6 +214,9 @@ signature_text(ml_arena *arena, const ml_signature *s)
 		case ML_C_WORKSPACE: break;
 		}
 	}
+	for (int i = 0; i < plan->states.count; i++)
+		ml_put(&t, "state %d %d %d\n", plan->states.at[i].in, plan->states.at[i].out,
+		       (int)plan->states.at[i].axis);
 	for (int i = 0; i < s->custom.count; i++) {
 		ml_put(&t, "custom ");
 		put_quoted(&t, s->custom.at[i]->domain);
@@ -233,5 +236,5 @@ ml_signature_make(const ml_plan *plan, const char *entry, ml_signature *s)
 		s->entry = ml_format(plan->arena, "%s_model", s->entry);
 	add_params(plan->arena, s);
 	collect_custom(plan->arena, plan->m->main, s);
-	s->text = signature_text(plan->arena, s);
+	s->text = signature_text(plan->arena, plan, s);
 }

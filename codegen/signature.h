@@ -9,6 +9,7 @@
  *   output "embedding" f32 embedding [batch, 384]
  *   dim "batch" 1 * batch               range (* = unbounded), C name
  *   size "?0" count0                    a size known after the run
+ *   state 3 1 2                         output 1 is input 3 with more rows behind, along axis 2
  *   custom "com.acme" "Foo" acme_foo
  */
 #ifndef ML_SIGNATURE_H

@@ -7,7 +7,7 @@
 #define MLRT_ABI_H
 #include <stdint.h>
 
-enum { MLRT_ABI = 2, MLRT_MAGIC = 0x6d6c7274 };
+enum { MLRT_ABI = 3, MLRT_MAGIC = 0x6d6c7274 };
 
 /* The first failed run-time check of a run; `status` is an ml_status, 0 while all is well. */
 typedef struct mlrt_fault {
@@ -75,7 +75,9 @@ typedef struct mlrt_frame {
 } mlrt_frame;
 
 /* Layout of state: [0] arena bytes without thread scratch, [1] scratch bytes per thread,
- * then every output's dims in order, then the program's symbols. */
+ * then every output's dims in order, then one word for each state of the signature, then the
+ * program's symbols.  A state's word is what plan reads: 0, or the rows that both tensors have room
+ * for, which then are the same memory: run writes the new rows behind the old. */
 enum { MLRT_STATE_ARENA = 0, MLRT_STATE_SCRATCH = 1, MLRT_STATE_DIMS = 2 };
 
 typedef struct mlrt_level {

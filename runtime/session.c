@@ -1,38 +1,11 @@
 /* session.c -- runs of a model: tensors bound, dims planned, memory grown, faults put into words.
  */
-#include "model.h"
+#include "session.h"
 #include "embed/level.h"
-#include "threads.h"
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The arrays lie behind the struct in one piece of memory. */
-struct ml_session {
-	ml_allocator allocator;
-	ml_model *model;
-	const mlrt_level *level;
-	mlrt_threads threads;
-	mlrt_block arena;
-	mlrt_watch watch;
-	size_t bytes; /* of this struct with its arrays */
-	ml_message message;
-	bool ran;
-	/* inputs */
-	const void **in;
-	bool *given;
-	int64_t *in_dim; /* all inputs' dims in order */
-	int *in_at;      /* first of them */
-	/* outputs */
-	void **out;    /* of the running or last run */
-	void **theirs; /* the caller's, or NULL */
-	size_t *their_bytes;
-	mlrt_block *own;
-	int *out_at;              /* first dim's word of state */
-	int64_t *state, *planned; /* of runs; of reserve */
-};
 
 static const ml_model_info *
 info_of(const ml_session *s)
@@ -40,8 +13,8 @@ info_of(const ml_session *s)
 	return &s->model->signature.info;
 }
 
-static int
-element_bytes(ml_dtype t)
+int
+mlrt_element_bytes(ml_dtype t)
 {
 	switch (t) {
 #define ML_DTYPE(number, name, bits, kind, onnx, ctype)                                            \
@@ -95,6 +68,9 @@ lay_out(ml_session *s, const ml_model *m)
 	s->out_at = carve(memory, &used, nout, sizeof *s->out_at);
 	s->state = carve(memory, &used, m->program->nstate, sizeof *s->state);
 	s->planned = carve(memory, &used, m->program->nstate, sizeof *s->planned);
+	s->bound = carve(memory, &used, nin, sizeof *s->bound);
+	s->in_bound = carve(memory, &used, nin, sizeof(mlrt_bound *));
+	s->out_bound = carve(memory, &used, nout, sizeof(mlrt_bound *));
 	return used;
 }
 
@@ -169,6 +145,10 @@ ml_session_free(ml_session *s)
 	mlrt_block_free(&s->arena, &a);
 	for (int i = 0; i < info_of(s)->noutputs; i++)
 		mlrt_block_free(&s->own[i], &a);
+	for (int i = 0; i < s->nbound; i++) {
+		mlrt_block_free(&s->bound[i].now, &a);
+		mlrt_block_free(&s->bound[i].next, &a);
+	}
 	mlrt_delete(&a, s, s->bytes);
 	ml_model_free(m);
 }
@@ -196,6 +176,8 @@ ml_session_set_input(ml_session *s, int i, const void *data, const int64_t *dim,
 	if (!data && elements)
 		return mlrt_say(&s->message, ML_ERR_ARG, "input '%s' has no data",
 				info->input[i].name);
+	if (s->in_bound[i])
+		return mlrt_bound_set(s, s->in_bound[i], data, dim);
 	if (rank)
 		memcpy(s->in_dim + s->in_at[i], dim, (size_t)rank * sizeof *dim);
 	s->in[i] = data;
@@ -208,6 +190,9 @@ ml_session_set_output(ml_session *s, int i, void *data, size_t bytes)
 {
 	if (i < 0 || i >= info_of(s)->noutputs)
 		return mlrt_say(&s->message, ML_ERR_ARG, "there is no output number %d", i);
+	if (s->out_bound[i])
+		return mlrt_say(&s->message, ML_ERR_ARG, "output '%s' is kept by the session",
+				info_of(s)->output[i].name);
 	s->theirs[i] = data;
 	s->their_bytes[i] = bytes;
 	return ML_OK;
@@ -222,11 +207,13 @@ ml_session_output(const ml_session *s, int i, ml_view *v)
 	*v = (ml_view){.dtype = t->dtype,
 		       .rank = t->rank,
 		       .data = s->out[i],
-		       .bytes = (size_t)element_bytes(t->dtype)};
+		       .bytes = (size_t)mlrt_element_bytes(t->dtype)};
 	for (int k = 0; k < t->rank; k++) {
 		v->dim[k] = s->state[s->out_at[i] + k];
 		v->bytes *= (size_t)v->dim[k];
 	}
+	if (s->out_bound[i])
+		v->data = mlrt_bound_data(s->out_bound[i]);
 	return ML_OK;
 }
 
@@ -281,7 +268,7 @@ output_bytes(const ml_session *s, int i, const int64_t *state, size_t *bytes)
 {
 	const ml_tensor_info *t = &info_of(s)->output[i];
 
-	*bytes = (size_t)element_bytes(t->dtype);
+	*bytes = (size_t)mlrt_element_bytes(t->dtype);
 	for (int k = 0; k < t->rank; k++)
 		if (state[s->out_at[i] + k] < 0 ||
 		    __builtin_mul_overflow(*bytes, (size_t)state[s->out_at[i] + k], bytes))
@@ -305,6 +292,8 @@ place_output(ml_session *s, int i, const int64_t *state)
 					info_of(s)->output[i].name, bytes, s->their_bytes[i]);
 		return ML_OK;
 	}
+	if (s->out_bound[i])
+		return mlrt_bound_place(s, s->out_bound[i], bytes);
 	/* One byte at least: a pointer to an empty tensor is still a pointer. */
 	ml_status status = mlrt_block_grow(&s->own[i], &s->allocator, bytes + 1);
 	s->out[i] = s->own[i].at;
@@ -322,10 +311,26 @@ get_memory(ml_session *s, const int64_t *state)
 	return status;
 }
 
+/* Plans with the room that states have; where they need more, again with that. */
+static ml_status
+plan_with_states(ml_session *s, const int64_t *dims, int64_t *state)
+{
+	bool changed = false;
+
+	mlrt_bound_rooms(s, state);
+	ml_status status = plan(s, dims, state);
+	if (status == ML_OK)
+		status = mlrt_bound_grow(s, state, &changed);
+	if (status || !changed)
+		return status;
+	mlrt_bound_rooms(s, state);
+	return plan(s, dims, state);
+}
+
 ml_status
 ml_session_reserve(ml_session *s, const int64_t *dims)
 {
-	ml_status status = plan(s, dims, s->planned);
+	ml_status status = plan_with_states(s, dims, s->planned);
 
 	s->ran = false; /* outputs may have moved */
 	return status ? status : get_memory(s, s->planned);
@@ -350,7 +355,9 @@ ml_session_run(ml_session *s)
 
 	s->ran = false;
 	if (status == ML_OK)
-		status = plan(s, s->in_dim, s->state);
+		status = mlrt_bound_begin(s);
+	if (status == ML_OK)
+		status = plan_with_states(s, s->in_dim, s->state);
 	if (status == ML_OK)
 		status = get_memory(s, s->state);
 	if (status)
@@ -370,6 +377,7 @@ ml_session_run(ml_session *s)
 	if (failed)
 		return explain(s, failed, &f.fault);
 	s->ran = true;
+	mlrt_bound_advance(s);
 	s->message.text[0] = 0;
 	return ML_OK;
 }

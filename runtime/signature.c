@@ -153,6 +153,7 @@ typedef struct tables {
 	ml_model_info *info;
 	ml_tensor_info *input, *output;
 	ml_dim_info *dim;
+	ml_state_info *state;
 	const char **size; /* dims of all tensors */
 	int sizes;
 } tables;
@@ -201,6 +202,20 @@ read_dim(reader *r, tables *t)
 }
 
 static bool
+read_state(reader *r, tables *t)
+{
+	int64_t v[3];
+
+	for (int i = 0; i < 3; i++)
+		if (!number(r, &v[i]) || v[i] >= INT32_MAX)
+			return false;
+	if (t->state)
+		t->state[t->info->nstates] = (ml_state_info){(int)v[0], (int)v[1], (int)v[2]};
+	t->info->nstates++;
+	return true;
+}
+
+static bool
 begins(reader *r, const char *keyword)
 {
 	size_t n = strlen(keyword);
@@ -225,6 +240,8 @@ read_line(reader *r, tables *t)
 		return read_tensor(r, t, t->output, &t->info->noutputs);
 	if (begins(r, "dim"))
 		return read_dim(r, t);
+	if (begins(r, "state"))
+		return read_state(r, t);
 	t->info->nsizes += begins(r, "size");
 	return true;
 }
@@ -244,6 +261,12 @@ read_lines(const char *text, reader *r, tables *t, ml_message *why)
 				: !read_line(r, t))
 			return mlrt_say(why, ML_ERR_FORMAT, "line %d of the signature is malformed",
 					line);
+	}
+	for (int i = 0; t->state && i < t->info->nstates; i++) {
+		const ml_state_info *s = &t->state[i];
+		if (s->input >= t->info->ninputs || s->output >= t->info->noutputs ||
+		    s->axis >= t->input[s->input].rank || s->axis >= t->output[s->output].rank)
+			return mlrt_say(why, ML_ERR_FORMAT, "a state of the signature is none");
 	}
 	if (!t->info->entry || !t->info->name)
 		return mlrt_say(why, ML_ERR_FORMAT, "the signature lacks the model's name");
@@ -265,7 +288,8 @@ mlrt_signature_read(const char *text, const ml_allocator *a, mlrt_signature *out
 	size_t outputs = (size_t)count.noutputs * sizeof(ml_tensor_info);
 	size_t dims = (size_t)count.ndims * sizeof(ml_dim_info);
 	size_t sizes = (size_t)t.sizes * sizeof(char *);
-	out->bytes = inputs + outputs + dims + sizes + r.stored;
+	size_t states = (size_t)count.nstates * sizeof(ml_state_info);
+	out->bytes = inputs + outputs + dims + sizes + states + r.stored;
 	char *memory = out->memory = mlrt_new(a, out->bytes);
 	if (!memory)
 		return mlrt_say(why, ML_ERR_NOMEM, "no memory for the signature");
@@ -273,11 +297,15 @@ mlrt_signature_read(const char *text, const ml_allocator *a, mlrt_signature *out
 		     (void *)memory,
 		     (void *)(memory + inputs),
 		     (void *)(memory + inputs + outputs),
+		     (void *)(memory + inputs + outputs + dims + sizes),
 		     (void *)(memory + inputs + outputs + dims),
 		     0};
-	r = (reader){.store = memory + inputs + outputs + dims + sizes};
-	out->info = (ml_model_info){
-		.signature = text, .input = t.input, .output = t.output, .dim = t.dim};
+	r = (reader){.store = memory + inputs + outputs + dims + sizes + states};
+	out->info = (ml_model_info){.signature = text,
+				    .input = t.input,
+				    .output = t.output,
+				    .dim = t.dim,
+				    .state = t.state};
 	return read_lines(text, &r, &t, why);
 }
 

@@ -77,6 +77,11 @@ typedef struct ml_dim_info {
 	int64_t lo, hi;
 } ml_dim_info;
 
+/* An output that is an input with more rows behind, along one axis: see ml_session_bind_state(). */
+typedef struct ml_state_info {
+	int input, output, axis;
+} ml_state_info;
+
 typedef struct ml_model_info {
 	const char *name;
 	const char *entry;     /* name of its natural C function */
@@ -88,6 +93,8 @@ typedef struct ml_model_info {
 	uint64_t weights_bytes;
 	int nlevels;
 	const char *const *level; /* ISA levels it has code for, rising: "avx2", ... */
+	int nstates;
+	const ml_state_info *state; /* those that grow in place when they are bound */
 } ml_model_info;
 
 /* Loads an artefact made with --emit=so, which runs code of its own.  `allocator` and `why` may be
@@ -159,6 +166,26 @@ typedef struct ml_view {
 	size_t bytes;
 } ml_view;
 ML_API ml_status ml_session_output(const ml_session *, int i, ml_view *);
+
+/* ---- states ---- */
+
+/* From now on the output is kept by the session and is the input of the next run, as the keys and
+ * values of a decoder are; nobody else gives or takes either.  Where the model appends the output
+ * to the input along an axis (ml_model_info.state), both are one piece of memory, in which a run
+ * writes the new rows alone: the past is never copied, except into larger memory when the room,
+ * which doubles, runs out.  ml_session_reserve() makes room for the rows that its dims lead to.
+ * The first run finds no rows along that axis, and zeros in states of other kinds; their sizes are
+ * numbers or those of other inputs' equally named dims.  ML_ERR_ARG, ML_ERR_SHAPE (types or ranks
+ * differ). */
+ML_API ml_status ml_session_bind_state(ml_session *, const char *input, const char *output);
+/* All states are as before the first run; their memory stays.  Another first value is given by
+ * ml_session_set_input(), which copies it. */
+ML_API void ml_session_reset_states(ml_session *);
+/* What the next run finds in input i, by its sizes; data is NULL where rows have room behind them,
+ * also in the view of the output.  ML_ERR_ARG when it is no state, or before the first run. */
+ML_API ml_status ml_session_state(const ml_session *, int i, ml_view *);
+/* Copies it as a plain tensor. */
+ML_API ml_status ml_session_copy_state(ml_session *, int i, void *to, size_t bytes);
 
 /* Text of the last failure, "" when there was none. */
 ML_API const char *ml_session_message(const ml_session *);

@@ -60,6 +60,10 @@ _RUNTIME = {
     "ml_session_set_input": (c_int, c_void_p, c_int, c_void_p, _DIMS, c_int),
     "ml_session_run": (c_int, c_void_p),
     "ml_session_output": (c_int, c_void_p, c_int, POINTER(View)),
+    "ml_session_bind_state": (c_int, c_void_p, c_char_p, c_char_p),
+    "ml_session_reset_states": (None, c_void_p),
+    "ml_session_copy_state": (c_int, c_void_p, c_int, c_void_p, c_size_t),
+    "ml_session_state": (c_int, c_void_p, c_int, POINTER(View)),
     "ml_session_message": (c_char_p, c_void_p),
 }
 _COMPILER = {

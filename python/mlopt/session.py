@@ -42,6 +42,7 @@ class InferenceSession:
         self._model = _model(model, options)
         self._lock = threading.Lock()
         self._handle = ctypes.c_void_p()
+        self._states = {}  # input name: output name
         threads = sess_options.intra_op_num_threads if sess_options else 0
         settings, why = SessionOptionsStruct(threads=threads), Message()
         status = library.ml_session_new(self._model._handle, settings, self._handle, why)
@@ -61,6 +62,28 @@ class InferenceSession:
     def get_providers(self):
         return ["CPUExecutionProvider"]
 
+    def bind_state(self, input_name, output_name):
+        """Keeps the output in the session as the input of the next run, as a decoder's keys and
+        values are; run() then takes a first value at most, and returns None for the output."""
+        self._check(library.ml_session_bind_state(self._handle, input_name.encode(),
+                                                  output_name.encode()))
+        self._states[input_name] = output_name
+
+    def reset_states(self):
+        """All states are as before the first run."""
+        library.ml_session_reset_states(self._handle)
+
+    def state(self, input_name):
+        """A copy of what the next run finds in this input."""
+        i = [t.name for t in self._model.inputs].index(input_name)
+        view = View()
+        if library.ml_session_state(self._handle, i, view):
+            raise ValueError(f"input '{input_name}' has no state yet")
+        array = numpy.empty(view.dim[:view.rank], dtypes.to_numpy(view.dtype))
+        self._check(library.ml_session_copy_state(self._handle, i, array.ctypes.data,
+                                                  array.nbytes))
+        return array
+
     def run(self, output_names, input_feed, run_options=None):
         """Outputs as new NumPy arrays, in the order of output_names (None: all).
 
@@ -71,6 +94,8 @@ class InferenceSession:
         arrays = self._arrays(input_feed)
         with self._lock:
             for i, array in enumerate(arrays):
+                if array is None:
+                    continue
                 dims = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
                 self._check(library.ml_session_set_input(self._handle, i, array.ctypes.data, dims,
                                                          array.ndim))
@@ -98,6 +123,9 @@ class InferenceSession:
                 raise ValueError(f"the model has no input '{name}'; it has {sorted(known)}")
         arrays = []
         for tensor in self._model.inputs:
+            if tensor.name not in feed and tensor.name in self._states:
+                arrays.append(None)
+                continue
             if tensor.name not in feed:
                 raise ValueError(f"input '{tensor.name}' is missing")
             array = numpy.asarray(feed[tensor.name])
@@ -108,6 +136,8 @@ class InferenceSession:
         return arrays
 
     def _output(self, i):
+        if self._model.outputs[i].name in self._states.values():
+            return None
         view = View()
         self._check(library.ml_session_output(self._handle, i, view))
         array = numpy.empty(view.dim[:view.rank], dtypes.to_numpy(view.dtype))

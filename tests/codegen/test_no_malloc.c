@@ -111,10 +111,62 @@ test_reserved(void **state)
 	model_close(&m);
 }
 
+static int
+calls_of_step(ml_session *s)
+{
+	calls = 0;
+	watching = 1;
+	ml_status status = ml_session_run(s);
+	watching = 0;
+	assert_int_equal(status, ML_OK);
+	return calls;
+}
+
+/* A state that grows row by row, up to what was reserved and beyond. */
+static void
+test_state(void **state)
+{
+	static const char text[] = "module \"rows\" {\n  sym p\n"
+				   "  in %0 \"past\" : f32[2, p, 3]\n"
+				   "  in %1 \"x\" : f32[2, 1, 3]\n"
+				   "  %2 = concat %0, %1 {axis = 1} : f32[2, p + 1, 3]\n"
+				   "  %3 = reduce_sum %2 {axes = [1]} : f32[2, 1, 3]\n"
+				   "  out \"present\" = %2\n  out \"sum\" = %3\n}\n";
+	static const float x[6] = {1, 2, 3, 4, 5, 6};
+	const ml_target *level[ML_LEVEL_COUNT];
+	model m;
+	ml_session *s;
+
+	(void)state;
+	if (!INTERPOSED)
+		skip();
+	model_open(&m, text);
+	model_compile(&m, level[model_levels(level) - 1]);
+	assert_int_equal(ml_session_new(m.model, NULL, &s, NULL), ML_OK);
+	assert_int_equal(ml_session_bind_state(s, "past", "present"), ML_OK);
+	assert_int_equal(ml_session_set_input(s, 1, x, (int64_t[]){2, 1, 3}, 3), ML_OK);
+	assert_int_equal(ml_session_reserve(s, (int64_t[]){2, 99, 3, 2, 1, 3}), ML_OK);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 100; i++)
+			assert_int_equal(calls_of_step(s), 0);
+		if (round == 0)
+			ml_session_reset_states(s);
+	}
+	int later = 0;
+	for (int i = 0; i < 150; i++) /* then room doubles */
+		later += calls_of_step(s) > 0;
+	assert_true(later > 0 && later <= 3);
+	ml_session_free(s);
+	model_close(&m);
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reserved)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reserved),
+		cmocka_unit_test(test_state),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,21 @@ def unary_model(op, dtype, shape=("n",), **attributes):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
+def appending_model():
+    """present = concat(past, x), sum = its rows' sum."""
+    f32 = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Concat", ["past", "x"], ["present"], axis=1),
+         helper.make_node("ReduceSum", ["present", "axes"], ["sum"], keepdims=0)],
+        "rows",
+        [helper.make_tensor_value_info("past", f32, [2, "p", 3]),
+         helper.make_tensor_value_info("x", f32, [2, "s", 3])],
+        [helper.make_tensor_value_info("present", f32, [2, "p + s", 3]),
+         helper.make_tensor_value_info("sum", f32, [2, 3])],
+        [onnx.numpy_helper.from_array(np.array([1]), "axes")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
 class TestSession(unittest.TestCase):
     def setUp(self):
         self.model, self.w = linear_model()
@@ -56,6 +71,22 @@ class TestSession(unittest.TestCase):
             x = np.full((n, 3), n, np.float32)
             y, = session.run(["y"], {"x": x})
             np.testing.assert_allclose(y, x @ self.w + 1, rtol=1e-5)
+
+    def test_states_grow(self):
+        session = mlopt.InferenceSession(appending_model())
+        session.bind_state("past", "present")
+        rows = np.random.default_rng(0).standard_normal((2, 40, 3), np.float32)
+        for first in (0, 0):
+            session.reset_states()
+            self.assertRaises(ValueError, session.state, "past")
+            for i in range(first, 40):
+                present, total = session.run(None, {"x": rows[:, i:i + 1]})
+                self.assertIsNone(present)
+                np.testing.assert_allclose(total, rows[:, :i + 1].sum(1), rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(session.state("past"), rows)
+        session.run(["sum"], {"past": rows[:, :7], "x": rows[:, :2]})
+        self.assertEqual(session.state("past").shape, (2, 9, 3))
+        self.assertRaises(mlopt.Error, session.bind_state, "x", "none")
 
     def test_describes_inputs_and_outputs(self):
         session = mlopt.InferenceSession(self.model)

@@ -131,6 +131,24 @@ for key in compile_ms load_ms first_ms median_ms min_ms p90_ms runs peak_rss_mb;
 done
 grep -q '"isa": "[a-z0-9]' json || fail "bench prints no isa"
 holds "$(value compile_ms <json) == 0 && $(value min_ms <json) <= $(value median_ms <json)"
+cat >rows.mlt <<'END'
+module "rows" {
+  sym p
+  in %0 "past.0" : f32[2, p, 3]
+  in %1 "x" : f32[2, 1, 3]
+  %2 = concat %0, %1 {axis = 1} : f32[2, p + 1, 3]
+  %3 = reduce_sum %2 {axes = [1]} : f32[2, 1, 3]
+  out "present.0" = %2
+  out "sum" = %3
+}
+END
+"$bin/mloptc" rows.mlt -q -o rows.so
+"$bin/mlopt" inspect rows.so | grep -q '^state     past.0 -> present.0  axis 1$' ||
+	fail "inspect shows no state"
+"$bin/mlopt" bench rows.so --state auto --dim p=9 --seconds 0.02 -q >out
+"$bin/mlopt" bench rows.so --state past.0=present.0 --dim p=9 --seconds 0.02 -q >out
+refuses 1 "no such input and output" "$bin/mlopt" bench rows.so --state past.0=sums
+refuses 1 "is a state already" "$bin/mlopt" bench rows.so --state x=sum --state x=sum
 refuses 1 "no such dimension" "$bin/mlopt" bench digits.so --dim batsch=3
 "$bin/mlopt" bench "$digits/model.onnx" --seconds 0.05 --json >json
 holds "$(value compile_ms <json) > 0"

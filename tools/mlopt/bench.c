@@ -1,6 +1,7 @@
 /* bench.c -- mlopt bench: how long compiling, loading and running take, and how much memory. */
 #include "profile.h"
 #include "random_inputs.h"
+#include "states.h"
 #include "verbs.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ typedef struct arguments {
 	double seconds;
 	long batch, seed;
 	bool json, profile;
+	cl_list states;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -34,6 +36,7 @@ static const cl_row rows[] = {
 	 "then measure as long again, step by step: time, nodes, GMAC/s, bytes", &a.profile},
 	{CL_TEXT, "trace", "FILE.json", "Running",
 	 "write one run of the profile as a Chrome trace (for Perfetto)", &a.trace},
+	MO_STATE_ROW(a.states),
 	{CL_FLAG, "json", NULL, "Other", "results for programs", &a.json},
 	MO_SHARED_ROWS(a.settings),
 };
@@ -65,9 +68,21 @@ by_value(const void *x, const void *y)
 	return (d > 0) - (d < 0);
 }
 
+/* Each run finds the states that `in` says, none if it says nothing. */
 static int
-run_once(mo_model *m, double *ms)
+restore_states(mo_model *m, const md_arrays *in)
 {
+	if (!m->has_states)
+		return 0;
+	ml_session_reset_states(m->session);
+	return mo_model_set(m, in);
+}
+
+static int
+run_once(mo_model *m, const md_arrays *in, double *ms)
+{
+	if (restore_states(m, in))
+		return 1;
 	double begun = cl_seconds();
 
 	if (ml_session_run(m->session) != ML_OK)
@@ -78,21 +93,21 @@ run_once(mo_model *m, double *ms)
 
 /* One run apart, then a tenth of the time to warm up, then measuring. */
 static int
-measure(mo_model *m, timing *t)
+measure(mo_model *m, const md_arrays *in, timing *t)
 {
 	double ms;
 
-	if (run_once(m, &t->first_ms))
+	if (run_once(m, in, &t->first_ms))
 		return 1;
 	for (double begun = cl_seconds(); cl_seconds() - begun < a.seconds / 10;)
-		if (run_once(m, &ms))
+		if (run_once(m, in, &ms))
 			return 1;
 	t->ms = malloc(MAX_RUNS * sizeof *t->ms);
 	if (!t->ms)
 		return cl_fail(&command, "out of memory");
 	double begun = cl_seconds();
 	while (t->runs < MIN_RUNS || (t->runs < MAX_RUNS && cl_seconds() - begun < a.seconds))
-		if (run_once(m, &t->ms[t->runs++]))
+		if (run_once(m, in, &t->ms[t->runs++]))
 			return 1;
 	qsort(t->ms, (size_t)t->runs, sizeof *t->ms, by_value);
 	return 0;
@@ -138,6 +153,8 @@ profile(mo_model *m, mo_profile *p)
 {
 	if (!a.profile && !a.trace)
 		return 0;
+	if (m->has_states)
+		return cl_fail(&command, "--profile and --trace do not go with --state");
 	if (mo_profile_measure(p, m, a.seconds))
 		return 1;
 	return a.trace ? mo_profile_trace(p, &command, a.trace) : 0;
@@ -179,8 +196,8 @@ mo_bench(int argc, char **argv)
 		return 2;
 	}
 	int failed = mo_model_open(&m, &command, args.at[0], &a.settings) ||
-		     get_inputs(&m, &data, &in) || mo_model_set(&m, &in) || measure(&m, &t) ||
-		     profile(&m, &p);
+		     mo_states_bind(&m, &a.states) || get_inputs(&m, &data, &in) ||
+		     mo_model_set(&m, &in) || measure(&m, &in, &t) || profile(&m, &p);
 	if (!failed)
 		report(&m, &t, &p);
 	mo_profile_free(&p);

@@ -77,6 +77,24 @@ put_tensors(const char *kind, const ml_tensor_info *t, int n)
 		printf("],\n");
 }
 
+/* What appends to what, in place where a session keeps it. */
+static void
+put_states(const ml_model_info *info)
+{
+	if (a.json)
+		printf("  \"states\": [");
+	for (int i = 0; i < info->nstates; i++) {
+		const ml_state_info *s = &info->state[i];
+		printf(a.json ? "%s{\"input\": \"" : "%sstate     ", a.json && i ? ", " : "");
+		put_name(info->input[s->input].name);
+		printf(a.json ? "\", \"output\": \"" : " -> ");
+		put_name(info->output[s->output].name);
+		printf(a.json ? "\", \"axis\": %d}" : "  axis %d\n", s->axis);
+	}
+	if (a.json)
+		printf("],\n");
+}
+
 static void
 put_levels(const ml_model_info *info)
 {
@@ -98,6 +116,7 @@ inspect_artefact(const char *path)
 	printf(a.json ? "\",\n" : "\n");
 	put_tensors("input", info->input, info->ninputs);
 	put_tensors("output", info->output, info->noutputs);
+	put_states(info);
 	printf(a.json ? "  \"entry\": \"%s\",\n  \"weights_bytes\": %" PRIu64 ",\n  \"levels\": ["
 		      : "entry     %s\nweights   %" PRIu64 " bytes\nlevels    ",
 	       info->entry, info->weights_bytes);

@@ -65,12 +65,16 @@ mo_model_open(mo_model *m, const cl_command *command, const char *path, const mo
 	if (ml_session_new(m->model, &so, &m->session, &why) != ML_OK)
 		return cl_fail(command, "%s", why.text);
 	m->load_ms += (cl_seconds() - begun) * 1e3;
-	return 0;
+	m->is_state = calloc((size_t)m->info->ninputs + 1, sizeof *m->is_state);
+	m->is_kept = calloc((size_t)m->info->noutputs + 1, sizeof *m->is_kept);
+	return m->is_state && m->is_kept ? 0 : cl_fail(command, "out of memory");
 }
 
 void
 mo_model_close(mo_model *m)
 {
+	free(m->is_state);
+	free(m->is_kept);
 	ml_session_free(m->session);
 	ml_model_free(m->model);
 	if (m->compiled)
@@ -109,7 +113,7 @@ mo_model_load(const mo_model *m, const char *path, md_dataset *data)
 	if (m->info->ninputs > MAX_INPUTS)
 		return cl_fail(m->command, "the model has more than %d inputs", MAX_INPUTS);
 	for (int i = 0; i < m->info->ninputs; i++)
-		want[i] = (md_want){m->info->input[i].name, false};
+		want[i] = (md_want){m->info->input[i].name, m->is_state[i]};
 	if (!md_dataset_open(data, path, want, (size_t)m->info->ninputs, why, sizeof why))
 		return 0;
 	md_dataset_close(data);
@@ -156,6 +160,8 @@ mo_model_set(mo_model *m, const md_arrays *in)
 	for (int i = 0; i < m->info->ninputs; i++) {
 		const ml_tensor_info *want = &m->info->input[i];
 		const md_array *a = md_arrays_find(in, want->name);
+		if (!a && m->is_state[i])
+			continue;
 		if (!a)
 			return cl_fail(m->command, "there is no array for input '%s'", want->name);
 		if (cl_dtype(a->dtype) != want->dtype)
@@ -207,7 +213,7 @@ mo_model_run(mo_model *m, const md_arrays *in, md_arrays *out)
 	if (ml_session_run(m->session) != ML_OK)
 		return cl_fail(m->command, "%s", ml_session_message(m->session));
 	for (int i = 0; i < m->info->noutputs; i++)
-		if (take_output(m, i, out))
+		if (!m->is_kept[i] && take_output(m, i, out))
 			return 1;
 	return 0;
 }

@@ -19,6 +19,7 @@ typedef struct mo_model {
 	ml_model *model;
 	ml_session *session;
 	const ml_model_info *info;
+	bool has_states, *is_state, *is_kept; /* inputs and outputs that the session keeps */
 	double compile_ms, load_ms;
 } mo_model;
 
@@ -40,9 +41,9 @@ md_feed mo_model_feed(const mo_model *, const md_dataset *, long batch, const ch
 /* The data files' name for an element type; MD_DTYPE_COUNT when they have none. */
 md_dtype mo_file_dtype(ml_dtype);
 
-/* Gives the session its inputs: arrays in any order, found by name. */
+/* Gives the session its inputs: arrays in any order, found by name; states need none. */
 int mo_model_set(mo_model *, const md_arrays *);
-/* Runs and appends a copy of every output to an empty list. */
+/* Runs and appends a copy of every output that is no state to an empty list. */
 int mo_model_run(mo_model *, const md_arrays *in, md_arrays *out);
 
 /* Rows of the options that all verbs share. */

@@ -39,10 +39,36 @@ check_dims(const mo_model *m, const cl_list *dims)
 	return 0;
 }
 
+static int64_t size_of(const mo_model *, const cl_list *dims, const char *dim);
+
+/* "past + sequence", also as the quoted name of one symbol that nobody gives a size, is the sum of
+ * its parts; -1 when it is no sum. */
+static int64_t
+sum_of(const mo_model *m, const cl_list *dims, const char *dim)
+{
+	char text[256];
+	bool quoted = *dim == '"';
+	int n = snprintf(text, sizeof text, "%s", dim + quoted);
+
+	if (n < 0 || (size_t)n >= sizeof text)
+		return -1;
+	if (quoted && n)
+		text[n - 1] = 0;
+	char *plus = strstr(text, " + ");
+	if (!plus || given_size(dims, text) >= 0)
+		return -1;
+	*plus = 0;
+	return size_of(m, dims, text) + size_of(m, dims, plus + 3);
+}
+
 static int64_t
 size_of(const mo_model *m, const cl_list *dims, const char *dim)
 {
 	char *end;
+	int64_t sum = sum_of(m, dims, dim);
+
+	if (sum >= 0)
+		return sum;
 	int64_t size = strtoll(dim, &end, 10);
 
 	if (!*end)

@@ -1,11 +1,12 @@
 /* run.c -- mlopt run: a model over a data file, outputs into another. */
 #include "../data/sink.h"
-#include "model.h"
+#include "states.h"
 #include "verbs.h"
 
 typedef struct arguments {
 	const char *inputs, *outputs, *trim;
 	long batch;
+	cl_list states;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -24,6 +25,7 @@ static const cl_row rows[] = {
 	 &a.batch},
 	{CL_TEXT, "trim", "MASK", "Data",
 	 "cut padding that all samples of a batch share, seen in this array", &a.trim},
+	MO_STATE_ROW(a.states),
 	MO_SHARED_ROWS(a.settings),
 };
 
@@ -89,7 +91,8 @@ mo_run(int argc, char **argv)
 			"a model, --inputs and --outputs are needed; see mlopt run --help");
 		return 2;
 	}
-	int failed = mo_model_open(&m, &command, args.at[0], &a.settings);
+	int failed = mo_model_open(&m, &command, args.at[0], &a.settings) ||
+		     mo_states_bind(&m, &a.states);
 	if (!failed)
 		failed = mo_model_load(&m, a.inputs, &data);
 	if (!failed) {
