@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { MAX_TENSORS = 8 };
+enum { MAX_TENSORS = 16 };
 
 const char model_linear[] = "module \"linear & softmax\" {\n"
 			    "  sym batch in 1..64\n"
