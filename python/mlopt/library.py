@@ -1,10 +1,11 @@
-"""library -- finds libmlopt or libmlopt-rt and declares the functions of its C API."""
+"""library -- opens libmlopt or libmlopt-rt and declares the functions of its C API."""
 import ctypes
-import ctypes.util
 import os
 import pathlib
 from ctypes import (CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_size_t,
                     c_uint64, c_void_p)
+
+from .locate import find
 
 MAX_RANK = 12
 
@@ -81,26 +82,12 @@ _COMPILER = {
 }
 
 
-def _candidates():
-    if os.environ.get("MLOPT_LIBRARY"):
-        yield os.environ["MLOPT_LIBRARY"]  # and nothing else: a wrong path is not to go unnoticed
-        return
-    here = pathlib.Path(__file__).parent
-    for stem in ("mlopt", "mlopt-rt"):
-        for name in (f"lib{stem}.so", f"lib{stem}.so.0"):
-            if (here / name).exists():
-                yield str(here / name)
-    for stem in ("mlopt", "mlopt-rt"):
-        found = ctypes.util.find_library(stem)
-        if found:
-            yield found
-
-
-def _open():
-    for name in _candidates():
-        return ctypes.CDLL(name)
-    raise OSError("libmlopt was not found: set MLOPT_LIBRARY, put it beside the package, or "
-                  "install it")
+def _open(path):
+    # libmlopt needs libmlopt-rt: the one beside it, not that of where it was built.
+    beside = pathlib.Path(path).with_name("libmlopt-rt.so.0")
+    if os.sep in path and beside.exists():
+        ctypes.CDLL(str(beside))
+    return ctypes.CDLL(path)
 
 
 def _declare(library, functions):
@@ -110,7 +97,7 @@ def _declare(library, functions):
         function.argtypes = arguments
 
 
-library = _open()
+library = _open(find())
 _declare(library, _RUNTIME)
 can_compile = hasattr(library, "ml_compile_file")
 if can_compile:
