@@ -41,4 +41,17 @@ typedef struct ml_adamw_step {
 /* out: the parameter, its first and its second moment, after the step; false when reported. */
 bool ml_build_adamw(ml_builder *, const ml_adamw *, const ml_adamw_step *, ml_value *parameter,
 		    ml_value *gradient, ml_value *first, ml_value *second, ml_value *out[3]);
+
+typedef struct ml_train_options {
+	ml_adamw adamw;
+	double peak, warmup; /* of ml_learning_rate */
+	double clip;         /* limit of the gradients' norm; 0 = none */
+} ml_train_options;
+/* One step as a module: m with its constants `weight` as inputs, trained on its output `loss`.
+ * Inputs: m's, weights, first moments, second moments, step and total (f64 scalars).
+ * Outputs: the loss and the gradients' norm (f64) before the step, weights, first and second
+ * moments after it, each of the type and in the order of its input, so that the caller feeds
+ * them back. */
+ml_status ml_train_step(const ml_module *m, int loss, const ml_value *const *weight, int n,
+			const ml_train_options *, ml_module **);
 #endif

@@ -280,6 +280,97 @@ test_step(void **state)
 	check_step(40, 1);
 }
 
+/* ---- the whole step as a module ---- */
+
+enum { STEPS = 5 };
+
+/* Least squares: the gradient by w is 2 x (x w - y) / ROWS. */
+static const char least_squares[] =
+	"module \"fit\" {\n in %x : f64[n, 5]\n in %y : f64[n, 1]\n"
+	" %w \"w\" = const {1, -1, 0.5, 0.25, 2} : f64[5, 1]\n"
+	" %p = linear %x, %w : f64[n, 1]\n %d = sub %p, %y : f64[n, 1]\n"
+	" %s = mul %d, %d : f64[n, 1]\n %l = reduce_mean %s {axes = [0, 1]} : f64[1, 1]\n"
+	" out \"loss\" = %l\n}";
+
+static double
+plain_gradient(const double *x, const double *y, const double *w, double *g)
+{
+	double loss = 0;
+
+	memset(g, 0, K * sizeof *g);
+	for (int i = 0; i < ROWS; i++) {
+		double d = -y[i];
+		for (int k = 0; k < K; k++)
+			d += x[i * K + k] * w[k];
+		loss += d * d / ROWS;
+		for (int k = 0; k < K; k++)
+			g[k] += 2 * x[i * K + k] * d / ROWS;
+	}
+	return loss;
+}
+
+static double
+norm_of(const double *g)
+{
+	double sum = 0;
+
+	for (int k = 0; k < K; k++)
+		sum += g[k] * g[k];
+	return sqrt(sum);
+}
+
+static void
+test_training(void **state)
+{
+	static const ml_train_options o = {
+		.adamw = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decay = 0.1},
+		.peak = 0.05,
+		.warmup = 0.4,
+		.clip = 1};
+	double x[ROWS * K], y[ROWS], total = STEPS, w[K] = {1, -1, 0.5, 0.25, 2}, m[K] = {0};
+	double v[K] = {0}, w2[K], m2[K] = {0}, v2[K] = {0}, g[K], last = INFINITY;
+	ml_module *fit, *step;
+	bench t;
+
+	(void)state;
+	fill(x, ROWS * K, 1);
+	fill(y, ROWS, 2);
+	memcpy(w2, w, sizeof w);
+	open_bench(&t);
+	assert_int_equal(ml_parse(&t.cx, least_squares, strlen(least_squares), NULL, NULL, &fit),
+			 ML_OK);
+	const ml_value *weight = &fit->main->first->out[0];
+	assert_int_equal(ml_train_step(fit, 0, &weight, 1, &o, &step), ML_OK);
+	assert_int_equal(ml_verify(step), ML_OK);
+	assert_string_equal(step->output_names.at[3], "next first moment of w");
+	for (double at_step = 1; at_step <= STEPS; at_step++) {
+		ml_tensor in[] = {tensor(2, ROWS, K, x),  tensor(2, ROWS, 1, y),
+				  tensor(2, K, 1, w),     tensor(2, K, 1, m),
+				  tensor(2, K, 1, v),     tensor(0, 0, 0, &at_step),
+				  tensor(0, 0, 0, &total)};
+		ml_tensor out[5];
+		assert_int_equal(ml_evaluate(step, in, out, &t.cx.arena, NULL), ML_OK);
+		double loss = plain_gradient(x, y, w2, g), norm = norm_of(g);
+		double rate = o.peak * fmin(fmin(1, at_step / 2), (total - at_step + 1) / 3);
+		plain_adamw(&o.adamw, rate, at_step, fmin(1, 1 / norm), g, w2, m2, v2, K);
+		expect_close(at(&out[0], 0), loss);
+		expect_close(at(&out[1], 0), norm);
+		assert_true(loss < last);
+		last = loss;
+		memcpy(w, out[2].data, sizeof w);
+		memcpy(m, out[3].data, sizeof m);
+		memcpy(v, out[4].data, sizeof v);
+		for (int k = 0; k < K; k++)
+			expect_close(w[k], w2[k]);
+	}
+	assert_int_equal(
+		ml_train_step(fit, 0, (const ml_value *const *)fit->main->arg, 1, &o, &step),
+		ML_ERR_ARG);
+	ml_module_free(step);
+	ml_module_free(fit);
+	close_bench(&t);
+}
+
 int
 main(void)
 {
@@ -287,6 +378,7 @@ main(void)
 		cmocka_unit_test(test_losses),
 		cmocka_unit_test(test_gradient_of_kl),
 		cmocka_unit_test(test_step),
+		cmocka_unit_test(test_training),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
