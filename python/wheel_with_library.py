@@ -1,7 +1,7 @@
-"""wheel_with_library -- what pip calls (PEP 517): a wheel of the package and of the source tree's library.
+"""wheel_with_library -- what pip calls (PEP 517): a wheel of the package and the tree's library.
 
-The library is that of ../build or ../build-quickstart, else it is built there, else an installed one
-serves.  `pip install ./python --config-settings build-dir=DIR` takes another build folder.
+The library is that of ../build or ../build-quickstart, else it is built there, else an installed
+one serves.  `pip install ./python --config-settings build-dir=DIR` takes another build folder.
 """
 import base64
 import hashlib

@@ -3,10 +3,12 @@
 compile() makes a model in memory or an artefact in a file; InferenceSession runs either with the
 method names of ONNX Runtime; mlopt.backend is an onnx.backend.
 """
+from .binding import IOBinding, OrtValue
 from .compiler import compile
 from .errors import Error, UnsupportedError
+from .metadata import ModelMetadata
 from .model import Model
 from .session import InferenceSession, NodeArg, SessionOptions
 
-__all__ = ["compile", "Error", "InferenceSession", "Model", "NodeArg", "SessionOptions",
-           "UnsupportedError"]
+__all__ = ["compile", "Error", "IOBinding", "InferenceSession", "Model", "ModelMetadata", "NodeArg",
+           "OrtValue", "SessionOptions", "UnsupportedError"]

@@ -30,7 +30,8 @@ def _of_pkg_config(stem):
     """Of an installation with a prefix that the system's linker does not search."""
     if not shutil.which("pkg-config"):
         return None
-    asked = subprocess.run(["pkg-config", "--variable=libdir", stem], capture_output=True, text=True)
+    asked = subprocess.run(["pkg-config", "--variable=libdir", stem], capture_output=True,
+                           text=True)
     path = pathlib.Path(asked.stdout.strip()) / f"lib{stem}.so.0"
     return str(path) if asked.returncode == 0 and path.exists() else None
 

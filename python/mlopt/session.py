@@ -5,11 +5,14 @@ import threading
 
 import numpy
 
-from . import dtypes
+from . import dtypes, metadata
+from .binding import IOBinding
 from .compiler import compile
 from .errors import error
 from .library import Message, SessionOptionsStruct, View, library
 from .model import Model
+
+CPU = "CPUExecutionProvider"
 
 
 class NodeArg:
@@ -30,20 +33,32 @@ class SessionOptions:
     def __init__(self):
         self.intra_op_num_threads = 0
 
+    def __setattr__(self, name, value):
+        if name != "intra_op_num_threads":
+            raise AttributeError(f"no session option '{name}': there is intra_op_num_threads; what "
+                                 "concerns the compiler is an argument of InferenceSession (O=3)")
+        super().__setattr__(name, value)
+
 
 class InferenceSession:
     """Runs a model: path of an .onnx file or of an artefact (.so), a model's bytes, or a Model.
 
     `options` go to compile().  `providers` is accepted because callers of ONNX Runtime give it;
-    there is one: the CPU.  Threads may call run() at the same time; runs follow one another.
+    there is one, without options: the CPU, which must be among them.  Threads may call run() at the
+    same time; runs follow one another.
     """
 
-    def __init__(self, model, sess_options=None, providers=None, **options):
+    def __init__(self, model, sess_options=None, providers=None, provider_options=None, **options):
+        self.set_providers(providers, provider_options)
+        self._settings = sess_options or SessionOptions()
+        if hasattr(model, "SerializeToString"):
+            model = model.SerializeToString()
         self._model = _model(model, options)
+        self._metadata = _metadata(model, self._model)
         self._lock = threading.Lock()
         self._handle = ctypes.c_void_p()
         self._states = {}  # input name: output name
-        threads = sess_options.intra_op_num_threads if sess_options else 0
+        threads = self._settings.intra_op_num_threads
         settings, why = SessionOptionsStruct(threads=threads), Message()
         status = library.ml_session_new(self._model._handle, settings, self._handle, why)
         if status:
@@ -59,8 +74,45 @@ class InferenceSession:
     def get_outputs(self):
         return [NodeArg(t) for t in self._model.outputs]
 
+    def get_overridable_initializers(self):
+        """None: initializers are constants of the compiled code."""
+        return []
+
+    def get_modelmeta(self):
+        """What the ONNX file says of itself; of an artefact or a Model, the graph's name only."""
+        return self._metadata
+
+    def get_session_options(self):
+        return self._settings
+
     def get_providers(self):
-        return ["CPUExecutionProvider"]
+        return [CPU]
+
+    def get_provider_options(self):
+        return {CPU: {}}
+
+    def set_providers(self, providers=None, provider_options=None):
+        """Accepts lists that hold the CPU, as a name or with empty options."""
+        names = [p if isinstance(p, str) else p[0] for p in providers or [CPU]]
+        given = [{} if isinstance(p, str) else p[1] for p in providers or [CPU]]
+        if CPU not in names:
+            raise ValueError(f"no provider of {names}: there is {CPU} only")
+        for name, values in zip(names + names, given + list(provider_options or [])):
+            if name == CPU and values:
+                raise ValueError(f"{CPU} has no option '{next(iter(values))}': it has none")
+
+    def end_profiling(self):
+        raise ValueError("sessions do not profile: `mlopt bench MODEL --profile` does")
+
+    def io_binding(self):
+        return IOBinding(self)
+
+    def run_with_iobinding(self, iobinding, run_options=None):
+        """run() with the inputs and outputs of a binding of this session."""
+        _no_run_options(run_options)
+        if iobinding._session is not self:
+            raise ValueError("the binding is of another session")
+        iobinding._run()
 
     def bind_state(self, input_name, output_name):
         """Keeps the output in the session as the input of the next run, as a decoder's keys and
@@ -90,6 +142,7 @@ class InferenceSession:
         input_feed: {input name: array of the input's type}.  Raises ValueError for names the model
         does not have, TypeError for arrays of another type, Error with the library's message.
         """
+        _no_run_options(run_options)
         wanted = self._wanted(output_names)
         arrays = self._arrays(input_feed)
         with self._lock:
@@ -146,9 +199,25 @@ class InferenceSession:
         return array
 
 
+def _is_artefact(model):
+    return isinstance(model, (str, os.PathLike)) and str(model).endswith(".so")
+
+
 def _model(model, options):
+    if options and (_is_artefact(model) or isinstance(model, Model)):
+        raise ValueError("the model is compiled already: "
+                         f"option '{next(iter(options))}' has no use")
     if isinstance(model, Model):
         return model
-    if isinstance(model, (str, os.PathLike)) and str(model).endswith(".so"):
-        return Model.load(model)
-    return compile(model, **options)
+    return Model.load(model) if _is_artefact(model) else compile(model, **options)
+
+
+def _metadata(source, model):
+    if _is_artefact(source) or isinstance(source, Model):
+        return metadata.ModelMetadata(model.name)
+    return metadata.read(source, model.name)
+
+
+def _no_run_options(run_options):
+    if run_options is not None:
+        raise ValueError("run_options must be None: a run has no options")

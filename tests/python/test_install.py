@@ -1,4 +1,4 @@
-"""test_install -- `pip install ./python` gives a package that works by itself, or says what to run."""
+"""test_install -- `pip install ./python` gives a package that works, or says what to run."""
 import os
 import pathlib
 import shutil
