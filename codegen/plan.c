@@ -519,11 +519,8 @@ ml_site_text(ml_arena *arena, const ml_prov *at, const char *what)
 
 	ml_text_init(&t, arena);
 	if (at) {
-		ml_put(&t, "node '");
-		ml_put_escaped(&t, at->node ? at->node : "");
-		ml_put(&t, "' (#%d, ", at->index);
-		ml_put_escaped(&t, at->op ? at->op : "?");
-		ml_put(&t, "-%d): ", at->opset);
+		ml_put_prov(&t, at);
+		ml_put(&t, ": ");
 	}
 	ml_put(&t, "%s", what);
 	return t.at;

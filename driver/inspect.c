@@ -99,11 +99,7 @@ static void
 put_json_string(ml_text *t, const char *text)
 {
 	ml_put(t, "\"");
-	for (const char *c = text; *c; c++)
-		if ((unsigned char)*c < 0x20)
-			ml_put(t, "\\u%04x", (unsigned)*c);
-		else
-			ml_put(t, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+	ml_put_json(t, text);
 	ml_put(t, "\"");
 }
 

@@ -2,10 +2,9 @@
 #include "diag.h"
 #include <string.h>
 
-/* Length of the UTF-8 sequence at `s` that may be shown as it is, 0 when it is malformed or would
- * act on the terminal: C0 and C1 controls, and the marks that reorder text. */
+/* Length of the UTF-8 sequence at `s`, 0 when it is malformed. */
 static int
-showable(const unsigned char *s)
+character(const unsigned char *s, uint32_t *decoded)
 {
 	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
 	int n = s[0] < 0x80       ? 1
@@ -22,7 +21,19 @@ showable(const unsigned char *s)
 	}
 	if (!n || code < smallest[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
 		return 0;
-	if (code < 0x20 || (code >= 0x7f && code < 0xa0))
+	*decoded = code;
+	return n;
+}
+
+/* The same; 0 too when it would act on the terminal: C0 and C1 controls, and the marks that
+ * reorder text. */
+static int
+showable(const unsigned char *s)
+{
+	uint32_t code;
+	int n = character(s, &code);
+
+	if (!n || code < 0x20 || (code >= 0x7f && code < 0xa0))
 		return 0;
 	if ((code >= 0x200e && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
 	    (code >= 0x2066 && code <= 0x2069))
@@ -49,6 +60,24 @@ void
 ml_put_escaped(ml_text *t, const char *name)
 {
 	put_safely(t, name, "'\"\\");
+}
+
+void
+ml_put_json(ml_text *t, const char *text)
+{
+	while (*text) {
+		uint32_t code;
+		int n = character((const unsigned char *)text, &code);
+		if (!n)
+			ml_put(t, "\\ufffd");
+		else if (!showable((const unsigned char *)text))
+			ml_put(t, "\\u%04x", (unsigned)code);
+		else if (code == '"' || code == '\\')
+			ml_put(t, "\\%c", (int)code);
+		else
+			ml_put_bytes(t, text, (size_t)n);
+		text += n ? n : 1;
+	}
 }
 
 const char *
@@ -192,11 +221,9 @@ ml_hint(ml_context *cx, const char *fmt, ...)
 	va_end(args);
 }
 
-static void
-put_prov(ml_text *t, const ml_prov *at)
+void
+ml_put_prov(ml_text *t, const ml_prov *at)
 {
-	int others = 0;
-
 	ml_put(t, "node");
 	if (at->node && *at->node) {
 		ml_put(t, " '");
@@ -210,6 +237,14 @@ put_prov(ml_text *t, const ml_prov *at)
 	if (at->opset > 0)
 		ml_put(t, "-%d", at->opset);
 	ml_put(t, ")");
+}
+
+static void
+put_place(ml_text *t, const ml_prov *at)
+{
+	int others = 0;
+
+	ml_put_prov(t, at);
 	for (const ml_prov *p = at->next; p; p = p->next)
 		others++;
 	if (others)
@@ -227,7 +262,7 @@ ml_diag_print(ml_text *t, const ml_context *cx, const ml_diag *d)
 		ml_put(t, ": ");
 	}
 	if (d->at) {
-		put_prov(t, d->at);
+		put_place(t, d->at);
 		ml_put(t, ": ");
 	}
 	ml_put(t, "%s: ", severity[d->severity]);

@@ -58,8 +58,13 @@ void ml_diag_print(ml_text *, const ml_context *, const ml_diag *);
 /* Writes a name from a model so that no control character, quote or bad UTF-8 gets through:
  * such bytes become \xNN, and ' " and \ get a backslash. */
 void ml_put_escaped(ml_text *, const char *name);
-/* The same as a string; NULL counts as "". */
+/* The same for a string of JSON, with its escapes: bytes that are no UTF-8 become U+FFFD. */
+void ml_put_json(ml_text *, const char *text);
+/* As ml_put_escaped(), as a string; NULL counts as "". */
 const char *ml_escaped(ml_arena *, const char *name);
+
+/* `node 'x' (#3, MatMul-13)`; the first of the list. */
+void ml_put_prov(ml_text *, const ml_prov *);
 
 /* Gives every diagnostic not reported yet to the log hook, in order.  Called by the API boundary,
  * so that hints added after the fact are part of it. */

@@ -1,6 +1,7 @@
 /* compiler.c -- the compiler as the tools use it: libmlopt loaded when needed, messages on stderr.
  */
 #include "compiler.h"
+#include "put_name.h"
 #include <dlfcn.h>
 #include <string.h>
 #include <time.h>
@@ -24,11 +25,20 @@ log_line(void *user, ml_severity severity, const char *text)
 {
 	static const char *const colour[] = {
 		[ML_ERROR] = "\033[31m", [ML_WARNING] = "\033[33m", [ML_REMARK] = "\033[36m"};
-	const cl_compiler *c = user;
+	static const char *const kind[] = {
+		[ML_ERROR] = "error", [ML_WARNING] = "warning", [ML_REMARK] = "remark"};
+	cl_compiler *c = user;
 	bool colours = cl_colours(stderr);
 
-	if (c->quiet && severity != ML_ERROR)
+	if (c->talk.quiet && severity != ML_ERROR)
 		return;
+	if (c->messages) {
+		fprintf(c->messages, "%s\n  {\"kind\": \"%s\", \"text\": \"",
+			c->nmessages++ ? "," : "", kind[severity]);
+		cl_put_name(c->messages, text, strlen(text), true);
+		fputs("\"}", c->messages);
+		return;
+	}
 	fprintf(stderr, "%s%s%s\n", colours ? colour[severity] : "", text,
 		colours ? "\033[0m" : "");
 }
@@ -53,7 +63,11 @@ progress(void *user, int stage, int stages, const char *what)
 {
 	const cl_compiler *c = user;
 
-	if (!c->quiet && isatty(STDERR_FILENO) && cl_seconds() - c->begun > PROGRESS_AFTER_SECONDS)
+	double spent = cl_seconds() - c->begun;
+
+	if (c->talk.verbose)
+		fprintf(stderr, "[%d/%d] %s, at %.2f s\n", stage, stages, what, spent);
+	else if (!c->talk.quiet && isatty(STDERR_FILENO) && spent > PROGRESS_AFTER_SECONDS)
 		fprintf(stderr, "[%d/%d] %s\n", stage, stages, what);
 }
 
@@ -129,11 +143,11 @@ calibrate(cl_compiler *c, const char *path)
 }
 
 int
-cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in, bool quiet)
+cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in, cl_talk talk)
 {
 	const cl_settings *s = command->compile;
 
-	*c = (cl_compiler){.command = command, .quiet = quiet, .begun = cl_seconds()};
+	*c = (cl_compiler){.command = command, .talk = talk, .begun = cl_seconds()};
 	if (load(c))
 		return 1;
 	if (c->ml_context_new(NULL, &c->cx) != ML_OK)

@@ -55,7 +55,9 @@ typedef struct cl_compiler {
 	ml_context *cx;
 	ml_options *options;
 	cl_calib calib;
-	bool quiet;   /* errors only */
+	cl_talk talk;
+	FILE *messages; /* not NULL: they go there, elements of a JSON array */
+	int nmessages;
 	double begun; /* for progress lines, which only long compilations get */
 } cl_compiler;
 
@@ -64,6 +66,6 @@ double cl_seconds(void);
 
 /* Loads libmlopt and gives it the options and inputs, which may be NULL; 0, or 1 with a message.
  * End with cl_compiler_close(), also after a failure.  It stays where it is meanwhile. */
-int cl_compiler_open(cl_compiler *, const cl_command *, const cl_inputs *, bool quiet);
+int cl_compiler_open(cl_compiler *, const cl_command *, const cl_inputs *, cl_talk);
 void cl_compiler_close(cl_compiler *);
 #endif

@@ -4,6 +4,7 @@
 typedef struct arguments {
 	const char *output;
 	cl_inputs inputs;
+	cl_talk talk;
 	cl_settings compile;
 } arguments;
 
@@ -12,6 +13,7 @@ static arguments a;
 static const cl_row rows[] = {
 	{CL_TEXT, "o", "FILE", "Output", "where to (default: standard output)", &a.output},
 	CL_INPUT_ROWS(a.inputs),
+	CL_LOUDNESS_ROWS(a.talk),
 };
 
 static const cl_command command = {
@@ -45,7 +47,7 @@ main(int argc, char **argv)
 	}
 	for (int i = 0; i < a.compile.count; i++)
 		emit |= a.compile.name[i][0] == 'e' && a.compile.name[i][1] == 'm';
-	int failed = cl_compiler_open(&c, &command, &a.inputs, false);
+	int failed = cl_compiler_open(&c, &command, &a.inputs, a.talk);
 	if (!failed && !emit)
 		failed = c.ml_options_set(c.options, "emit", "ir") != ML_OK;
 	if (!failed)

@@ -1,12 +1,13 @@
 /* mloptc.c -- the compiler's command line: an ONNX model in, a shared object and its header out. */
 #include "compiler.h"
+#include "put_name.h"
 #include <string.h>
 #include <sys/stat.h>
 
 typedef struct arguments {
 	const char *output;
 	cl_inputs inputs;
-	bool verbose, quiet;
+	cl_talk talk;
 	cl_settings compile;
 } arguments;
 
@@ -16,8 +17,7 @@ static const cl_row rows[] = {
 	{CL_TEXT, "o", "FILE", "Output",
 	 "where to; the C header goes beside it (default: the model's name)", &a.output},
 	CL_INPUT_ROWS(a.inputs),
-	{CL_FLAG, "v", NULL, "Other", "say what was made", &a.verbose},
-	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
+	CL_TALK_ROWS(a.talk),
 };
 
 static const cl_command command = {
@@ -76,6 +76,57 @@ default_output(const char *model, char *room, size_t size)
 	return NULL;
 }
 
+static void
+put_file(const char *path, bool first)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return;
+	printf("%s{\"file\": \"", first ? "" : ", ");
+	cl_put_name(stdout, path, strlen(path), true);
+	printf("\", \"bytes\": %lld}", (long long)st.st_size);
+}
+
+/* ISA levels of an artefact that this machine can load. */
+static void
+put_levels(const char *path)
+{
+	ml_model *model;
+	ml_message why;
+
+	if (ml_model_load(path, NULL, &model, &why) != ML_OK)
+		return;
+	const ml_model_info *info = ml_model_describe(model);
+	printf(", \"levels\": [");
+	for (int i = 0; i < info->nlevels; i++)
+		printf("%s\"%s\"", i ? ", " : "", info->level[i]);
+	printf("]");
+	ml_model_free(model);
+}
+
+/* The C header that goes with native code; the other kinds have none. */
+static void
+put_json(const char *output, double seconds)
+{
+	static const char *const native[] = {"so", "obj", "lib"};
+	const char *emit = setting("emit") ? setting("emit") : "so";
+	const char *slash = strrchr(output, '/'), *dot = strrchr(slash ? slash : output, '.');
+	char header[4096];
+
+	printf("{\"files\": [");
+	put_file(output, true);
+	snprintf(header, sizeof header, "%.*s.h",
+		 (int)(dot ? (size_t)(dot - output) : strlen(output)), output);
+	for (size_t i = 0; i < sizeof native / sizeof *native; i++)
+		if (!strcmp(emit, native[i]))
+			put_file(header, false);
+	printf("]");
+	if (!strcmp(emit, "so"))
+		put_levels(output);
+	printf(", \"seconds\": %.3f}\n", seconds);
+}
+
 static int
 compile(const char *model)
 {
@@ -84,16 +135,21 @@ compile(const char *model)
 	cl_compiler c;
 	struct stat st;
 
-	int failed = cl_compiler_open(&c, &command, &a.inputs, a.quiet);
+	int failed = cl_compiler_open(&c, &command, &a.inputs, a.talk);
 	if (!failed && output && !strcmp(output, "-"))
 		output = NULL;
+	if (!failed && a.talk.json && !output)
+		failed =
+			cl_fail(&command, "--json needs -o FILE: the text goes to standard output");
 	if (!failed)
 		failed = is_given("list-passes") && !a.output
 				 ? c.ml_check(c.cx, model, c.options) != ML_OK
 				 : c.ml_compile_to(c.cx, model, c.options, output) != ML_OK;
-	if (!failed && a.verbose && output && !stat(output, &st))
+	if (!failed && a.talk.verbose && output && !stat(output, &st))
 		fprintf(stderr, "%s: %.2f MB in %.2f s\n", output, (double)st.st_size * 1e-6,
 			cl_seconds() - c.begun);
+	if (!failed && a.talk.json)
+		put_json(output, cl_seconds() - c.begun);
 	cl_compiler_close(&c);
 	return failed;
 }

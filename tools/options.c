@@ -1,5 +1,6 @@
 /* options.c -- command lines from tables: parsing, --help and advice for what was mistyped. */
 #include "options.h"
+#include "put_name.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +33,15 @@ int
 cl_fail(const cl_command *c, const char *fmt, ...)
 {
 	bool colours = cl_colours(stderr);
+	char text[4096];
 	va_list args;
 
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
 	fprintf(stderr, "%s: %serror:%s ", c->name, colours ? "\033[1;31m" : "",
 		colours ? "\033[0m" : "");
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
+	cl_put_text(stderr, text);
 	fputc('\n', stderr);
 	return 1;
 }
@@ -208,7 +211,7 @@ cl_nearest(const char *text, const char *const *name, int count)
 }
 
 static int
-unknown_option(const cl_command *c, const char *given, size_t length)
+unknown_option(const cl_command *c, const char *arg, const char *given, size_t length)
 {
 	const cl_row *rows[MAX_ROWS];
 	const char *names[MAX_ROWS];
@@ -220,9 +223,10 @@ unknown_option(const cl_command *c, const char *given, size_t length)
 	snprintf(text, sizeof text, "%.*s", (int)length, given);
 	const char *meant = cl_nearest(text, names, n);
 	if (meant)
-		return cl_fail(c, "unknown option '--%s'; did you mean '%s%s'?", text,
-			       meant[1] ? "--" : "-", meant);
-	return cl_fail(c, "unknown option '--%s'; see %s --help", text, c->name);
+		return cl_fail(c, "unknown option '%.*s%s'; did you mean '%s%s'?",
+			       (int)(given - arg), arg, text, meant[1] ? "--" : "-", meant);
+	return cl_fail(c, "unknown option '%.*s%s'; see %s --help", (int)(given - arg), arg, text,
+		       c->name);
 }
 
 /* ---- parsing ---- */
@@ -286,7 +290,7 @@ parse_option(const cl_command *c, int argc, char **argv, int *i, int *code)
 	}
 	*code = 1;
 	if (!r)
-		return unknown_option(c, text, length);
+		return unknown_option(c, argv[*i], text, length);
 	if (r == &standard_rows[0] || r == &standard_rows[1]) {
 		*code = 0;
 		if (r == &standard_rows[0])

@@ -47,6 +47,20 @@ typedef struct cl_command {
 	bool compile_brief;   /* --help lists only their group "Compiling" */
 } cl_command;
 
+/* How much a tool says, and in which form: the same rows in every tool. */
+typedef struct cl_talk {
+	bool json, verbose, quiet;
+} cl_talk;
+
+#define CL_LOUDNESS_ROWS(talk)                                                                     \
+	{CL_FLAG, "v", NULL, "Other", "say what is done", &(talk).verbose},                        \
+	{                                                                                          \
+		CL_FLAG, "q", NULL, "Other", "say nothing but errors and results", &(talk).quiet   \
+	}
+#define CL_TALK_ROWS(talk)                                                                         \
+	{CL_FLAG, "json", NULL, "Other", "results for programs", &(talk).json},                    \
+		CL_LOUDNESS_ROWS(talk)
+
 /* What is not an option ends up in `args`.  0: go on; else leave with *code (help was shown, or the
  * mistake was named on stderr). */
 int cl_parse(const cl_command *, int argc, char **argv, cl_list *args, int *code);

@@ -84,6 +84,14 @@ refuses 1 "'cache-size' cannot be '9999999'" "$bin/mloptc" "$digits/model.onnx" 
 "$bin/mloptc" "$intents/model.onnx" --emit=ir --time-passes --rule-stats --remarks >out 2>err
 grep -q "ms .* fuse_linear" err && grep -q "fuse_linear/linear_bias" err || fail "no times or no rules"
 
+"$bin/mloptc" "$digits/model.onnx" --mcpu=native --json -o said.so >json
+grep -q '"file": "said.so", "bytes": [1-9].*"file": "said.h".*"levels": \["[a-z]' json ||
+	fail "mloptc --json: $(cat json)"
+holds "$(value seconds <json) > 0"
+refuses 1 "--json needs -o" "$bin/mloptc" "$digits/model.onnx" --emit=ir --json
+refuses 1 "unknown option '-w'" "$bin/mloptc" "$digits/model.onnx" -w
+refuses 1 "unknown option '--loud'" "$bin/mloptc" "$digits/model.onnx" --loud
+
 # ---- mlopt-opt ----
 
 "$bin/mlopt-opt" "$intents/model.onnx" --passes= >imported.mlt
@@ -92,6 +100,10 @@ for f in imported again; do # other weights have other hashes
 	sed 's/#[0-9a-f]\{16\}/#/' $f.mlt >$f.txt
 done
 cmp imported.txt again.txt || fail "IR text does not round-trip"
+"$bin/mlopt-opt" "$digits/model.onnx" --remarks -q >out 2>err
+[ ! -s err ] || fail "mlopt-opt -q says $(cat err)"
+"$bin/mlopt-opt" "$digits/model.onnx" -v >out 2>err
+grep -q '\[2/4\] passes' err || fail "mlopt-opt -v says nothing"
 refuses 1 "not at hand" "$bin/mlopt-opt" imported.mlt
 "$bin/mlopt-opt" imported.mlt --random-weights --stop-after=fuse_activation --print-after=all >out 2>err
 grep -q -- "---- fuse_activation ----" err || fail "--print-after printed nothing"
@@ -122,6 +134,41 @@ refuses 1 "no such file" "$bin/mlopt" run nothing.onnx --inputs "$digits/eval.np
 refuses 2 "--inputs" "$bin/mlopt" run digits.so
 refuses 1 "MLOPT_ISA" "$bin/mlopt" run digits.so --isa mmx --inputs "$digits/eval.npz" --outputs x.npz
 [ ! -e x.npz ] || fail "a failed run left a file"
+
+"$bin/mlopt" run digits.so --inputs "$digits/eval.npz" -o same.npz --json -v >json 2>err
+cmp out.npz same.npz || fail "-o is not --outputs"
+grep -q '"name": "logits", "dtype": "f32", "shape": \[600, 10\]' json || fail "run --json: $(cat json)"
+grep -q "digits.so: .* code, .* threads" err || fail "run -v says nothing"
+refuses 1 "error: nosuch.npz: " "$bin/mlopt" run digits.so --inputs nosuch.npz --outputs x.npz
+"$bin/mlopt" compare out.npz same.npz -o report.txt >out
+[ ! -s out ] && grep -q logits report.txt || fail "compare -o"
+refuses 1 "no-such-folder/r" "$bin/mlopt" compare out.npz same.npz -o no-such-folder/r
+cat >two.mlt <<'END'
+module "two" {
+  sym n
+  in %0 "a" : f32[n, 8, 8]
+  in %1 "\x1b[31mb" : f32[n, 8, 8]
+  %2 = sub %0, %1 : f32[n, 8, 8]
+  out "difference" = %2
+}
+END
+cat >arrays.py <<'END'
+import numpy as np
+for name, value in ("x.npy", 5), ("y.npy", 3), ("a.npy", 7):
+    np.save(name, np.full((2, 8, 8), value, np.float32))
+END
+if "${MLOPT_PYTHON:-python3}" -c 'import numpy' 2>/dev/null; then
+	"${MLOPT_PYTHON:-python3}" arrays.py
+	"$bin/mlopt" run two.mlt --inputs x.npy --inputs y.npy -o xy.npy
+	refuses 1 "two arrays are named 'a'" "$bin/mlopt" run two.mlt --inputs x.npy --inputs a.npy -o no.npy
+	"$bin/mlopt" run two.mlt --inputs a.npy --inputs y.npy -o ay.npy
+	refuses 1 "holds one array, 2 are needed" "$bin/mlopt" run two.mlt --inputs x.npy -o no.npy
+	[ ! -e no.npy ] || fail "a failed run left a file"
+	"${MLOPT_PYTHON:-python3}" -c 'import numpy as np
+assert (np.load("xy.npy") == 2).all() and (np.load("ay.npy") == 4).all()'
+fi
+"$bin/mlopt" bench two.mlt --seconds 0.02 >out 2>err
+grep -qF '\x1b[31mb: f32[1,8,8]' err || fail "bench names: $(cat err)"
 
 # ---- mlopt bench, inspect, check ----
 
@@ -161,7 +208,17 @@ refuses 1 "cannot write 'no/trace.json'" "$bin/mlopt" bench digits.so --seconds 
 "$bin/mlopt" inspect digits.so | grep -q 'input .*image .*f32\[batch, 1, 8, 8\]' || fail "inspect .so"
 "$bin/mlopt" inspect "$digits/model.onnx" | grep -q 'parameters 22' || fail "inspect .onnx"
 "$bin/mlopt" inspect "$digits/model.onnx" --json | grep -q '"opset": 17' || fail "inspect --json"
+"$bin/mlopt" bench "$intents/model.onnx" --seconds 0.02 -o report.txt >out 2>err
+[ ! -s out ] && grep -q 'median' report.txt && grep -qF 'input_ids: i64[1,32]' err ||
+	fail "bench does not find how long a sequence may be: $(cat err)"
+"$bin/mlopt" inspect digits.so --json -o report.txt >out
+[ ! -s out ] && grep -q '"entry": "digits"' report.txt || fail "inspect -o"
 "$bin/mlopt" check "$digits/model.onnx" | grep -q compiles || fail "check refuses digits"
+"$bin/mlopt" check "$digits/model.onnx" --json | grep -q '"messages": \[\], "compiles": true' ||
+	fail "check --json"
+"$bin/mlopt" check "$source/examples/custom_op/model.onnx" --json -o report.txt && fail "check --json: 0"
+grep -q '"kind": "error", "text": ".*com.acme' report.txt && grep -q '"compiles": false' report.txt ||
+	fail "check --json: $(cat report.txt)"
 refuses 1 "com.acme" "$bin/mlopt" check "$source/examples/custom_op/model.onnx"
 refuses 2 "did you mean 'bench'?" "$bin/mlopt" bensh
 
@@ -173,6 +230,8 @@ cat >has_reduce_max.sh <<'END'
 END
 chmod +x has_reduce_max.sh
 "$bin/mlopt" reduce "$digits/model.onnx" --test './has_reduce_max.sh {}' -o small.mlt -q
+"$bin/mlopt" reduce small.mlt --random-weights --test './has_reduce_max.sh {}' -o small2.mlt --json |
+	grep -q '"file": "small2.mlt", "candidates": [1-9]' || fail "reduce --json"
 grep -q reduce_max small.mlt || fail "reduce lost the failure"
 [ "$(wc -l <small.mlt)" -lt 7 ] || fail "reduce left $(wc -l <small.mlt) lines"
 refuses 1 "does not fail" "$bin/mlopt" reduce "$digits/model.onnx" --test true -o none.mlt

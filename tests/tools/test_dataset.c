@@ -3,6 +3,13 @@
 #include "tools/data/dataset.h"
 
 /* An i32 array holding 0, 1, 2, ... */
+static int
+open_one(md_dataset *ds, const char *path, const md_want *want, size_t wanted, char *why,
+	 size_t why_size)
+{
+	return md_dataset_open(ds, &path, 1, want, wanted, why, why_size);
+}
+
 static void
 push_counting(scratch *s, md_arrays *list, const char *name, int rank, const int64_t *dim)
 {
@@ -40,7 +47,7 @@ tokens(scratch *s)
 		data_of(&list, "mask")[i] = i % 4 < length[i / 4];
 	assert_int_equal(md_store(path, &list, WHY(s)), 0);
 	md_arrays_clear(&list);
-	assert_int_equal(md_dataset_open(&ds, path, NULL, 0, WHY(s)), 0);
+	assert_int_equal(open_one(&ds, path, NULL, 0, WHY(s)), 0);
 	assert_int_equal(ds.samples, 5);
 	return ds;
 }
@@ -189,7 +196,7 @@ test_sets_that_are_not_stacked(void **state)
 	push_counting(s, &list, "ids", 2, (int64_t[]){3, 2});
 	push_counting(s, &list, "b", 1, (int64_t[]){4});
 	assert_int_equal(md_store(scratch_path(s, "d.npz"), &list, WHY(s)), 0);
-	assert_int_equal(md_dataset_open(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
+	assert_int_equal(open_one(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
 	assert_int_equal(ds.samples, -1);
 	assert_int_equal(md_dataset_batch(&ds, 0, 1, &batch, WHY(s)), -1);
 	assert_why_has(s, "they are not stacked samples");
@@ -198,7 +205,7 @@ test_sets_that_are_not_stacked(void **state)
 	md_dataset_close(&ds);
 	md_array_clear(&list.at[--list.count]);
 	assert_int_equal(md_store(scratch_path(s, "input_0.pb"), &list, WHY(s)), 0);
-	assert_int_equal(md_dataset_open(&ds, s->folder, NULL, 0, WHY(s)), 0);
+	assert_int_equal(open_one(&ds, s->folder, NULL, 0, WHY(s)), 0);
 	assert_int_equal(ds.samples, -1); /* test data of ONNX is whole inputs */
 	md_dataset_close(&ds);
 	md_arrays_clear(&list);
@@ -215,18 +222,18 @@ test_sets_without_samples(void **state)
 	push_counting(s, &list, "k", 0, NULL);
 	assert_int_equal(md_store(scratch_path(s, "d.npz"), &list, WHY(s)), 0);
 	md_arrays_clear(&list);
-	assert_int_equal(md_dataset_open(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
+	assert_int_equal(open_one(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
 	assert_int_equal(ds.samples, 1); /* only scalars: one run */
 	md_dataset_close(&ds);
 	push_counting(s, &list, "x", 2, (int64_t[]){0, 3});
 	assert_int_equal(md_store(scratch_path(s, "d.npz"), &list, WHY(s)), 0);
 	md_arrays_clear(&list);
-	assert_int_equal(md_dataset_open(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
+	assert_int_equal(open_one(&ds, scratch_path(s, "d.npz"), NULL, 0, WHY(s)), 0);
 	assert_int_equal(ds.samples, 0);
 	feed = md_feed_start(&ds, 1, false, NULL);
 	assert_int_equal(md_feed_next(&feed, &batch, WHY(s)), 0);
 	md_dataset_close(&ds);
-	assert_int_equal(md_dataset_open(&ds, "absent.npz", NULL, 0, WHY(s)), -1);
+	assert_int_equal(open_one(&ds, "absent.npz", NULL, 0, WHY(s)), -1);
 	md_dataset_close(&ds);
 }
 

@@ -118,6 +118,48 @@ test_folder(void **state)
 	assert_int_equal(in.count, 0);
 }
 
+/* Names decide, where they are none the order of the files. */
+static void
+test_several_files(void **state)
+{
+	static const md_want by_position[] = {{"p", false}, {"q", false}};
+	static const md_want by_name[] = {{"two", false}, {"one", false}};
+	static const md_want more[] = {{"one", false}, {"two", false}, {"three", false}};
+	static const md_want fewer[] = {{"one", false}};
+	scratch *s = *state;
+	const char *path[] = {scratch_path(s, "a.pb"), scratch_path(s, "b.npy")};
+	md_arrays in = {0};
+
+	store_one(s, "a.pb", "one", 1);
+	store_one(s, "b.npy", "two", 2);
+	assert_int_equal(md_load_all(path, 2, by_position, 2, &in, WHY(s)), 0);
+	assert_int_equal(value_of(&in, "p"), 1);
+	assert_int_equal(value_of(&in, "q"), 2);
+	md_arrays_clear(&in);
+	assert_int_equal(md_load_all(path, 1, fewer, 1, &in, WHY(s)), 0);
+	assert_int_equal(value_of(&in, "one"), 1);
+	md_arrays_clear(&in);
+	path[1] = scratch_path(s, "two.npy");
+	store_one(s, "two.npy", "", 2);
+	assert_int_equal(md_load_all(path, 2, by_name, 2, &in, WHY(s)), 0);
+	assert_int_equal(value_of(&in, "two"), 2);
+	md_arrays_clear(&in);
+	assert_int_equal(md_load_all(path, 2, more, 3, &in, WHY(s)), -1);
+	assert_why_has(s, "no array named 'three' (it has: one, two)");
+	md_arrays_clear(&in);
+	path[1] = scratch_path(s, "c.pb");
+	store_one(s, "c.pb", "two", 3);
+	assert_int_equal(md_load_all(path, 2, fewer, 1, &in, WHY(s)), -1);
+	assert_why_has(s, "c.pb: no input is named 'two'");
+	md_arrays_clear(&in);
+	path[0] = path[1];
+	assert_int_equal(md_load_all(path, 2, by_name, 2, &in, WHY(s)), -1);
+	assert_why_has(s, "two arrays are named 'two'");
+	md_arrays_clear(&in);
+	assert_true(md_is_one_set(path, 2));
+	assert_false(md_is_one_set(path, 1));
+}
+
 static void
 test_refused(void **state)
 {
@@ -142,9 +184,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(test_npz_wanted),
-		SCRATCH_TEST(test_single_files),
-		SCRATCH_TEST(test_folder),
+		SCRATCH_TEST(test_npz_wanted), SCRATCH_TEST(test_single_files),
+		SCRATCH_TEST(test_folder),     SCRATCH_TEST(test_several_files),
 		SCRATCH_TEST(test_refused),
 	};
 

@@ -21,13 +21,13 @@ count_samples(const md_arrays *arrays)
 }
 
 int
-md_dataset_open(md_dataset *ds, const char *path, const md_want *want, size_t wanted, char *why,
-		size_t why_size)
+md_dataset_open(md_dataset *ds, const char *const *path, size_t paths, const md_want *want,
+		size_t wanted, char *why, size_t why_size)
 {
 	*ds = (md_dataset){0};
-	if (md_load(path, want, wanted, &ds->arrays, why, why_size))
+	if (md_load_all(path, paths, want, wanted, &ds->arrays, why, why_size))
 		return -1;
-	ds->samples = md_is_folder(path) ? -1 : count_samples(&ds->arrays);
+	ds->samples = md_is_one_set(path, paths) ? -1 : count_samples(&ds->arrays);
 	return 0;
 }
 

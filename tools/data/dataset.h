@@ -10,9 +10,9 @@ typedef struct md_dataset {
 	int64_t samples;
 } md_dataset;
 
-/* Opens what md_load() reads.  End with md_dataset_close, also after a failure. */
-int md_dataset_open(md_dataset *, const char *path, const md_want *want, size_t wanted, char *why,
-		    size_t why_size);
+/* Opens what md_load_all() reads.  End with md_dataset_close, also after a failure. */
+int md_dataset_open(md_dataset *, const char *const *path, size_t paths, const md_want *want,
+		    size_t wanted, char *why, size_t why_size);
 void md_dataset_close(md_dataset *);
 
 /* Appends views of samples first .. first + count - 1 of every array to an empty list, scalars

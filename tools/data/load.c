@@ -189,6 +189,19 @@ load_folder_item(const request *q, const char *path, size_t position)
 }
 
 static int
+find_missing(const request *q)
+{
+	for (size_t i = 0; i < q->wanted; i++)
+		if (!q->want[i].optional && !md_arrays_find(q->list, q->want[i].name)) {
+			char present[256];
+
+			md_arrays_names(q->list, present, sizeof present);
+			return refuse_missing(q, q->want[i].name, present);
+		}
+	return 0;
+}
+
+static int
 load_folder(const request *q)
 {
 	int status = 0;
@@ -207,14 +220,7 @@ load_folder(const request *q)
 	}
 	if (status == 0 && q->list->count == 0)
 		return md_fail(q->why, q->why_size, "%s: no input_0.pb in this folder", q->path);
-	for (size_t i = 0; status == 0 && i < q->wanted; i++)
-		if (!q->want[i].optional && !md_arrays_find(q->list, q->want[i].name)) {
-			char present[256];
-
-			md_arrays_names(q->list, present, sizeof present);
-			status = refuse_missing(q, q->want[i].name, present);
-		}
-	return status;
+	return status ? status : find_missing(q);
 }
 
 int
@@ -239,6 +245,64 @@ md_load(const char *path, const md_want *want, size_t wanted, md_arrays *list, c
 		status = md_arrays_push(list, &loaded.at[i], why, why_size);
 	md_arrays_clear(&loaded);
 	return status;
+}
+
+/* The name under which an array of file number `position` is wanted. */
+static const char *
+wanted_name(const request *q, const md_arrays *file, const md_array *a, size_t position)
+{
+	for (size_t i = 0; i < q->wanted; i++)
+		if (!strcmp(q->want[i].name, a->name))
+			return a->name;
+	return file->count == 1 && position < q->wanted ? q->want[position].name : NULL;
+}
+
+static int
+take_file(const request *q, md_arrays *file, size_t position)
+{
+	for (size_t i = 0; i < file->count; i++) {
+		md_array *a = &file->at[i];
+		const char *name = q->want ? wanted_name(q, file, a, position) : a->name;
+		if (!name)
+			return md_fail(q->why, q->why_size, "%s: no input is named '%s'", q->path,
+				       a->name);
+		if (name != a->name && md_array_rename(a, name, q->why, q->why_size))
+			return -1;
+		if (md_arrays_push(q->list, a, q->why, q->why_size))
+			return md_fail_in(q->why, q->why_size, q->path);
+	}
+	return 0;
+}
+
+int
+md_load_all(const char *const *path, size_t paths, const md_want *want, size_t wanted,
+	    md_arrays *list, char *why, size_t why_size)
+{
+	request q = {"these files", want, wanted, list, why, why_size};
+
+	if (paths == 1)
+		return md_load(path[0], want, wanted, list, why, why_size);
+	for (size_t i = 0; i < paths; i++) {
+		md_arrays file = {0};
+		q.path = path[i];
+		int status = md_load(path[i], NULL, 0, &file, why, why_size);
+		if (status == 0)
+			status = take_file(&q, &file, i);
+		md_arrays_clear(&file);
+		if (status)
+			return -1;
+	}
+	q.path = "these files";
+	return find_missing(&q);
+}
+
+bool
+md_is_one_set(const char *const *path, size_t paths)
+{
+	for (size_t i = 0; i < paths; i++)
+		if (md_is_folder(path[i]) || (paths > 1 && ends_in(path[i], ".pb")))
+			return true;
+	return false;
 }
 
 int

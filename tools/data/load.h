@@ -20,8 +20,16 @@ typedef struct md_want {
 int md_load(const char *path, const md_want *want, size_t wanted, md_arrays *, char *why,
 	    size_t why_size);
 
-/* Whether `path` is a folder, i.e. its arrays are one set of inputs and not stacked samples. */
+/* The same from several files, each of which brings all that it holds: an array named as wanted is
+ * that one, else the only array of file i is wanted array i. */
+int md_load_all(const char *const *path, size_t paths, const md_want *want, size_t wanted,
+		md_arrays *, char *why, size_t why_size);
+
 bool md_is_folder(const char *path);
+
+/* Whether the arrays are one set of inputs and not stacked samples: those of a folder and of
+ * several .pb files, which are ONNX test data. */
+bool md_is_one_set(const char *const *path, size_t paths);
 
 /* Writes .npz (stored), or one array as .npy or .pb; whole or not at all. */
 int md_store(const char *path, const md_arrays *, char *why, size_t why_size);

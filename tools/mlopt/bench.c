@@ -1,4 +1,5 @@
 /* bench.c -- mlopt bench: how long compiling, loading and running take, and how much memory. */
+#include "../report.h"
 #include "profile.h"
 #include "random_inputs.h"
 #include "states.h"
@@ -10,11 +11,11 @@
 enum { MAX_RUNS = 1000000, MIN_RUNS = 5 };
 
 typedef struct arguments {
-	const char *inputs, *trace;
+	const char *report, *trace;
 	double seconds;
 	long batch, seed;
-	bool json, profile;
-	cl_list states;
+	bool profile;
+	cl_list inputs, states;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -22,13 +23,14 @@ typedef struct arguments {
 static arguments a = {.seconds = 2, .batch = -1, .seed = 1};
 
 static const cl_row rows[] = {
-	{CL_TEXT, "inputs", "FILE", "Data",
-	 "run on the first batch of this file (default: random numbers, ones for integers)",
+	{CL_LIST, "inputs", "FILE", "Data",
+	 "run on the first batch of this file; several: in the order of the inputs, or named after "
+	 "them (default: random numbers, ones for integers)",
 	 &a.inputs},
 	{CL_INT, "batch", "B", "Data", "samples of --inputs per run", &a.batch},
 	{CL_LIST, "dim", "NAME=N", "Data",
-	 "size of a symbolic dimension; fixes it when a model is compiled (default: 1, or 128 for "
-	 "sequences)",
+	 "size of a symbolic dimension; fixes it when a model is compiled (default: 1; "
+	 "for sequences 128, or what the model takes)",
 	 &a.settings.dims},
 	{CL_INT, "seed", "N", "Data", "of the random numbers (default: 1)", &a.seed},
 	{CL_REAL, "seconds", "S", "Running", "how long to measure (default: 2)", &a.seconds},
@@ -37,7 +39,7 @@ static const cl_row rows[] = {
 	{CL_TEXT, "trace", "FILE.json", "Running",
 	 "write one run of the profile as a Chrome trace (for Perfetto)", &a.trace},
 	MO_STATE_ROW(a.states),
-	{CL_FLAG, "json", NULL, "Other", "results for programs", &a.json},
+	CL_REPORT_ROW(a.report),
 	MO_SHARED_ROWS(a.settings),
 };
 
@@ -114,7 +116,7 @@ measure(mo_model *m, const md_arrays *in, timing *t)
 }
 
 static void
-report(const mo_model *m, const timing *t, const mo_profile *p)
+put_report(FILE *f, const mo_model *m, const timing *t, const mo_profile *p)
 {
 	double median = t->ms[t->runs / 2], p90 = t->ms[(t->runs - 1) * 9 / 10];
 	struct rusage usage;
@@ -123,29 +125,42 @@ report(const mo_model *m, const timing *t, const mo_profile *p)
 	double rss = (double)usage.ru_maxrss / 1024;
 	const char *isa = ml_session_level(m->session);
 	int threads = ml_session_threads(m->session);
-	if (a.json) {
-		printf("{\"compile_ms\": %.3f, \"load_ms\": %.3f, \"first_ms\": %.4f, "
-		       "\"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"runs\": %d, "
-		       "\"peak_rss_mb\": %.1f, \"isa\": \"%s\", \"threads\": %d",
-		       m->compile_ms, m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss,
-		       isa, threads);
+	if (a.settings.talk.json) {
+		fprintf(f,
+			"{\"compile_ms\": %.3f, \"load_ms\": %.3f, \"first_ms\": %.4f, "
+			"\"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"runs\": %d, "
+			"\"peak_rss_mb\": %.1f, \"isa\": \"%s\", \"threads\": %d",
+			m->compile_ms, m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss,
+			isa, threads);
 		if (a.profile) {
-			printf(", ");
-			mo_profile_json(p, stdout);
+			fprintf(f, ", ");
+			mo_profile_json(p, f);
 		}
-		printf("}\n");
+		fprintf(f, "}\n");
 		return;
 	}
 	if (m->compiled)
-		printf("compile    %10.1f ms\n", m->compile_ms);
-	printf("load       %10.3f ms\nfirst run  %10.3f ms\nmedian     %10.3f ms\n"
-	       "min        %10.3f ms\np90        %10.3f ms\nruns       %10d\n"
-	       "peak RSS   %10.1f MB\nISA        %10s\nthreads    %10d\n",
-	       m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss, isa, threads);
+		fprintf(f, "compile    %10.1f ms\n", m->compile_ms);
+	fprintf(f,
+		"load       %10.3f ms\nfirst run  %10.3f ms\nmedian     %10.3f ms\n"
+		"min        %10.3f ms\np90        %10.3f ms\nruns       %10d\n"
+		"peak RSS   %10.1f MB\nISA        %10s\nthreads    %10d\n",
+		m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss, isa, threads);
 	if (p90 > 1.5 * median)
-		printf("note: times vary much; is the machine busy?\n");
+		fprintf(f, "note: times vary much; is the machine busy?\n");
 	if (a.profile)
-		mo_profile_table(p, stdout);
+		mo_profile_table(p, f);
+}
+
+static int
+report(const mo_model *m, const timing *t, const mo_profile *p)
+{
+	cl_report r;
+
+	if (cl_report_open(&r, &command, a.report))
+		return 1;
+	put_report(r.to, m, t, p);
+	return cl_report_close(&r, 0);
 }
 
 static int
@@ -166,16 +181,16 @@ get_inputs(const mo_model *m, md_dataset *data, md_arrays *in)
 {
 	char why[512];
 
-	if (!a.inputs)
+	if (!a.inputs.count)
 		return mo_random_inputs(m, &a.settings.dims, (unsigned long)a.seed,
-					!a.settings.quiet && !a.json, in);
-	if (mo_model_load(m, a.inputs, data))
+					!a.settings.talk.quiet && !a.settings.talk.json, in);
+	if (mo_model_load(m, &a.inputs, data))
 		return 1;
 	md_feed feed = mo_model_feed(m, data, a.batch, NULL);
 	int more = md_feed_next(&feed, in, why, sizeof why);
 	if (more < 0)
 		return cl_fail(&command, "%s", why);
-	return more ? 0 : cl_fail(&command, "%s holds no samples", a.inputs);
+	return more ? 0 : cl_fail(&command, "%s holds no samples", a.inputs.at[0]);
 }
 
 int
@@ -199,7 +214,7 @@ mo_bench(int argc, char **argv)
 		     mo_states_bind(&m, &a.states) || get_inputs(&m, &data, &in) ||
 		     mo_model_set(&m, &in) || measure(&m, &in, &t) || profile(&m, &p);
 	if (!failed)
-		report(&m, &t, &p);
+		failed = report(&m, &t, &p);
 	mo_profile_free(&p);
 	free(t.ms);
 	md_arrays_clear(&in);

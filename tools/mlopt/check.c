@@ -1,9 +1,13 @@
 /* check.c -- mlopt check: everything that stops a model from compiling. */
 #include "../compiler.h"
+#include "../put_name.h"
+#include "../report.h"
 #include "verbs.h"
+#include <string.h>
 
 typedef struct arguments {
-	bool quiet;
+	const char *output;
+	cl_talk talk;
 	cl_inputs inputs;
 	cl_settings compile;
 } arguments;
@@ -12,7 +16,8 @@ static arguments a;
 
 static const cl_row rows[] = {
 	CL_INPUT_ROWS(a.inputs),
-	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
+	CL_REPORT_ROW(a.output),
+	CL_TALK_ROWS(a.talk),
 };
 
 static const cl_command command = {
@@ -27,11 +32,39 @@ static const cl_command command = {
 	.compile_brief = true,
 };
 
+/* With --json a model that does not compile is a result too: the report tells why. */
+static int
+check(const char *path)
+{
+	cl_report r;
+	cl_compiler c;
+
+	if (cl_report_open(&r, &command, a.output))
+		return 1;
+	int broken = cl_compiler_open(&c, &command, &a.inputs, a.talk), refused = 0;
+	if (!broken && a.talk.json) {
+		c.messages = r.to;
+		fputs("{\"model\": \"", r.to);
+		cl_put_name(r.to, path, strlen(path), true);
+		fputs("\", \"messages\": [", r.to);
+	}
+	if (!broken)
+		refused = c.ml_check(c.cx, path, c.options) != ML_OK;
+	if (!broken && a.talk.json) {
+		fprintf(r.to, "%s], \"compiles\": %s}\n", c.nmessages ? "\n" : "",
+			refused ? "false" : "true");
+	} else if (!broken && !refused && !a.talk.quiet) {
+		cl_put_name(r.to, path, strlen(path), false);
+		fputs(" compiles\n", r.to);
+	}
+	cl_compiler_close(&c);
+	return cl_report_close(&r, broken || (refused && !a.talk.json)) || refused;
+}
+
 int
 mo_check(int argc, char **argv)
 {
 	cl_list args = {0};
-	cl_compiler c;
 	int code;
 
 	if (cl_parse(&command, argc, argv, &args, &code))
@@ -40,11 +73,5 @@ mo_check(int argc, char **argv)
 		cl_fail(&command, "one model is needed; see mlopt check --help");
 		return 2;
 	}
-	int failed = cl_compiler_open(&c, &command, &a.inputs, a.quiet);
-	if (!failed)
-		failed = c.ml_check(c.cx, args.at[0], c.options) != ML_OK;
-	if (!failed && !a.quiet)
-		printf("%s compiles\n", args.at[0]);
-	cl_compiler_close(&c);
-	return failed;
+	return check(args.at[0]);
 }

@@ -1,5 +1,7 @@
 /* compare.c -- mlopt compare: how far a candidate's outputs are from a reference's. */
 #include "../data/compare.h"
+#include "../put_name.h"
+#include "../report.h"
 #include "random_inputs.h"
 #include "verbs.h"
 #include <math.h>
@@ -9,9 +11,10 @@
 enum { MAX_OUTPUTS = 256 };
 
 typedef struct arguments {
-	const char *inputs, *labels, *output, *trim;
+	const char *labels, *output, *trim;
 	long batch;
-	bool json;
+	cl_list inputs;
+	const char *report;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -19,10 +22,9 @@ typedef struct arguments {
 static arguments a = {.batch = -1};
 
 static const cl_row rows[] = {
-	{CL_TEXT, "inputs", "FILE", "Data",
-	 "what both run on: .npz, .npy, .pb or a folder of ONNX test data (default: random "
-	 "numbers, "
-	 "ones for integers)",
+	{CL_LIST, "inputs", "FILE", "Data",
+	 "what both run on: .npz, .npy, .pb or a folder of ONNX test data; several files: in the "
+	 "order of the inputs, or named after them (default: random numbers, ones for integers)",
 	 &a.inputs},
 	{CL_TEXT, "labels", "FILE", "Data",
 	 "right classes, one per row (.npy): prints both accuracies", &a.labels},
@@ -35,7 +37,7 @@ static const cl_row rows[] = {
 	 "cut padding that all samples of a batch share, seen in this array", &a.trim},
 	{CL_LIST, "dim", "NAME=N", "Data",
 	 "size of a symbolic dimension; fixes it when a model is compiled", &a.settings.dims},
-	{CL_FLAG, "json", NULL, "Other", "results for programs", &a.json},
+	CL_REPORT_ROW(a.report),
 	MO_SHARED_ROWS(a.settings),
 };
 
@@ -91,8 +93,8 @@ side_open(side *s, const cl_command *c, const char *path)
 	s->saved = ends_with(path, ".npz");
 	if (!s->saved)
 		return mo_model_open(&s->model, c, path, &a.settings);
-	if (md_dataset_open(&s->data, path, NULL, 0, why, sizeof why))
-		return cl_fail(&command, "%s: %s", path, why);
+	if (md_dataset_open(&s->data, &path, 1, NULL, 0, why, sizeof why))
+		return cl_fail(&command, "%s", why);
 	return 0;
 }
 
@@ -246,50 +248,59 @@ finite_db(double db)
 }
 
 static void
-put_json(const comparison *c)
+put_json(const comparison *c, FILE *f)
 {
-	printf("{\"samples\": %lld, \"outputs\": [", (long long)c->samples);
+	fprintf(f, "{\"samples\": %lld, \"outputs\": [", (long long)c->samples);
 	for (int i = 0; i < c->count; i++) {
 		md_metrics m = md_compare_metrics(&c->sums[i]);
 		double values[] = {m.max_abs, m.max_rel, finite_db(m.sqnr_db),
 				   m.cosine,  m.kl,      m.top1_agreement};
 		static const char *const keys[] = {"max_abs", "max_rel", "sqnr_db",
 						   "cosine",  "kl",      "top1_agreement"};
-		printf("%s{\"name\": \"", i ? ", " : "");
-		for (const char *s = c->name[i]; *s; s++)
-			printf(*s == '"' || *s == '\\'  ? "\\%c"
-			       : (unsigned char)*s < 32 ? "?"
-							: "%c",
-			       *s);
-		printf("\"");
+		fprintf(f, "%s{\"name\": \"", i ? ", " : "");
+		cl_put_name(f, c->name[i], strlen(c->name[i]), true);
+		fprintf(f, "\"");
 		for (int k = 0; k < 6; k++)
 			if (isfinite(values[k]))
-				printf(", \"%s\": %.9g", keys[k], values[k]);
+				fprintf(f, ", \"%s\": %.9g", keys[k], values[k]);
 			else
-				printf(", \"%s\": null", keys[k]);
-		printf(", \"elements\": %lld, \"mismatches\": %lld}", (long long)m.elements,
-		       (long long)m.mismatches);
+				fprintf(f, ", \"%s\": null", keys[k]);
+		fprintf(f, ", \"elements\": %lld, \"mismatches\": %lld}", (long long)m.elements,
+			(long long)m.mismatches);
 	}
-	printf("]");
+	fprintf(f, "]");
 	if (c->ref.total)
-		printf(", \"accuracy\": {\"ref\": %.9g, \"cand\": %.9g}",
-		       md_accuracy_value(&c->ref), md_accuracy_value(&c->cand));
-	printf("}\n");
+		fprintf(f, ", \"accuracy\": {\"ref\": %.9g, \"cand\": %.9g}",
+			md_accuracy_value(&c->ref), md_accuracy_value(&c->cand));
+	fprintf(f, "}\n");
 }
 
 static void
-put_text(const comparison *c)
+put_text(const comparison *c, FILE *f)
 {
-	printf("%-24s %11s %11s %8s %10s %11s %8s\n", "output", "max_abs", "max_rel", "sqnr_db",
-	       "cosine", "kl", "top1");
+	fprintf(f, "%-24s %11s %11s %8s %10s %11s %8s\n", "output", "max_abs", "max_rel", "sqnr_db",
+		"cosine", "kl", "top1");
 	for (int i = 0; i < c->count; i++) {
 		md_metrics m = md_compare_metrics(&c->sums[i]);
-		printf("%-24s %11.4g %11.4g %8.2f %10.7f %11.4g %7.2f%%\n", c->name[i], m.max_abs,
-		       m.max_rel, m.sqnr_db, m.cosine, m.kl, m.top1_agreement * 100);
+		cl_put_name(f, c->name[i], strlen(c->name[i]), false);
+		fprintf(f, "%*s %11.4g %11.4g %8.2f %10.7f %11.4g %7.2f%%\n",
+			strlen(c->name[i]) < 24 ? 24 - (int)strlen(c->name[i]) : 0, "", m.max_abs,
+			m.max_rel, m.sqnr_db, m.cosine, m.kl, m.top1_agreement * 100);
 	}
 	if (c->ref.total)
-		printf("accuracy: reference %.2f%%, candidate %.2f%%\n",
-		       md_accuracy_value(&c->ref) * 100, md_accuracy_value(&c->cand) * 100);
+		fprintf(f, "accuracy: reference %.2f%%, candidate %.2f%%\n",
+			md_accuracy_value(&c->ref) * 100, md_accuracy_value(&c->cand) * 100);
+}
+
+static int
+put_report(const comparison *c)
+{
+	cl_report r;
+
+	if (cl_report_open(&r, &command, a.report))
+		return 1;
+	(a.settings.talk.json ? put_json : put_text)(c, r.to);
+	return cl_report_close(&r, 0);
 }
 
 /* ---- all of it ---- */
@@ -331,13 +342,13 @@ compare(const char *ref_path, const char *cand_path)
 		     side_open(&cand, &command, cand_path) || load_labels(&labels);
 	if (!failed && ref.saved && cand.saved)
 		failed = compare_batch(&c, &ref, &cand, NULL, 0, a.labels ? &labels.at[0] : NULL);
-	else if (!failed && !a.inputs)
+	else if (!failed && !a.inputs.count)
 		failed = compare_random(&c, &ref, &cand);
 	else if (!failed)
-		failed = mo_model_load(ref.saved ? &cand.model : &ref.model, a.inputs, &data) ||
+		failed = mo_model_load(ref.saved ? &cand.model : &ref.model, &a.inputs, &data) ||
 			 compare_all(&c, &ref, &cand, &data, a.labels ? &labels.at[0] : NULL);
 	if (!failed)
-		(a.json ? put_json : put_text)(&c);
+		failed = put_report(&c);
 	for (int i = 0; i < c.count; i++)
 		free((char *)c.name[i]);
 	md_arrays_clear(&labels);

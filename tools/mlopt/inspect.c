@@ -1,19 +1,22 @@
 /* inspect.c -- mlopt inspect: what a model or an artefact is. */
 #include "model.h"
-#include "put_name.h"
+#include "../put_name.h"
+#include "../report.h"
 #include "verbs.h"
 #include <inttypes.h>
 #include <string.h>
 
 typedef struct arguments {
-	bool json;
+	const char *output;
+	cl_talk talk;
 	cl_settings compile;
 } arguments;
 
 static arguments a;
 
 static const cl_row rows[] = {
-	{CL_FLAG, "json", NULL, "Output", "for programs", &a.json},
+	CL_REPORT_ROW(a.output),
+	CL_TALK_ROWS(a.talk),
 };
 
 static const cl_command command = {
@@ -28,11 +31,13 @@ static const cl_command command = {
 	.compile_brief = true,
 };
 
+static cl_report report;
+
 static void
 write_out(void *user, const char *text, size_t length)
 {
 	(void)user;
-	fwrite(text, 1, length, stdout);
+	fwrite(text, 1, length, report.to);
 }
 
 /* ---- artefacts ---- */
@@ -51,55 +56,58 @@ dtype_name(ml_dtype dtype)
 static void
 put_name(const char *name)
 {
-	mo_put_name(stdout, name, strlen(name), a.json);
+	cl_put_name(report.to, name, strlen(name), a.talk.json);
 }
 
 static void
 put_tensors(const char *kind, const ml_tensor_info *t, int n)
 {
-	if (a.json)
-		printf("  \"%ss\": [", kind);
+	if (a.talk.json)
+		fprintf(report.to, "  \"%ss\": [", kind);
 	for (int i = 0; i < n; i++) {
-		printf(a.json ? "%s{\"name\": \"" : "%s%-9s ", a.json && i ? ", " : "", kind);
+		fprintf(report.to, a.talk.json ? "%s{\"name\": \"" : "%s%-9s ",
+			a.talk.json && i ? ", " : "", kind);
 		put_name(t[i].name);
-		printf(a.json ? "\", \"dtype\": \"%s\", \"shape\": [" : "  %s[",
-		       dtype_name(t[i].dtype));
+		fprintf(report.to, a.talk.json ? "\", \"dtype\": \"%s\", \"shape\": [" : "  %s[",
+			dtype_name(t[i].dtype));
 		for (int k = 0; k < t[i].rank; k++) {
-			bool quote =
-				a.json && strspn(t[i].dim[k], "0123456789") != strlen(t[i].dim[k]);
-			printf("%s%s", k ? ", " : "", quote ? "\"" : "");
+			bool quote = a.talk.json &&
+				     strspn(t[i].dim[k], "0123456789") != strlen(t[i].dim[k]);
+			fprintf(report.to, "%s%s", k ? ", " : "", quote ? "\"" : "");
 			put_name(t[i].dim[k]);
-			printf("%s", quote ? "\"" : "");
+			fprintf(report.to, "%s", quote ? "\"" : "");
 		}
-		printf(a.json ? "]}" : "]\n");
+		fprintf(report.to, a.talk.json ? "]}" : "]\n");
 	}
-	if (a.json)
-		printf("],\n");
+	if (a.talk.json)
+		fprintf(report.to, "],\n");
 }
 
 /* What appends to what, in place where a session keeps it. */
 static void
 put_states(const ml_model_info *info)
 {
-	if (a.json)
-		printf("  \"states\": [");
+	if (a.talk.json)
+		fprintf(report.to, "  \"states\": [");
 	for (int i = 0; i < info->nstates; i++) {
 		const ml_state_info *s = &info->state[i];
-		printf(a.json ? "%s{\"input\": \"" : "%sstate     ", a.json && i ? ", " : "");
+		fprintf(report.to, a.talk.json ? "%s{\"input\": \"" : "%sstate     ",
+			a.talk.json && i ? ", " : "");
 		put_name(info->input[s->input].name);
-		printf(a.json ? "\", \"output\": \"" : " -> ");
+		fprintf(report.to, a.talk.json ? "\", \"output\": \"" : " -> ");
 		put_name(info->output[s->output].name);
-		printf(a.json ? "\", \"axis\": %d}" : "  axis %d\n", s->axis);
+		fprintf(report.to, a.talk.json ? "\", \"axis\": %d}" : "  axis %d\n", s->axis);
 	}
-	if (a.json)
-		printf("],\n");
+	if (a.talk.json)
+		fprintf(report.to, "],\n");
 }
 
 static void
 put_levels(const ml_model_info *info)
 {
 	for (int i = 0; i < info->nlevels; i++)
-		printf(a.json ? "%s\"%s\"" : "%s%s", i ? a.json ? ", " : " " : "", info->level[i]);
+		fprintf(report.to, a.talk.json ? "%s\"%s\"" : "%s%s",
+			i ? a.talk.json ? ", " : " " : "", info->level[i]);
 }
 
 static int
@@ -111,17 +119,19 @@ inspect_artefact(const char *path)
 	if (ml_model_load(path, NULL, &model, &why) != ML_OK)
 		return cl_fail(&command, "%s", why.text);
 	const ml_model_info *info = ml_model_describe(model);
-	printf(a.json ? "{\n  \"model\": \"" : "model     ");
+	fprintf(report.to, a.talk.json ? "{\n  \"model\": \"" : "model     ");
 	put_name(info->name);
-	printf(a.json ? "\",\n" : "\n");
+	fprintf(report.to, a.talk.json ? "\",\n" : "\n");
 	put_tensors("input", info->input, info->ninputs);
 	put_tensors("output", info->output, info->noutputs);
 	put_states(info);
-	printf(a.json ? "  \"entry\": \"%s\",\n  \"weights_bytes\": %" PRIu64 ",\n  \"levels\": ["
-		      : "entry     %s\nweights   %" PRIu64 " bytes\nlevels    ",
-	       info->entry, info->weights_bytes);
+	fprintf(report.to,
+		a.talk.json ? "  \"entry\": \"%s\",\n  \"weights_bytes\": %" PRIu64
+			      ",\n  \"levels\": ["
+			    : "entry     %s\nweights   %" PRIu64 " bytes\nlevels    ",
+		info->entry, info->weights_bytes);
 	put_levels(info);
-	printf(a.json ? "]\n}\n" : "\n");
+	fprintf(report.to, a.talk.json ? "]\n}\n" : "\n");
 	ml_model_free(model);
 	return 0;
 }
@@ -139,12 +149,14 @@ mo_inspect(int argc, char **argv)
 		cl_fail(&command, "one model is needed; see mlopt inspect --help");
 		return 2;
 	}
+	if (cl_report_open(&report, &command, a.output))
+		return 1;
 	if (mo_is_artefact(args.at[0]))
-		return inspect_artefact(args.at[0]);
-	int failed = cl_compiler_open(&c, &command, NULL, false);
+		return cl_report_close(&report, inspect_artefact(args.at[0]));
+	int failed = cl_compiler_open(&c, &command, NULL, a.talk);
 	if (!failed)
-		failed =
-			c.ml_inspect(c.cx, args.at[0], c.options, a.json, write_out, NULL) != ML_OK;
+		failed = c.ml_inspect(c.cx, args.at[0], c.options, a.talk.json, write_out, NULL) !=
+			 ML_OK;
 	cl_compiler_close(&c);
-	return failed;
+	return cl_report_close(&report, failed);
 }

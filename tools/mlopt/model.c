@@ -1,5 +1,6 @@
 /* model.c -- models as the verbs run them: an artefact, or a model compiled in this process. */
 #include "model.h"
+#include "../put_name.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ compile(mo_model *m, const char *path, const mo_settings *s)
 	char threads[32];
 
 	m->compiled = true;
-	if (cl_compiler_open(&m->compiler, m->command, &s->inputs, s->quiet))
+	if (cl_compiler_open(&m->compiler, m->command, &s->inputs, s->talk))
 		return 1;
 	snprintf(threads, sizeof threads, "%ld", s->threads);
 	if (s->threads &&
@@ -48,6 +49,17 @@ load(mo_model *m, const char *path)
 	return 0;
 }
 
+static void
+say_what_was_opened(const mo_model *m, const char *path)
+{
+	cl_put_name(stderr, path, strlen(path), false);
+	fprintf(stderr, ": %s code, %d threads, ", ml_session_level(m->session),
+		ml_session_threads(m->session));
+	if (m->compiled)
+		fprintf(stderr, "compiled in %.1f ms, ", m->compile_ms);
+	fprintf(stderr, "loaded in %.1f ms\n", m->load_ms);
+}
+
 int
 mo_model_open(mo_model *m, const cl_command *command, const char *path, const mo_settings *s)
 {
@@ -67,7 +79,11 @@ mo_model_open(mo_model *m, const cl_command *command, const char *path, const mo
 	m->load_ms += (cl_seconds() - begun) * 1e3;
 	m->is_state = calloc((size_t)m->info->ninputs + 1, sizeof *m->is_state);
 	m->is_kept = calloc((size_t)m->info->noutputs + 1, sizeof *m->is_kept);
-	return m->is_state && m->is_kept ? 0 : cl_fail(command, "out of memory");
+	if (!m->is_state || !m->is_kept)
+		return cl_fail(command, "out of memory");
+	if (s->talk.verbose)
+		say_what_was_opened(m, path);
+	return 0;
 }
 
 void
@@ -86,7 +102,7 @@ mo_model_close(mo_model *m)
 enum { MAX_INPUTS = 1024 };
 
 static int
-load_positional(const mo_model *m, const char *path, md_dataset *data, char *why, size_t size)
+load_positional(const mo_model *m, const cl_list *paths, md_dataset *data, char *why, size_t size)
 {
 	char name[MAX_INPUTS][8];
 	md_want want[MAX_INPUTS];
@@ -95,7 +111,8 @@ load_positional(const mo_model *m, const char *path, md_dataset *data, char *why
 		snprintf(name[i], sizeof name[i], "in%d", i);
 		want[i] = (md_want){name[i], false};
 	}
-	if (md_dataset_open(data, path, want, (size_t)m->info->ninputs, why, size))
+	if (md_dataset_open(data, paths->at, (size_t)paths->count, want, (size_t)m->info->ninputs,
+			    why, size))
 		return 1;
 	for (int i = 0; i < m->info->ninputs; i++)
 		if (md_array_rename(md_arrays_find(&data->arrays, name[i]), m->info->input[i].name,
@@ -105,7 +122,7 @@ load_positional(const mo_model *m, const char *path, md_dataset *data, char *why
 }
 
 int
-mo_model_load(const mo_model *m, const char *path, md_dataset *data)
+mo_model_load(const mo_model *m, const cl_list *paths, md_dataset *data)
 {
 	md_want want[MAX_INPUTS];
 	char why[1000], ignored[1000];
@@ -114,12 +131,13 @@ mo_model_load(const mo_model *m, const char *path, md_dataset *data)
 		return cl_fail(m->command, "the model has more than %d inputs", MAX_INPUTS);
 	for (int i = 0; i < m->info->ninputs; i++)
 		want[i] = (md_want){m->info->input[i].name, m->is_state[i]};
-	if (!md_dataset_open(data, path, want, (size_t)m->info->ninputs, why, sizeof why))
+	if (!md_dataset_open(data, paths->at, (size_t)paths->count, want, (size_t)m->info->ninputs,
+			     why, sizeof why))
 		return 0;
 	md_dataset_close(data);
-	if (!load_positional(m, path, data, ignored, sizeof ignored))
+	if (paths->count == 1 && !load_positional(m, paths, data, ignored, sizeof ignored))
 		return 0;
-	return cl_fail(m->command, "%s: %s", path, why);
+	return cl_fail(m->command, "%s", why);
 }
 
 static bool

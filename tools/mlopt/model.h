@@ -9,7 +9,7 @@ typedef struct mo_settings {
 	const char *isa; /* level to use, NULL = the best */
 	cl_inputs inputs;
 	cl_list dims;
-	bool verbose, quiet;
+	cl_talk talk;
 } mo_settings;
 
 typedef struct mo_model {
@@ -31,8 +31,8 @@ bool mo_is_artefact(const char *path);
 int mo_model_open(mo_model *, const cl_command *, const char *path, const mo_settings *);
 void mo_model_close(mo_model *);
 
-/* The arrays that a model needs, from a file: by its inputs' names, else in0, in1, ... */
-int mo_model_load(const mo_model *, const char *path, md_dataset *);
+/* The arrays that a model needs, from files: by its inputs' names, else in0, in1, ... */
+int mo_model_load(const mo_model *, const cl_list *paths, md_dataset *);
 
 /* How to feed a data set: `batch` < 0 takes single samples where the model allows that, which it
  * does when its inputs and outputs share their first dimension or have 1 there. */
@@ -60,10 +60,5 @@ int mo_model_run(mo_model *, const md_arrays *in, md_arrays *out);
 		 "Running",                                                                        \
 		 "use the code of this level: avx2, avx512, ...",                                  \
 		 &(settings).isa},                                                                 \
-		CL_INPUT_ROWS((settings).inputs),                                                  \
-		{CL_FLAG, "v", NULL, "Other", "say more", &(settings).verbose},                    \
-	{                                                                                          \
-		CL_FLAG, "q", NULL, "Other", "say nothing but errors and results",                 \
-			&(settings).quiet                                                          \
-	}
+		CL_INPUT_ROWS((settings).inputs), CL_TALK_ROWS((settings).talk)
 #endif

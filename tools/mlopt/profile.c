@@ -1,6 +1,6 @@
 /* profile.c -- where the time of a run goes: mlopt bench --profile and --trace. */
 #include "profile.h"
-#include "put_name.h"
+#include "../put_name.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +191,7 @@ put_nodes(const mo_step *s, FILE *f)
 
 	for (const char *c = nodes; *c; c++)
 		others += *c == '\n';
-	mo_put_name(f, nodes, first, false);
+	cl_put_name(f, nodes, first, false);
 	if (others)
 		fprintf(f, " and %d more", others);
 	fputc('\n', f);
@@ -275,7 +275,7 @@ put_node_list(const mo_step *s, FILE *f)
 	for (const char *at = s->info.nodes, *end; *at; at = end + (*end == '\n')) {
 		end = at + strcspn(at, "\n");
 		fprintf(f, at == s->info.nodes ? "\"" : ", \"");
-		mo_put_name(f, at, (size_t)(end - at), true);
+		cl_put_name(f, at, (size_t)(end - at), true);
 		fputc('"', f);
 	}
 	fputc(']', f);
@@ -322,7 +322,7 @@ put_event(const mo_profile *p, const mo_event *v, FILE *f)
 	double us = (double)(v->ended - v->begun) * 1e-3;
 
 	fprintf(f, ",\n{\"name\": \"");
-	mo_put_name(f, s->info.nodes, strcspn(s->info.nodes, "\n"), true);
+	cl_put_name(f, s->info.nodes, strcspn(s->info.nodes, "\n"), true);
 	fprintf(f,
 		"\", \"cat\": \"%s\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": %.3f, "
 		"\"dur\": %.3f, \"args\": {\"step\": %d, \"gmacs_per_s\": %.3f, ",

@@ -1,9 +1,16 @@
 /* random_inputs.c -- made-up inputs for a model. */
 #include "random_inputs.h"
+#include "../put_name.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHOSEN_SEQUENCE = 128 };
+enum { CHOSEN_SEQUENCE = 128, MAX_DIMS = 4096 };
+
+typedef struct chooser {
+	const mo_model *m;
+	const cl_list *dims; /* of the command line */
+	int64_t sequence;    /* for what looks like one and is not given */
+} chooser;
 
 /* What --dim says about a symbol; -1 when nothing. */
 static int64_t
@@ -39,12 +46,12 @@ check_dims(const mo_model *m, const cl_list *dims)
 	return 0;
 }
 
-static int64_t size_of(const mo_model *, const cl_list *dims, const char *dim);
+static int64_t size_of(const chooser *, const char *dim);
 
 /* "past + sequence", also as the quoted name of one symbol that nobody gives a size, is the sum of
  * its parts; -1 when it is no sum. */
 static int64_t
-sum_of(const mo_model *m, const cl_list *dims, const char *dim)
+sum_of(const chooser *c, const char *dim)
 {
 	char text[256];
 	bool quoted = *dim == '"';
@@ -55,17 +62,17 @@ sum_of(const mo_model *m, const cl_list *dims, const char *dim)
 	if (quoted && n)
 		text[n - 1] = 0;
 	char *plus = strstr(text, " + ");
-	if (!plus || given_size(dims, text) >= 0)
+	if (!plus || given_size(c->dims, text) >= 0)
 		return -1;
 	*plus = 0;
-	return size_of(m, dims, text) + size_of(m, dims, plus + 3);
+	return size_of(c, text) + size_of(c, plus + 3);
 }
 
 static int64_t
-size_of(const mo_model *m, const cl_list *dims, const char *dim)
+size_of(const chooser *c, const char *dim)
 {
 	char *end;
-	int64_t sum = sum_of(m, dims, dim);
+	int64_t sum = sum_of(c, dim);
 
 	if (sum >= 0)
 		return sum;
@@ -73,15 +80,41 @@ size_of(const mo_model *m, const cl_list *dims, const char *dim)
 
 	if (!*end)
 		return size;
-	size = given_size(dims, dim);
+	size = given_size(c->dims, dim);
 	if (size < 0)
-		size = strstr(dim, "seq") ? CHOSEN_SEQUENCE : 1;
-	for (int i = 0; i < m->info->ndims; i++) {
-		const ml_dim_info *d = &m->info->dim[i];
-		if (!strcmp(d->name, dim) && given_size(dims, dim) < 0)
+		size = strstr(dim, "seq") ? c->sequence : 1;
+	for (int i = 0; i < c->m->info->ndims; i++) {
+		const ml_dim_info *d = &c->m->info->dim[i];
+		if (!strcmp(d->name, dim) && given_size(c->dims, dim) < 0)
 			size = size < d->lo ? d->lo : size > d->hi ? d->hi : size;
 	}
 	return size;
+}
+
+static bool
+is_planned(const chooser *c)
+{
+	int64_t dim[MAX_DIMS];
+	int n = 0;
+
+	for (int i = 0; i < c->m->info->ninputs; i++)
+		for (int k = 0; k < c->m->info->input[i].rank; k++)
+			if (n < MAX_DIMS)
+				dim[n++] = size_of(c, c->m->info->input[i].dim[k]);
+	return n == MAX_DIMS || ml_session_reserve(c->m->session, dim) != ML_ERR_SHAPE;
+}
+
+/* Models with a table of positions take sequences no longer than that, which only their planning
+ * tells: halves until it agrees. */
+static void
+choose_sequence(chooser *c)
+{
+	int64_t wanted = c->sequence;
+
+	while (!is_planned(c) && c->sequence > 1)
+		c->sequence /= 2;
+	if (!is_planned(c))
+		c->sequence = wanted;
 }
 
 static void
@@ -102,21 +135,32 @@ fill(md_array *array, uint64_t *state)
 	}
 }
 
+static void
+say_what_is_fed(const md_array *array)
+{
+	char type[256];
+
+	cl_put_name(stderr, array->name, strlen(array->name), false);
+	fprintf(stderr, ": %s\n", md_array_type(array, type, sizeof type));
+}
+
 int
 mo_random_inputs(const mo_model *m, const cl_list *dims, unsigned long seed, bool loud,
 		 md_arrays *list)
 {
+	chooser c = {m, dims, CHOSEN_SEQUENCE};
 	uint64_t state = seed;
-	char why[512], type[256];
+	char why[512];
 
 	if (check_dims(m, dims))
 		return 1;
+	choose_sequence(&c);
 	for (int i = 0; i < m->info->ninputs; i++) {
 		const ml_tensor_info *t = &m->info->input[i];
 		int64_t dim[ML_MAX_RANK];
 		md_array a = {0};
 		for (int k = 0; k < t->rank; k++)
-			dim[k] = size_of(m, dims, t->dim[k]);
+			dim[k] = size_of(&c, t->dim[k]);
 		if (md_array_init(&a, t->name, mo_file_dtype(t->dtype), t->rank, dim, why,
 				  sizeof why) ||
 		    md_arrays_push(list, &a, why, sizeof why)) {
@@ -125,8 +169,7 @@ mo_random_inputs(const mo_model *m, const cl_list *dims, unsigned long seed, boo
 		}
 		fill(&list->at[list->count - 1], &state);
 		if (loud)
-			fprintf(stderr, "%s: %s\n", t->name,
-				md_array_type(&list->at[list->count - 1], type, sizeof type));
+			say_what_is_fed(&list->at[list->count - 1]);
 	}
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* reduce.c -- mlopt reduce: shrinks a model while a command still fails on it. */
 #include "../compiler.h"
+#include "../put_name.h"
 #include "verbs.h"
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 
 typedef struct arguments {
 	const char *test, *output;
-	bool quiet;
+	cl_talk talk;
 	cl_settings compile;
 } arguments;
 
@@ -21,7 +22,7 @@ static const cl_row rows[] = {
 	{CL_TEXT, "o", "FILE", "Output",
 	 "the smallest model found: .mlt, or .onnx with its weights (default: reduced.mlt)",
 	 &a.output},
-	{CL_FLAG, "q", NULL, "Other", "say nothing but errors", &a.quiet},
+	CL_TALK_ROWS(a.talk),
 };
 
 static const cl_command command = {
@@ -57,6 +58,19 @@ fails(void *user, const char *candidate)
 	return code == -1 || !WIFEXITED(code) || WEXITSTATUS(code) != 0;
 }
 
+static void
+report(const char *output)
+{
+	if (a.talk.json)
+		printf("{\"file\": \"");
+	if (a.talk.json || !a.talk.quiet)
+		cl_put_name(stdout, output, strlen(output), a.talk.json);
+	if (a.talk.json)
+		printf("\", \"candidates\": %d}\n", tried);
+	else if (!a.talk.quiet)
+		printf(" is left after %d candidates\n", tried);
+}
+
 int
 mo_reduce(int argc, char **argv)
 {
@@ -73,11 +87,11 @@ mo_reduce(int argc, char **argv)
 	const char *output = a.output ? a.output : "reduced.mlt";
 	if (strchr(output, '\''))
 		return cl_fail(&command, "no quotes in the output's name, please");
-	int failed = cl_compiler_open(&c, &command, NULL, a.quiet);
+	int failed = cl_compiler_open(&c, &command, NULL, a.talk);
 	if (!failed)
 		failed = c.ml_reduce(c.cx, args.at[0], c.options, fails, NULL, output) != ML_OK;
-	if (!failed && !a.quiet)
-		printf("%s is left after %d candidates\n", output, tried);
+	if (!failed)
+		report(output);
 	cl_compiler_close(&c);
 	return failed;
 }

@@ -1,12 +1,15 @@
 /* run.c -- mlopt run: a model over a data file, outputs into another. */
 #include "../data/sink.h"
+#include "../put_name.h"
 #include "states.h"
 #include "verbs.h"
+#include <inttypes.h>
+#include <string.h>
 
 typedef struct arguments {
-	const char *inputs, *outputs, *trim;
+	const char *outputs, *trim;
 	long batch;
-	cl_list states;
+	cl_list inputs, states;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -14,11 +17,12 @@ typedef struct arguments {
 static arguments a = {.batch = -1};
 
 static const cl_row rows[] = {
-	{CL_TEXT, "inputs", "FILE", "Data",
+	{CL_LIST, "inputs", "FILE", "Data",
 	 ".npz, .npy, .pb or a folder of ONNX test data; keys are the model's input names, or in0, "
-	 "in1, ...",
+	 "in1, ...; several files: in the order of the inputs, or named after them",
 	 &a.inputs},
 	{CL_TEXT, "outputs", "FILE", "Data", ".npz, or .npy for a single output", &a.outputs},
+	{CL_TEXT, "o", "FILE", "Data", "the same as --outputs", &a.outputs},
 	{CL_INT, "batch", "B", "Data",
 	 "samples per run along axis 0; 0 = everything at once (default: 1 if the model's inputs "
 	 "and outputs share their first dimension, else 0)",
@@ -59,8 +63,30 @@ feed_all(mo_model *m, md_feed *feed, md_sink *sink)
 	return failed;
 }
 
+/* What was written. */
+static void
+put_json(const mo_model *m, const md_arrays *outputs)
+{
+	printf("{\"file\": \"");
+	cl_put_name(stdout, a.outputs, strlen(a.outputs), true);
+	printf("\", \"compile_ms\": %.3f, \"load_ms\": %.3f, \"isa\": \"%s\", \"threads\": %d, "
+	       "\"outputs\": [",
+	       m->compile_ms, m->load_ms, ml_session_level(m->session),
+	       ml_session_threads(m->session));
+	for (size_t i = 0; i < outputs->count; i++) {
+		const md_array *o = &outputs->at[i];
+		printf("%s{\"name\": \"", i ? ", " : "");
+		cl_put_name(stdout, o->name, strlen(o->name), true);
+		printf("\", \"dtype\": \"%s\", \"shape\": [", md_dtype_name(o->dtype));
+		for (int k = 0; k < o->rank; k++)
+			printf("%s%" PRId64, k ? ", " : "", o->dim[k]);
+		printf("]}");
+	}
+	printf("]}\n");
+}
+
 static int
-write_outputs(md_sink *sink)
+write_outputs(const mo_model *m, md_sink *sink)
 {
 	md_arrays joined = {0};
 	char why[512], note[2000];
@@ -69,8 +95,10 @@ write_outputs(md_sink *sink)
 	if (md_sink_finish(sink, &joined, note, sizeof note, why, sizeof why) ||
 	    md_store(a.outputs, &joined, why, sizeof why))
 		failed = cl_fail(&command, "%s", why);
-	else if (!a.settings.quiet)
-		fputs(note, stderr);
+	else if (!a.settings.talk.quiet)
+		cl_put_text(stderr, note);
+	if (!failed && a.settings.talk.json)
+		put_json(m, &joined);
 	md_arrays_clear(&joined);
 	return failed;
 }
@@ -86,7 +114,7 @@ mo_run(int argc, char **argv)
 
 	if (cl_parse(&command, argc, argv, &args, &code))
 		return code;
-	if (args.count != 1 || !a.inputs || !a.outputs) {
+	if (args.count != 1 || !a.inputs.count || !a.outputs) {
 		cl_fail(&command,
 			"a model, --inputs and --outputs are needed; see mlopt run --help");
 		return 2;
@@ -94,13 +122,13 @@ mo_run(int argc, char **argv)
 	int failed = mo_model_open(&m, &command, args.at[0], &a.settings) ||
 		     mo_states_bind(&m, &a.states);
 	if (!failed)
-		failed = mo_model_load(&m, a.inputs, &data);
+		failed = mo_model_load(&m, &a.inputs, &data);
 	if (!failed) {
 		md_feed feed = mo_model_feed(&m, &data, a.batch, a.trim);
 		failed = feed_all(&m, &feed, &sink);
 	}
 	if (!failed)
-		failed = write_outputs(&sink);
+		failed = write_outputs(&m, &sink);
 	md_sink_clear(&sink);
 	md_dataset_close(&data);
 	mo_model_close(&m);
