@@ -104,23 +104,35 @@ find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer 
 
 /* Memory is reserved before the run, so every size needs a bound by then. */
 static ml_status
-check_bounded(ml_plan *plan, ml_dim d)
+check_bounded(ml_plan *plan, const ml_prov *at, ml_dim d)
 {
 	const ml_term *term;
 
-	if (ml_dim_is_bad(d))
-		return ml_error(plan->m->cx, ML_ERR_LIMIT, NULL,
-				"a size in memory is no expression of at most 64 bits");
+	if (ml_dim_is_bad(d)) {
+		ml_error(plan->m->cx, ML_ERR_LIMIT, at,
+			 "the size of a result in memory exceeds 64 bits");
+		ml_hint(plan->m->cx,
+			"give loops a constant trip count, or fix dimensions with --dim");
+		return ML_ERR_LIMIT;
+	}
 	int n = ml_dim_terms(d, &term);
 	for (int i = 0; i < n; i++)
 		for (int k = 0; k < term[i].natoms; k++)
 			if (term[i].atom[k]->kind == ML_ATOM_SYM && term[i].atom[k]->sym->fresh) {
-				ml_error(plan->m->cx, ML_ERR_UNSUPPORTED, NULL,
+				ml_error(plan->m->cx, ML_ERR_UNSUPPORTED, at,
 					 "a result's size depends on data and has no upper bound");
 				ml_hint(plan->m->cx, "give loops a constant trip count");
 				return ML_ERR_UNSUPPORTED;
 			}
 	return ML_OK;
+}
+
+static const ml_prov *
+maker_of(const ml_sequence *s, const ml_buffer *b)
+{
+	bool known = b->first >= 0 && b->first < s->steps.count && s->steps.at[b->first].node;
+
+	return known ? s->steps.at[b->first].node->prov : NULL;
 }
 
 static ml_status
@@ -133,7 +145,7 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 	for (int i = 0; i < s->arena.count; i++) {
 		ml_buffer *b = s->arena.at[i];
 		ml_dim bytes = bounded(plan, b->bytes);
-		ML_STEP(check_bounded(plan, bytes));
+		ML_STEP(check_bounded(plan, maker_of(s, b), bytes));
 		int64_t size = sample(plan, bytes);
 		int slot = find_slot(plan, &uses, first_slot, b, bytes, size);
 		if (slot < 0) {
@@ -160,12 +172,13 @@ ml_assign_memory(ml_plan *plan)
 	ML_STEP(assign_sequence(plan, plan->main));
 	for (int i = 0; i < plan->scratch.count; i++) {
 		plan->scratch.at[i] = bounded(plan, plan->scratch.at[i]);
-		ML_STEP(check_bounded(plan, plan->scratch.at[i]));
+		ML_STEP(check_bounded(plan, NULL, plan->scratch.at[i]));
 	}
 	const ml_node *yield = plan->m->main->last;
 	for (int i = 0; i < yield->nin; i++) { /* outputs get memory before the run, too */
-		ml_dim bytes = ml_type_bytes(plan->m->dims, &ml_in(yield, i)->type);
-		ML_STEP(check_bounded(plan, bounded(plan, bytes)));
+		const ml_value *v = ml_in(yield, i);
+		ml_dim bytes = ml_type_bytes(plan->m->dims, &v->type);
+		ML_STEP(check_bounded(plan, v->def ? v->def->prov : NULL, bounded(plan, bytes)));
 	}
 	return ML_OK;
 }

@@ -40,9 +40,7 @@ read_model(compilation *c)
 {
 	begin(c, 1, "import");
 	ML_STEP(ml_read_model(c->cx, &c->source, c->o, &c->m));
-	if (c->o->explain)
-		ml_explain(c->o, c->m, "as imported");
-	return ML_OK;
+	return c->o->explain ? ml_explain_import(c->o, c->m) : ML_OK;
 }
 
 static ml_status

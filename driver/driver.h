@@ -120,8 +120,10 @@ bool ml_is_ir_text(const char *path);
 
 /* ---- report.c ---- */
 
-/* The nodes that came from the ONNX node, after what `title` names. */
-void ml_explain(const ml_options *, const ml_module *, const char *title);
+/* The nodes that came from the ONNX node, after what `title` names; whether there are any. */
+bool ml_explain(const ml_options *, const ml_module *, const char *title);
+/* The same as imported; ML_ERR_ARG when the model has no such node. */
+ml_status ml_explain_import(const ml_options *, const ml_module *);
 void ml_list_passes(const ml_options *, const ml_pipeline *);
 
 /* ---- custom.c ---- */

@@ -65,13 +65,30 @@ explain_block(ml_text *t, const ml_block *b, const char *name)
 	return found;
 }
 
-void
+bool
 ml_explain(const ml_options *o, const ml_module *m, const char *title)
 {
 	ml_text t;
 
 	ml_text_init(&t, &o->cx->arena);
-	if (!explain_block(&t, m->main, o->explain))
+	int found = explain_block(&t, m->main, o->explain);
+	if (!found)
 		ml_put(&t, "nothing is left of node '%s'\n", ml_escaped(&o->cx->arena, o->explain));
 	ml_show(o, title, t.at);
+	return found > 0;
+}
+
+ml_status
+ml_explain_import(const ml_options *o, const ml_module *m)
+{
+	bool known = ml_explain(o, m, "as imported");
+
+	for (int i = 0; i < m->read.count && !known; i++)
+		known = !strcmp(m->read.at[i]->node, o->explain);
+	if (known)
+		return ML_OK;
+	ml_error(o->cx, ML_ERR_ARG, NULL, "explain: the model has no node '%s'",
+		 ml_escaped(&o->cx->arena, o->explain));
+	ml_hint(o->cx, "nodes are named in messages and in the text that --emit=ir prints");
+	return ML_ERR_ARG;
 }

@@ -384,6 +384,7 @@ lower_node(ml_import *im, ml_frame *f, ml_builder *b, const Onnx__NodeProto *nod
 
 	b->failed = ML_OK;
 	b->prov = ml_onnx_prov(&im->m->arena, node, index, version);
+	ML_PUSH(&im->m->arena, im->m->read, b->prov);
 	if (im->m->next_id > MOST_NODES)
 		return ml_error(im->cx, ML_ERR_LIMIT, b->prov,
 				"the model lowers to more than %d nodes", MOST_NODES);

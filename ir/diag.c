@@ -278,17 +278,47 @@ ml_diag_print(ml_text *t, const ml_context *cx, const ml_diag *d)
 	}
 }
 
+static bool
+same_remark(const ml_diag *a, const ml_diag *b)
+{
+	if (a->severity != ML_REMARK || b->severity != ML_REMARK || !a->at || !b->at)
+		return false;
+	return same_node(a->at, b->at) && same_text(a->text, b->text) &&
+	       same_text(a->stage, b->stage);
+}
+
+/* How often the remark stands in the list from `first` on; 0 when it was said at an earlier place.
+ */
+static int
+times_said(const ml_context *cx, int first, int at)
+{
+	const ml_diag *d = cx->diags.at;
+	int times = 1;
+
+	for (int i = first; i < at; i++)
+		if (same_remark(&d[i], &d[at]))
+			return 0;
+	for (int i = at + 1; d[at].severity == ML_REMARK && i < cx->diags.count; i++)
+		times += same_remark(&d[i], &d[at]);
+	return times;
+}
+
 void
 ml_diag_report(ml_context *cx)
 {
+	int first = cx->reported;
+
 	for (; cx->reported < cx->diags.count; cx->reported++) {
 		const ml_diag *d = &cx->diags.at[cx->reported];
 		ml_text t;
 
-		if (!cx->log)
+		int times = cx->log ? times_said(cx, first, cx->reported) : 0;
+		if (!times)
 			continue;
 		ml_text_init(&t, &cx->arena);
 		ml_diag_print(&t, cx, d);
+		if (times > 1)
+			ml_put(&t, " (%d times)", times);
 		cx->log(cx->log_user, d->severity, t.at);
 	}
 }

@@ -12,7 +12,6 @@
 #include "dim.h"
 #include "mlopt/ir.h"
 
-
 /* ---- types ---- */
 
 typedef struct ml_type {
@@ -170,7 +169,8 @@ struct ml_module {
 	ml_block *main;
 	ML_VEC(const char *) output_names; /* of main's results; inputs are named by their values */
 	ML_VEC(ml_guard) guards;
-	ML_VEC(ml_blob *) blobs; /* references held */
+	ML_VEC(ml_blob *) blobs;      /* references held */
+	ML_VEC(const ml_prov *) read; /* what was imported, also what left no node; not cloned */
 	uint32_t next_id;
 	int opset; /* of the default domain, for messages and export; 0 if not from ONNX */
 };

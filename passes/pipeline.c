@@ -89,20 +89,47 @@ ml_pass_named(const ml_pipeline *p, const char *name, size_t length)
 	return NULL;
 }
 
+/* The first pass of the list, which moves on behind it; `option`: whose value it is. */
+static ml_status
+next_listed(const ml_pipeline *p, ml_context *cx, const char *option, const char **list,
+	    const ml_pass **pass)
+{
+	const char *at = *list;
+	size_t n = strcspn(at, ",");
+
+	*list += n + (at[n] == ',');
+	*pass = ml_pass_named(p, at, n);
+	if (*pass)
+		return ML_OK;
+	ml_error(cx, ML_ERR_ARG, NULL, "%s: there is no pass '%.*s'", option, (int)n, at);
+	ml_hint(cx, "the passes are listed by --list-passes");
+	return ML_ERR_ARG;
+}
+
 static ml_status
 add_listed(ml_pipeline *p, ml_context *cx, const char *list)
 {
-	for (const char *at = list; *at;) {
-		size_t n = strcspn(at, ",");
-		const ml_pass *pass = ml_pass_named(p, at, n);
-		if (!pass) {
-			ml_error(cx, ML_ERR_ARG, NULL, "there is no pass '%.*s'", (int)n, at);
-			ml_hint(cx, "the passes are listed by --list-passes");
-			return ML_ERR_ARG;
-		}
+	const ml_pass *pass;
+
+	while (*list) {
+		ML_STEP(next_listed(p, cx, "passes", &list, &pass));
 		ML_PUSH(p->arena, p->stages, ((ml_stage){"listed", pass, 0, ML_WHEN_ALWAYS}));
-		at += n + (at[n] == ',');
 	}
+	return ML_OK;
+}
+
+/* A mistyped name would go unnoticed: nothing would be left out, printed or stopped. */
+static ml_status
+check_names(const ml_pipeline *p, ml_context *cx, const ml_pipeline_options *o)
+{
+	bool all = o->print_after && !strcmp(o->print_after, "all");
+	const char *option[] = {"skip-pass", "stop-after", "print-after"};
+	const char *list[] = {o->skip, o->stop_after, all ? NULL : o->print_after};
+	const ml_pass *pass;
+
+	for (int i = 0; i < 3; i++)
+		while (list[i] && *list[i])
+			ML_STEP(next_listed(p, cx, option[i], &list[i], &pass));
 	return ML_OK;
 }
 
@@ -113,6 +140,7 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 	*p = (ml_pipeline){.arena = arena};
 	for (int i = 0; i < nplugins; i++)
 		ML_PUSH(arena, p->plugins, plugins[i]);
+	ML_STEP(check_names(p, cx, o));
 	if (o->passes)
 		return add_listed(p, cx, o->passes);
 	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
@@ -149,6 +177,7 @@ typedef struct pass_run {
 	ml_module *m;
 	int64_t *fuel;
 	ml_text *report; /* of times and rules */
+	int fired;       /* rules, with rule_stats */
 	ml_arena *arena;
 } pass_run;
 
@@ -171,17 +200,20 @@ show_module(const pass_run *r, const char *pass)
 	r->o->show(r->o->show_user, pass, t.at);
 }
 
-static void
+static int
 report_rules(const pass_run *r, const ml_pass *pass, const int *fired)
 {
-	for (int i = 0; i < pass->nrules; i++)
+	int sum = 0;
+
+	for (int i = 0; i < pass->nrules; sum += fired[i++])
 		if (fired[i])
 			ml_put(r->report, "%6d  %s/%s\n", fired[i], pass->name,
 			       pass->rules[i].name);
+	return sum;
 }
 
 static ml_status
-run_pass(const pass_run *r, const ml_pass *pass)
+run_pass(pass_run *r, const ml_pass *pass)
 {
 	ml_context *cx = r->m->cx;
 	ml_arena scratch;
@@ -207,7 +239,7 @@ run_pass(const pass_run *r, const ml_pass *pass)
 		ml_put(r->report, "%9.3f ms %6d changes  %s\n", spent * 1e3, px.changes,
 		       pass->name);
 	if (r->o->rule_stats)
-		report_rules(r, pass, px.fired);
+		r->fired += report_rules(r, pass, px.fired);
 	if (r->o->print_after && r->o->show && px.changes &&
 	    (!strcmp(r->o->print_after, "all") || is_listed(r->o->print_after, pass->name)))
 		show_module(r, pass->name);
@@ -231,6 +263,8 @@ ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o
 		if (o->stop_after && !strcmp(o->stop_after, pass->name))
 			break;
 	}
+	if (o->rule_stats && !r.fired)
+		ml_put(&report, "no rule fired\n");
 	if (report.length && o->show)
 		o->show(o->show_user, "passes", report.at);
 	return ML_OK;

@@ -92,6 +92,44 @@ refuses 1 "--json needs -o" "$bin/mloptc" "$digits/model.onnx" --emit=ir --json
 refuses 1 "unknown option '-w'" "$bin/mloptc" "$digits/model.onnx" -w
 refuses 1 "unknown option '--loud'" "$bin/mloptc" "$digits/model.onnx" --loud
 
+for option in skip-pass stop-after print-after; do
+	refuses 1 "$option: there is no pass 'fuse_al'" \
+		"$bin/mloptc" "$digits/model.onnx" --$option=fuse_al --emit=ir
+done
+refuses 1 "the model has no node '/conv9/Conv'" "$bin/mlopt" check "$digits/model.onnx" --explain=/conv9/Conv
+"$bin/mloptc" "$digits/model.onnx" --passes=drop_dead --rule-stats --emit=ir >out 2>err
+grep -q "no rule fired" err || fail "--rule-stats says nothing"
+cat >twice.mlt <<'END'
+module "twice" {
+  in %0 "x" : f32[4]
+  %1 = neg %0 : f32[4] @"n":Neg-13[0]
+  %2 = neg %1 : f32[4] @"n":Neg-13[0]
+  %3 = neg %2 : f32[4] @"n":Neg-13[0]
+  %4 = neg %3 : f32[4] @"n":Neg-13[0]
+  out "y" = %4
+}
+END
+"$bin/mlopt-opt" twice.mlt --passes=simplify_algebra --remarks >out 2>err
+[ "$(grep -c 'remark:' err)" = 1 ] && grep -q ' (2 times)$' err || fail "remarks repeat: $(cat err)"
+cat >endless.mlt <<'END'
+module "endless" {
+  sym ?0 <= 9223372036854775807
+  in %0 "x" : f32[1]
+  %1 = const {9223372036854775807} : s64[] @"":Loop-11[3]
+  %2 = const {true} : bool[] @"":Loop-11[3]
+  %3, %4 = loop %1, %2, %0 {carried = 1} (%5 : s64[], %6 : f32[1]) {
+    %7 = add %6, %6 : f32[1] @"":Add-11[0]
+    %8 = lt %7, %6 : bool[1] @"":Add-11[0]
+    %9 = reshape %8 : bool[] @"":Loop-11[3]
+    yield %9, %7, %6 @"":Loop-11[3]
+  } : f32[1], f32[?0, 1] @"":Loop-11[3]
+  out "y" = %3
+  out "z" = %4
+}
+END
+refuses 1 "node (#3, Loop-11): error: the size of a result" "$bin/mlopt" check endless.mlt
+grep -q "hint: give loops a constant trip count" err || fail "no hint for endless loops"
+
 # ---- mlopt-opt ----
 
 "$bin/mlopt-opt" "$intents/model.onnx" --passes= >imported.mlt
