@@ -63,7 +63,7 @@ void ml_dots_store(void *dots_emit, ml_emit *, ml_v row, ml_v column, ml_v count
  * them for row `begin`; dots_rows.c. */
 void ml_dots_pack_rows(ml_dots_emit *, ml_v begin, ml_v rows, ml_v *a, ml_v *lda);
 /* The same for windows of an image, which are copied run by run; dots_windows.c. */
-void ml_dots_find_image(ml_dots *);
+bool ml_find_image(const ml_node *dot, ml_dots_image *);
 void ml_dots_pack_windows(ml_dots_emit *, ml_v first, ml_v begin, ml_v rows, ml_dim stride);
 /* What that needs, 0 when the operand lies in rows. */
 ml_dim ml_dots_scratch_bytes(const ml_dots *);

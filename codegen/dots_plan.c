@@ -148,7 +148,7 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	d->k = product(dims, shape, d->nk);
 	find_rows(d);
 	if (!d->leaf)
-		ml_dots_find_image(d);
+		ml_find_image(dot, &d->image);
 	d->row_block = row_block ? row_block : d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	/* Rows are packed once for all of their columns. */

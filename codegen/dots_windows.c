@@ -40,12 +40,12 @@ pads_image(const ml_node *pad)
 /* Sums over kernel and channels of windows [N, C, out.., kernel..], or with groups as batch
  * [N, g, C/g, out.., kernel..]. */
 static bool
-sums_windows(const ml_dots *d, int spatial)
+sums_windows(const ml_node *dot, int spatial)
 {
-	const ml_attr *sum = &ML_A(d->dot, dot, lhs_contract);
-	int channel = 1 + d->nbatch;
+	const ml_attr *sum = &ML_A(dot, dot, lhs_contract), *batch = &ML_A(dot, dot, lhs_batch);
+	int channel = 1 + batch->count;
 
-	if (d->nbatch > 1 || (d->nbatch && ML_A(d->dot, dot, lhs_batch).ints[0] != 1) ||
+	if (batch->count > 1 || (batch->count && batch->ints[0] != 1) ||
 	    sum->count != spatial + 1 || sum->ints[spatial] != channel)
 		return false;
 	for (int i = 0; i < spatial; i++)
@@ -54,31 +54,33 @@ sums_windows(const ml_dots *d, int spatial)
 	return true;
 }
 
-void
-ml_dots_find_image(ml_dots *d)
+bool
+ml_find_image(const ml_node *dot, ml_dots_image *image)
 {
-	const ml_value *v = ml_in(d->dot, 0);
+	const ml_value *a = ml_in(dot, 0), *v = a;
+	int nbatch = ML_A(dot, dot, lhs_batch).count;
 	ml_dots_image found = {0};
 
-	if (d->nbatch && ml_is(v, ML_OP_reshape))
+	if (nbatch && ml_is(v, ML_OP_reshape))
 		v = ml_in(v->def, 0);
 	if (!ml_is(v, ML_OP_window) || !is_turn(ml_in(v->def, 0)))
-		return;
+		return false;
 	found.window = v->def;
 	found.spatial = ML_A(v->def, window, size).count;
 	int rank = 2 + 2 * found.spatial;
-	if (v->type.rank != rank || ml_in(d->dot, 0)->type.rank != rank + d->nbatch ||
-	    !sums_windows(d, found.spatial))
-		return;
+	if (v->type.rank != rank || a->type.rank != rank + nbatch ||
+	    !sums_windows(dot, found.spatial))
+		return false;
 	v = ml_in(ml_in(v->def, 0)->def, 0);
 	if (ml_is(v, ML_OP_pad) && pads_image(v->def)) {
 		found.pad = v->def;
 		v = ml_in(v->def, 0);
 	}
 	if (v->def)
-		return;
+		return false;
 	found.image = v;
-	d->image = found;
+	*image = found;
+	return true;
 }
 
 /* ---- bytes ---- */

@@ -154,6 +154,23 @@ unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first)
 	return false;
 }
 
+/* Can a node of g read what `def` computes?  What readers compute themselves, it can, if it can
+ * read what that is computed from. */
+static bool
+can_read(ml_planner *p, ml_node *def, const ml_group *g)
+{
+	const ml_group *own = def ? ml_note_of(def)->group : g;
+
+	if (own == g)
+		return true;
+	if (own || class_of(def) != ML_ELEMENTWISE)
+		return !unit_reaches(p, def, g, g->first);
+	for (int i = 0; i < def->nin; i++)
+		if (!can_read(p, ml_in(def, i)->def, g))
+			return false;
+	return true;
+}
+
 static bool
 can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 {
@@ -161,13 +178,9 @@ can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 	    ml_state_of(p->plan, &g->nodes.at[0]->out[0]))
 		return false;
 	p->stamp++;
-	for (int i = 0; i < n->nin; i++) {
-		ml_node *def = ml_in(n, i)->def;
-		if (!def || ml_note_of(def)->group == g)
-			continue;
-		if (unit_reaches(p, def, g, g->first))
+	for (int i = 0; i < n->nin; i++)
+		if (!can_read(p, ml_in(n, i)->def, g))
 			return false;
-	}
 	return true;
 }
 
@@ -238,18 +251,30 @@ is_better(const ml_group *g, const ml_group *than)
 	return g->last > than->last;
 }
 
+/* `best`, or a better group that n fits into among those of v and, where readers compute v, of what
+ * it is computed from. */
+static ml_group *
+better_group(ml_planner *p, const ml_node *n, const ml_value *v, ml_group *best)
+{
+	ml_node *def = v->def;
+	ml_group *g = def ? ml_note_of(def)->group : NULL;
+
+	if (g && g != best && fits(n, g) && is_better(g, best) && can_join(p, n, g))
+		return g;
+	if (def && !g && class_of(def) == ML_ELEMENTWISE)
+		for (int i = 0; i < def->nin; i++)
+			best = better_group(p, n, ml_in(def, i), best);
+	return best;
+}
+
 /* The best group among the operands' that n fits into, or NULL. */
 static ml_group *
 group_to_join(ml_planner *p, const ml_node *n)
 {
 	ml_group *best = NULL;
 
-	for (int i = 0; i < n->nin; i++) {
-		ml_node *def = ml_in(n, i)->def;
-		ml_group *g = def ? ml_note_of(def)->group : NULL;
-		if (g && g != best && fits(n, g) && is_better(g, best) && can_join(p, n, g))
-			best = g;
-	}
+	for (int i = 0; i < n->nin; i++)
+		best = better_group(p, n, ml_in(n, i), best);
 	return best;
 }
 
@@ -351,25 +376,10 @@ place_reduce(ml_planner *p, ml_node *n)
 	join(p, g, n);
 }
 
-/* An outer product of smaller values: cheaper to compute anew in every reader than to store. */
-static bool
-is_spread(const ml_node *n)
-{
-	if (n->op != ML_OP_add && n->op != ML_OP_sub && n->op != ML_OP_mul)
-		return false;
-	for (int i = 0; i < n->nin; i++)
-		if (same_shape(&ml_in(n, i)->type, &n->out[0].type))
-			return false;
-	for (const ml_use *u = n->out[0].uses; u; u = u->next)
-		if (class_of(u->user) != ML_ELEMENTWISE)
-			return false;
-	return true;
-}
-
 static void
 place_elementwise(ml_planner *p, ml_node *n)
 {
-	if (p->plan->opt_level > 0 && is_spread(n))
+	if (p->plan->opt_level > 0 && ml_is_recomputed(n))
 		return;
 	ml_group *g = group_to_join(p, n);
 
@@ -474,14 +484,34 @@ ml_is_alias(const ml_value *v)
 	return ml_is(v, ML_OP_reshape) && !ml_note_of(v->def)->group;
 }
 
+/* Does anyone outside of g read v, or what readers compute from it? */
+static bool
+is_read_outside(const ml_value *v, const ml_group *g)
+{
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		const ml_group *reader = ml_note_of(u->user)->group;
+		bool inlined = !reader && class_of(u->user) == ML_ELEMENTWISE;
+		if (reader != g && (!inlined || is_read_outside(&u->user->out[0], g)))
+			return true;
+	}
+	return false;
+}
+
 /* A group's value needs bytes when someone outside of the group reads it. */
 bool
 ml_value_needs_buffer(const ml_value *v)
 {
 	const ml_group *g = v->def ? ml_note_of(v->def)->group : NULL;
 
-	for (const ml_use *u = v->uses; u; u = u->next)
-		if (!g || ml_note_of(u->user)->group != g)
+	return g ? is_read_outside(v, g) : v->uses != NULL;
+}
+
+/* Windows take a transpose for free, and are better read as they lie now. */
+static bool
+is_read_by_windows(const ml_node *view)
+{
+	for (const ml_use *u = view->out[0].uses; u; u = u->next)
+		if (u->user->op == ML_OP_window)
 			return true;
 	return false;
 }
@@ -496,7 +526,8 @@ only_view(const ml_value *v)
 	for (const ml_use *u = v->uses; u; u = u->next) {
 		if (ml_note_of(u->user)->group == g && g)
 			continue;
-		if (view || (u->user->op != ML_OP_reshape && u->user->op != ML_OP_transpose))
+		if (view || (u->user->op != ML_OP_reshape && u->user->op != ML_OP_transpose) ||
+		    is_read_by_windows(u->user))
 			return NULL;
 		view = u->user;
 	}

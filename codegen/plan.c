@@ -327,6 +327,22 @@ schedule_state(ml_planner *p, ml_group *g, const ml_state *s)
 	return ML_OK;
 }
 
+/* What the group reads from others, also through what it computes itself. */
+static ml_status
+schedule_inputs(ml_planner *p, const ml_group *g, const ml_node *n)
+{
+	for (int i = 0; i < n->nin; i++) {
+		ml_node *def = ml_in(n, i)->def;
+		if (!def || ml_note_of(def)->group == g)
+			continue;
+		if (!ml_note_of(def)->group && ml_op_get(def->op)->cls == ML_ELEMENTWISE)
+			ML_STEP(schedule_inputs(p, g, def));
+		else
+			ML_STEP(schedule(p, def));
+	}
+	return ML_OK;
+}
+
 static ml_status
 schedule_group(ml_planner *p, ml_group *g)
 {
@@ -341,11 +357,7 @@ schedule_group(ml_planner *p, ml_group *g)
 				"internal: groups depend on each other");
 	g->visiting = true;
 	for (int i = 0; i < g->nodes.count; i++)
-		for (int k = 0; k < g->nodes.at[i]->nin; k++) {
-			ml_node *def = ml_in(g->nodes.at[i], k)->def;
-			if (def && ml_note_of(def)->group != g)
-				ML_STEP(schedule(p, def));
-		}
+		ML_STEP(schedule_inputs(p, g, g->nodes.at[i]));
 	if (state)
 		return schedule_state(p, g, state);
 	ML_STEP(ml_outline(p, g, &step, &io));

@@ -205,6 +205,8 @@ void ml_find_states(ml_plan *);
 const ml_state *ml_state_of(const ml_plan *, const ml_value *v);
 /* v's type in memory: with room for rows, if it belongs to a state. */
 ml_type ml_state_memory(const ml_plan *, const ml_value *v);
+/* An elementwise node that is in no group: every reader computes it; group_recompute.c. */
+bool ml_is_recomputed(const ml_node *);
 /* A view by which bytes are only reinterpreted. */
 bool ml_is_alias(const ml_value *);
 /* What a kernel reads: a value's bytes, or the panels packed from a dot's right operand. */

@@ -333,8 +333,11 @@ ml_rows_emit(ml_emit *e, ml_kernel *k, const char *name)
 {
 	ml_dims *dims = k->m->dims;
 	row_emit w = {0};
+	ml_depthwise d;
 
 	ML_STEP(ml_rows_plan(k, &k->m->arena, &w.r));
+	if (ml_depthwise_find(&w.r, &d))
+		return ml_depthwise_emit(&d, e, name);
 	ml_rows_merge(&w.r, e, &w.groups);
 	ml_expr_open(&w.x, e, k, name);
 	int outer = w.groups.n;

@@ -1,7 +1,7 @@
 /* rows.h -- a row kernel taken apart: its space, its stages, what is kept between them. */
 #ifndef ML_ROWS_H
 #define ML_ROWS_H
-#include "expr.h"
+#include "dots.h"
 
 enum { ML_MAX_STAGES = 32 };
 
@@ -53,4 +53,17 @@ typedef struct ml_groups {
 } ml_groups;
 /* Groups of the outer dims.  Tries the kernel's expressions out in a function that is deleted. */
 void ml_rows_merge(ml_rows *, ml_emit *, ml_groups *);
+
+/* A map whose elements are one filter of few taps each over windows of an image that lies channels
+ * last: a depthwise convolution and what follows it; rows_depthwise.c. */
+typedef struct ml_depthwise {
+	const ml_rows *rows;
+	const ml_node *dot;
+	ml_dots_image image;
+	int64_t size[2], stride[2], gap[2]; /* of the kernel, by spatial dim */
+	int64_t lines;                      /* of the result in a tile */
+} ml_depthwise;
+bool ml_depthwise_find(const ml_rows *, ml_depthwise *);
+void ml_depthwise_grid(const ml_depthwise *, ml_grid *);
+ml_status ml_depthwise_emit(const ml_depthwise *, ml_emit *, const char *name);
 #endif

@@ -284,8 +284,13 @@ ml_status
 ml_rows_grid(ml_kernel *k, ml_grid *grid)
 {
 	ml_rows r;
+	ml_depthwise d;
 
 	ML_STEP(ml_rows_plan(k, &k->m->arena, &r));
+	if (ml_depthwise_find(&r, &d)) {
+		ml_depthwise_grid(&d, grid);
+		return ML_OK;
+	}
 	grid->tiles = ml_rows_tiles(&r);
 	grid->scratch_bytes = r.scratch_bytes;
 	return ML_OK;

@@ -1,0 +1,65 @@
+/* group_recompute.c -- elementwise nodes of no group: cheaper to compute in every reader than to
+ * store.
+ */
+#include "plan.h"
+#include <string.h>
+
+static bool
+same_shape(const ml_type *a, const ml_type *b)
+{
+	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
+}
+
+static ml_class
+class_of(const ml_node *n)
+{
+	return ml_op_get(n->op)->cls;
+}
+
+/* An outer product of smaller values: cheaper to compute anew in every reader than to store. */
+static bool
+is_spread(const ml_node *n)
+{
+	if (n->op != ML_OP_add && n->op != ML_OP_sub && n->op != ML_OP_mul)
+		return false;
+	for (int i = 0; i < n->nin; i++)
+		if (same_shape(&ml_in(n, i)->type, &n->out[0].type))
+			return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (class_of(u->user) != ML_ELEMENTWISE)
+			return false;
+	return true;
+}
+
+static bool
+is_number(const ml_value *v)
+{
+	double number;
+
+	while (ml_is(v, ML_OP_cast))
+		v = ml_in(v->def, 0);
+	return ml_is_splat(v, &number);
+}
+
+/* What a quantized tensor stands for: read as bytes and computed by every reader, not stored four
+ * times as wide. */
+static bool
+is_widening(const ml_node *n)
+{
+	const ml_node *from = ml_in(n, 0)->def;
+
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (class_of(u->user) != ML_ELEMENTWISE && class_of(u->user) != ML_REDUCE)
+			return false;
+	if (n->op == ML_OP_cast)
+		return ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1 ||
+		       (from && from->op == ML_OP_sub && !ml_note_of(from)->group);
+	return (n->op == ML_OP_sub || n->op == ML_OP_mul) && from && !ml_note_of(from)->group &&
+	       (from->op == ML_OP_cast || from->op == ML_OP_sub) && is_number(ml_in(n, 1));
+}
+
+bool
+ml_is_recomputed(const ml_node *n)
+{
+	return is_spread(n) || is_widening(n);
+}

@@ -1,0 +1,453 @@
+/* rows_depthwise.c -- depthwise convolutions: lanes along channels, filters in registers.
+ *
+ * One line of the result is computed 16 channels at a time, and of these a few neighbouring pixels
+ * at once, so that an element of the image is loaded once for all of them.  Lines above and below
+ * the image are a line of fill in scratch; pixels at the ends of a line go one by one, with fill
+ * in the place of what is outside.
+ *
+ * Integers: two lines' elements share a lane, as 16-bit numbers, and are multiplied and added by
+ * one instruction; exact on every level.
+ */
+#include "rows.h"
+#include "tile.h"
+#include <string.h>
+
+enum { PIXELS = 4, MOST_TAPS = 25, TILE = 16384, MOST_SIDE = 7 };
+
+typedef struct depthwise_emit {
+	const ml_depthwise *d;
+	ml_expr x;
+	ml_dim index[ML_MAX_RANK]; /* of the result: image, line, pixel, channel */
+	const ml_sym *image, *line, *pixel;
+	ml_v base[MOST_SIDE];   /* the image's lines under the kernel */
+	ml_v outside;           /* fill, as long as a line */
+	ml_v channel, count;    /* first lane; lanes, NULL = 16 */
+	ml_v filter[MOST_TAPS]; /* f32, or pairs of lines: [(line / 2) * width + column] */
+	ml_v step;              /* bytes from pixel to pixel */
+	ml_v low;               /* pixels of fill in front of a line */
+	bool is_integer;
+} depthwise_emit;
+
+/* ---- recognition ---- */
+
+static const ml_node *
+only_dot(const ml_block *main)
+{
+	const ml_node *found = NULL;
+
+	for (const ml_node *n = main->first; n; n = n->next) {
+		ml_class c = ml_op_get(n->op)->cls;
+		if (c == ML_REDUCE || c == ML_INDEX || (c == ML_CONTRACT && found))
+			return NULL;
+		found = c == ML_CONTRACT ? n : found;
+	}
+	return found;
+}
+
+/* dot [C, N, lines, pixels, 1], shown as [N, lines, pixels, C]. */
+static bool
+shows_image(const ml_node *dot, const ml_type *space)
+{
+	static const int64_t wanted[] = {1, 2, 3, 0, 4};
+	const ml_use *u = dot->out[0].uses;
+
+	if (!u || u->next || u->user->op != ML_OP_transpose || dot->out[0].type.rank != 5 ||
+	    memcmp(ML_A(u->user, transpose, perm).ints, wanted, sizeof wanted))
+		return false;
+	u = u->user->out[0].uses;
+	if (!u || u->next || u->user->op != ML_OP_reshape || space->rank != 4 ||
+	    u->user->out[0].type.rank != 4)
+		return false;
+	const ml_type *shown = &u->user->out[0].type, *t = &dot->out[0].type;
+	for (int i = 0; i < 4; i++)
+		if (shown->dim[i] != space->dim[i] || t->dim[(i + 1) % 4] != space->dim[i])
+			return false;
+	return ml_dim_equals(t->dim[4], 1);
+}
+
+bool
+ml_depthwise_find(const ml_rows *r, ml_depthwise *d)
+{
+	const ml_node *dot = r->is_map ? only_dot(r->kernel->m->main) : NULL;
+	int64_t pixels, channels;
+
+	*d = (ml_depthwise){.rows = r, .dot = dot, .lines = 1};
+	if (!dot || !shows_image(dot, &r->space) || !ml_find_image(dot, &d->image) ||
+	    d->image.spatial != 2 || !ml_dim_equals(ml_in(dot, 1)->type.dim[2], 1))
+		return false;
+	ml_dtype a = ml_in(dot, 0)->type.dtype, b = ml_in(dot, 1)->type.dtype;
+	if (!(a == ML_f32 && b == ML_f32) && !(a == ML_u8 && b == ML_s8))
+		return false;
+	for (int i = 0; i < 2; i++) {
+		d->size[i] = ML_A(d->image.window, window, size).ints[i];
+		d->stride[i] = ML_A(d->image.window, window, stride).ints[i];
+		d->gap[i] = ML_A(d->image.window, window, dilation).ints[i];
+		if (d->size[i] > MOST_SIDE)
+			return false;
+	}
+	if (ml_dim_is_int(r->space.dim[2], &pixels) && ml_dim_is_int(r->space.dim[3], &channels) &&
+	    pixels > 0 && channels > 0 && pixels < TILE && pixels * channels < TILE)
+		d->lines = TILE / (pixels * channels);
+	return d->size[0] * d->size[1] <= MOST_TAPS;
+}
+
+static ml_dim
+lines_of(const ml_depthwise *d)
+{
+	return ml_dim_mul(d->rows->kernel->m->dims, d->rows->space.dim[0], d->rows->space.dim[1]);
+}
+
+void
+ml_depthwise_grid(const ml_depthwise *d, ml_grid *grid)
+{
+	ml_dims *dims = d->rows->kernel->m->dims;
+	const ml_type *image = &d->image.image->type;
+	ml_dim line = ml_dim_mul(dims, image->dim[2], image->dim[3]);
+
+	grid->tiles = ml_dim_ceildiv(dims, lines_of(d), ml_dim_int(dims, d->lines));
+	grid->scratch_bytes = ml_dim_int(dims, 0);
+	if (d->image.pad) /* whole vectors are stored */
+		grid->scratch_bytes =
+			ml_dim_mul(dims, ml_dim_add(dims, line, ml_dim_int(dims, ML_LANES)),
+				   ml_dim_int(dims, ml_dtype_bytes(image->dtype)));
+}
+
+/* ---- elements and filters ---- */
+
+/* 16 channels of a pixel as f32 or i32. */
+static ml_v
+element(depthwise_emit *w, ml_v pixel)
+{
+	ml_emit *e = w->x.e;
+	LLVMTypeRef type = w->is_integer ? e->i8 : e->f32;
+	ml_v v = ml_load_lanes(e, type, ml_gep(e, type, pixel, w->channel), w->count,
+			       w->is_integer ? 1 : 4);
+
+	return w->is_integer ? LLVMBuildZExt(e->b, v, ml_vec_type(e->i32), "") : v;
+}
+
+/* Two numbers of 16 bits in a lane; high may be NULL. */
+static ml_v
+pair(ml_emit *e, ml_v low, ml_v high)
+{
+	ml_v bits = ml_splat(e, ml_i32(e, 16)), mask = ml_splat(e, ml_i32(e, 0xffff));
+
+	low = LLVMBuildAnd(e->b, low, mask, "");
+	return high ? LLVMBuildOr(e->b, low, LLVMBuildShl(e->b, high, bits, ""), "") : low;
+}
+
+static ml_v
+filter_at(depthwise_emit *w, int64_t line, int64_t column)
+{
+	ml_dims *dims = w->x.kernel->m->dims;
+	const ml_value *f = ml_in(w->d->dot, 1);
+	ml_dim zero = ml_dim_int(dims, 0);
+	const ml_attr *sum = &ML_A(w->d->dot, dot, rhs_contract);
+	ml_dim index[ML_MAX_RANK];
+
+	for (int i = 0; i < f->type.rank; i++)
+		index[i] = zero;
+	index[ML_A(w->d->dot, dot, rhs_batch).ints[0]] = w->index[3];
+	index[sum->ints[0]] = ml_dim_int(dims, line);
+	index[sum->ints[1]] = ml_dim_int(dims, column);
+	ml_v v = ml_expr_at(&w->x, f, index);
+	v = ml_is_vector(v) ? v : ml_splat(w->x.e, v);
+	return w->is_integer ? ml_scalar_cast(w->x.e, ML_s8, ML_s32, v) : v;
+}
+
+static void
+load_filter(depthwise_emit *w)
+{
+	const int64_t *size = w->d->size;
+
+	if (!w->is_integer) {
+		for (int64_t i = 0; i < size[0] * size[1]; i++)
+			w->filter[i] = filter_at(w, i / size[1], i % size[1]);
+		return;
+	}
+	for (int64_t i = 0; i < size[0]; i += 2)
+		for (int64_t j = 0; j < size[1]; j++) {
+			ml_v high = i + 1 < size[0] ? filter_at(w, i + 1, j) : NULL;
+			w->filter[i / 2 * size[1] + j] = pair(w->x.e, filter_at(w, i, j), high);
+		}
+}
+
+static ml_v
+call_words(ml_emit *e, const char *intrinsic, ml_v acc, ml_v a, ml_v b)
+{
+	return ml_intrinsic(e, intrinsic, NULL, 0, (ml_v[]){acc, a, b}, 3);
+}
+
+static ml_v
+call_madd(ml_emit *e, const char *intrinsic, ml_v acc, ml_v a, ml_v b)
+{
+	LLVMTypeRef words = LLVMVectorType(e->i16, LLVMGetVectorSize(LLVMTypeOf(acc)) * 2);
+	ml_v args[] = {LLVMBuildBitCast(e->b, a, words, ""), LLVMBuildBitCast(e->b, b, words, "")};
+
+	return LLVMBuildAdd(e->b, acc, ml_intrinsic(e, intrinsic, NULL, 0, args, 2), "");
+}
+
+/* acc + the products of both numbers of each lane. */
+static ml_v
+add_pairs(ml_emit *e, ml_v acc, ml_v a, ml_v b)
+{
+	ml_v bits = ml_splat(e, ml_i32(e, 16)), mask = ml_splat(e, ml_i32(e, 0xffff));
+
+	switch (e->target->level) {
+	case ML_LEVEL_AVX512VNNI: return call_words(e, "llvm.x86.avx512.vpdpwssd.512", acc, a, b);
+	case ML_LEVEL_AVXVNNI:
+		return ml_tile_by_parts(e, call_words, "llvm.x86.avx512.vpdpwssd.256", 2, acc, a,
+					b);
+	case ML_LEVEL_AVX512: return call_madd(e, "llvm.x86.avx512.pmaddw.d.512", acc, a, b);
+	case ML_LEVEL_AVX2:
+		return ml_tile_by_parts(e, call_madd, "llvm.x86.avx2.pmadd.wd", 2, acc, a, b);
+	default: break;
+	}
+	ml_v low = LLVMBuildAShr(e->b, LLVMBuildShl(e->b, b, bits, ""), bits, "");
+	low = LLVMBuildMul(e->b, LLVMBuildAnd(e->b, a, mask, ""), low, "");
+	ml_v high = LLVMBuildAShr(e->b, b, bits, "");
+	high = LLVMBuildMul(e->b, LLVMBuildLShr(e->b, a, bits, ""), high, "");
+	return LLVMBuildAdd(e->b, acc, LLVMBuildAdd(e->b, low, high, ""), "");
+}
+
+/* ---- pixels ---- */
+
+/* Column `column` of `line`'s pixels from `first` on; where it is outside of the image and that may
+ * be, fill. */
+static ml_v
+pixel_at(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_be_outside)
+{
+	ml_emit *e = w->x.e;
+	ml_v at = ml_add(e, first, ml_i64(e, column));
+	ml_v p = ml_gep(e, e->i8, w->base[line], ml_mul(e, at, w->step));
+
+	if (!may_be_outside || !w->d->image.pad)
+		return p;
+	ml_v width = ml_expr_dim(&w->x, w->d->image.image->type.dim[2]);
+	ml_v ok = LLVMBuildICmp(e->b, LLVMIntULT, at, width, "");
+	return LLVMBuildSelect(e->b, ok, p, w->outside, "");
+}
+
+/* An element, or those of two lines. */
+static ml_v
+column_of(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_be_outside)
+{
+	ml_v v = element(w, pixel_at(w, line, first, column, may_be_outside));
+
+	if (!w->is_integer || line + 1 == w->d->size[0])
+		return v;
+	return pair(w->x.e, v, element(w, pixel_at(w, line + 1, first, column, may_be_outside)));
+}
+
+/* One column of the image, in all lines, to the sums of `pixels` pixels. */
+static void
+add_column(depthwise_emit *w, ml_v first, int64_t column, int pixels, ml_v *acc)
+{
+	ml_emit *e = w->x.e;
+	const ml_depthwise *d = w->d;
+
+	for (int64_t line = 0; line < d->size[0]; line += w->is_integer ? 2 : 1) {
+		ml_v v = NULL;
+		for (int p = 0; p < pixels; p++) {
+			int64_t from = column - p * d->stride[1];
+			if (from < 0 || from % d->gap[1] || from / d->gap[1] >= d->size[1])
+				continue;
+			int64_t tap = from / d->gap[1];
+			if (!v)
+				v = column_of(w, line, first, column, pixels == 1);
+			if (!w->is_integer) {
+				acc[p] = ml_fma(e, v, w->filter[line * d->size[1] + tap], acc[p]);
+				continue;
+			}
+			acc[p] = add_pairs(e, acc[p], v, w->filter[line / 2 * d->size[1] + tap]);
+		}
+	}
+}
+
+static void
+store_pixel(depthwise_emit *w, ml_v pixel, ml_v acc)
+{
+	ml_expr *x = &w->x;
+	const ml_rows *r = w->d->rows;
+	int n = r->kernel->m->main->last->nin, mark = ml_expr_mark(x);
+	ml_v *v = ML_NEW_ARRAY(x->arena, ml_v, n);
+
+	ml_expr_set_symbol(x, w->pixel, pixel);
+	ml_expr_bind(x, &w->d->dot->out[0], acc);
+	for (int i = 0; i < n; i++)
+		v[i] = ml_expr_at(x, ml_rows_result(r, i), w->index);
+	for (int i = 0; i < n; i++)
+		ml_expr_store(x, i, ml_rows_result(r, i), w->index, v[i]);
+	ml_expr_release(x, mark);
+}
+
+/* Pixels from..to-1, `pixels` at once; one by one they may hang over the image's edge. */
+static void
+emit_pixels(depthwise_emit *w, ml_v from, ml_v to, int pixels)
+{
+	ml_emit *e = w->x.e;
+	const ml_depthwise *d = w->d;
+	LLVMTypeRef type = ml_vec_type(w->is_integer ? e->i32 : e->f32);
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, pixels), NULL, 0, "pixel");
+	ml_v first = ml_sub(e, ml_mul(e, l.i, ml_i64(e, d->stride[1])), w->low);
+	int64_t reach = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
+	int mark = ml_expr_mark(&w->x);
+	ml_v acc[PIXELS];
+
+	for (int p = 0; p < pixels; p++)
+		acc[p] = LLVMConstNull(type);
+	for (int64_t column = 0; column <= reach; column++)
+		add_column(w, first, column, pixels, acc);
+	for (int p = 0; p < pixels; p++)
+		store_pixel(w, ml_add(e, l.i, ml_i64(e, p)), acc[p]);
+	ml_expr_release(&w->x, mark);
+	ml_loop_end(e, &l, NULL);
+}
+
+/* ---- lines ---- */
+
+static ml_v
+larger(ml_emit *e, ml_v a, ml_v b)
+{
+	return ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){a, b});
+}
+
+/* 16 channels of one line: what is whole inside of the image by fours. */
+static void
+emit_channels(depthwise_emit *w, ml_v block, ml_v count)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	const ml_depthwise *d = w->d;
+	ml_v zero = ml_i64(e, 0), stride = ml_i64(e, d->stride[1]), fours = ml_i64(e, PIXELS);
+	ml_v pixels = ml_expr_dim(x, d->rows->space.dim[2]);
+	ml_v width = ml_expr_dim(x, d->image.image->type.dim[2]);
+	ml_v reach = ml_i64(e, (d->size[1] - 1) * d->gap[1] + 1);
+	int mark = ml_expr_mark(x);
+
+	ml_expr_set_block(x, block, count);
+	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES));
+	w->count = count;
+	load_filter(w);
+	/* pixel p is inside when p stride >= low and p stride - low + reach <= width */
+	ml_v from =
+		LLVMBuildUDiv(e->b, ml_add(e, w->low, ml_sub(e, stride, ml_i64(e, 1))), stride, "");
+	from = ml_min_s(e, from, pixels);
+	ml_v room = larger(e, ml_add(e, ml_sub(e, ml_add(e, width, w->low), reach), stride), zero);
+	ml_v to = larger(e, ml_min_s(e, LLVMBuildUDiv(e->b, room, stride, ""), pixels), from);
+	ml_v whole = LLVMBuildUDiv(e->b, ml_sub(e, to, from), fours, "");
+	ml_v rest = ml_add(e, from, ml_mul(e, whole, fours));
+	emit_pixels(w, zero, from, 1);
+	emit_pixels(w, from, rest, PIXELS);
+	emit_pixels(w, rest, pixels, 1);
+	x->count = NULL;
+	ml_expr_release(x, mark);
+}
+
+/* Where the image's lines under the kernel are, for line `line` of the result in image `image`. */
+static void
+place_lines(depthwise_emit *w, ml_v image, ml_v line)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	const ml_depthwise *d = w->d;
+	const ml_type *t = &d->image.image->type;
+	ml_v height = ml_expr_dim(x, t->dim[1]), width = ml_expr_dim(x, t->dim[2]);
+	ml_v bytes = ml_mul(e, width, w->step), first = ml_mul(e, line, ml_i64(e, d->stride[0]));
+
+	if (d->image.pad)
+		first = ml_sub(e, first, ml_expr_dim(x, ML_A(d->image.pad, pad, low).dims[1]));
+	for (int64_t i = 0; i < d->size[0]; i++) {
+		ml_v at = ml_add(e, first, ml_i64(e, i * d->gap[0]));
+		ml_v offset = ml_mul(e, ml_add(e, ml_mul(e, image, height), at), bytes);
+		w->base[i] = ml_gep(e, e->i8, x->buffer[d->image.image->index], offset);
+		if (!d->image.pad)
+			continue;
+		ml_v ok = LLVMBuildICmp(e->b, LLVMIntULT, at, height, "");
+		w->base[i] = LLVMBuildSelect(e->b, ok, w->base[i], w->outside, "");
+	}
+}
+
+static void
+emit_line(depthwise_emit *w, ml_v number)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	ml_dims *dims = x->kernel->m->dims;
+	const ml_dim *shape = w->d->rows->space.dim;
+	ml_dim lanes = ml_dim_int(dims, ML_LANES);
+	ml_v blocks = ml_expr_dim(x, ml_dim_floordiv(dims, shape[3], lanes));
+	ml_v tail = ml_sub(e, ml_expr_dim(x, shape[3]), ml_mul(e, blocks, ml_i64(e, ML_LANES)));
+	ml_v line = ml_dots_remainder(e, &number, ml_expr_dim(x, shape[1]));
+	int64_t known;
+
+	ml_expr_set_symbol(x, w->image, number);
+	ml_expr_set_symbol(x, w->line, line);
+	place_lines(w, number, line);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), blocks, ml_i64(e, 1), NULL, 0, "channels");
+	emit_channels(w, l.i, NULL);
+	ml_loop_end(e, &l, NULL);
+	if (ml_const_i64(tail, &known) && known == 0)
+		return;
+	ml_if some = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, tail, ml_i64(e, 0), ""));
+	emit_channels(w, blocks, tail);
+	ml_if_end(e, &some);
+}
+
+static void
+fill_line(depthwise_emit *w)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	const ml_type *t = &w->d->image.image->type;
+	LLVMTypeRef type = w->is_integer ? e->i8 : e->f32;
+	ml_v v = ml_expr_at(x, ml_in(w->d->image.pad, 1), NULL);
+	ml_v all = ml_mul(e, ml_expr_dim(x, t->dim[2]), ml_expr_dim(x, t->dim[3]));
+
+	v = ml_splat(e, ml_to_memory(e, t->dtype, v));
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), all, ml_i64(e, ML_LANES), NULL, 0, "fill");
+	ml_store(e, v, ml_gep(e, type, w->outside, l.i), 1);
+	ml_loop_end(e, &l, NULL);
+}
+
+static const ml_sym *
+declare(depthwise_emit *w, int dim)
+{
+	ml_dims *dims = w->x.kernel->m->dims;
+	ml_dim last = ml_dim_sub(dims, w->d->rows->space.dim[dim], ml_dim_int(dims, 1));
+	const ml_sym *s = ml_expr_loop_var(&w->x, NULL, last);
+
+	w->index[dim] = ml_dim_sym(dims, s);
+	return s;
+}
+
+ml_status
+ml_depthwise_emit(const ml_depthwise *d, ml_emit *e, const char *name)
+{
+	depthwise_emit w = {.d = d, .is_integer = d->image.image->type.dtype == ML_u8};
+	ml_expr *x = &w.x;
+	const ml_type *t = &d->image.image->type;
+
+	ml_expr_open(x, e, d->rows->kernel, name);
+	w.image = declare(&w, 0);
+	w.line = declare(&w, 1);
+	w.pixel = declare(&w, 2);
+	w.index[3] = ml_expr_lanes(x, ml_i64(e, 0), d->rows->space.dim[3]);
+	w.step = ml_mul(e, ml_expr_dim(x, t->dim[3]), ml_i64(e, ml_dtype_bytes(t->dtype)));
+	w.outside = x->scratch;
+	w.low = ml_i64(e, 0);
+	if (d->image.pad) {
+		w.low = ml_expr_dim(x, ML_A(d->image.pad, pad, low).dims[2]);
+		fill_line(&w);
+	}
+	ml_v lines = ml_i64(e, d->lines);
+	ml_v end = ml_min_s(e, ml_mul(e, ml_expr_end(x), lines), ml_expr_dim(x, lines_of(d)));
+	ml_loop l = ml_loop_begin(e, ml_mul(e, ml_expr_begin(x), lines), end, ml_i64(e, 1), NULL, 0,
+				  "line");
+	int mark = ml_expr_mark(x);
+	emit_line(&w, l.i);
+	ml_expr_release(x, mark);
+	ml_loop_end(e, &l, NULL);
+	ml_expr_no_lanes(x);
+	return ml_expr_close(x);
+}
