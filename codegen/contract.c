@@ -6,32 +6,40 @@
 
 /* Which tiles a level has: 1..rows x 1..panels in registers, and 1..few_rows x 1..many_panels for
  * inputs of few rows, whose sums would otherwise wait for each other.  Measured by bench/kernels.
- * The wide form goes through its panels one by one, so any number of them is one tile. */
+ * The wide form loops over panels, and the fold form over rows and panels: any number of them up to
+ * the shape's is one tile. */
+typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD } tile_kind;
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
-	bool wide;
+	tile_kind kind;
 } shape;
+
+enum { MAX_PARAMS = 10 };
 
 static shape
 choose_shape(const ml_target *t, ml_contract_form form)
 {
 	bool zmm = t->vector_bits == 512;
 
+	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))
+		return (shape){64, 2, 0, 2, FOLD};
 	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
-		return (shape){zmm ? 8 : 4, 8, 0, 8, true};
-	return zmm ? (shape){9, 3, 4, 4, false} : (shape){6, 1, 2, 2, false};
+		return (shape){4, 8, 0, 8, WIDE};
+	return zmm ? (shape){9, 3, 4, 4, IN_REGISTERS} : (shape){6, 1, 2, 2, IN_REGISTERS};
 }
 
 static ml_v
 declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 {
 	static const char *const forms[] = {"f32", "u8s8"};
+	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
-	/* a, lda, b, panel_stride, k, rows, panels, acc */
-	LLVMTypeRef params[] = {e->ptr, e->i64, e->ptr, e->i64, e->i64, e->i64, e->i64, e->ptr};
+	/* a, lda, b, panel_stride, k, rows, panels, acc; fold: corrections, order */
+	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
+					  e->i64, e->i64, e->ptr, e->ptr, e->ptr};
 
 	snprintf(name, sizeof name, "gemm_%s_%s", forms[form], e->target->name);
-	*type = LLVMFunctionType(e->none, params, 8, 0);
+	*type = LLVMFunctionType(e->none, params, fold ? MAX_PARAMS : 8, 0);
 	ml_v f = LLVMGetNamedFunction(e->module, name);
 	if (!f) {
 		f = LLVMAddFunction(e->module, name, *type);
@@ -60,7 +68,8 @@ emit_rest(ml_emit *e, ml_v f, int rows)
 }
 
 static void
-emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, bool wide, int rows, int panels)
+emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, int rows,
+	  int panels)
 {
 	ml_tile t = {
 		.rows = rows,
@@ -71,16 +80,22 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, bool wide, int r
 		.panel_stride = LLVMGetParam(f, 3),
 		.k = LLVMGetParam(f, 4),
 		.rest = rest,
+		.rows_given = LLVMGetParam(f, 5),
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
 	};
 
-	if (form == ML_CONTRACT_F32)
+	if (form == ML_CONTRACT_F32) {
 		ml_tile_f32(e, &t);
-	else if (wide)
+	} else if (kind == FOLD) {
+		t.corrections = LLVMGetParam(f, 8);
+		t.order = LLVMGetParam(f, 9);
+		ml_tile_u8s8_fold(e, &t);
+	} else if (kind == WIDE) {
 		ml_tile_u8s8_wide(e, &t);
-	else
+	} else {
 		ml_tile_u8s8(e, &t);
+	}
 	LLVMBuildRetVoid(e->b);
 }
 
@@ -88,11 +103,32 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, bool wide, int r
 static int
 most_rows(const shape *s, int panels)
 {
-	if (s->wide)
+	if (s->kind == WIDE)
 		return panels == 1 ? s->rows : 0;
 	if (panels <= s->panels)
 		return s->rows;
 	return panels <= s->many_panels ? s->few_rows : 0;
+}
+
+/* A jump to the tile of the wanted size. */
+static void
+emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s)
+{
+	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, f, "none");
+	ml_v panels_given = s->kind == WIDE ? ml_i64(e, 1) : LLVMGetParam(f, 6);
+	ml_v which = ml_mul(e, panels_given, ml_i64(e, s->rows));
+	ml_v jump = LLVMBuildSwitch(e->b, ml_add(e, LLVMGetParam(f, 5), which), none,
+				    (unsigned)(s->rows * s->panels));
+
+	LLVMPositionBuilderAtEnd(e->b, none);
+	LLVMBuildUnreachable(e->b);
+	for (int panels = 1; most_rows(s, panels); panels++)
+		for (int rows = 1; rows <= most_rows(s, panels); rows++) {
+			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
+			LLVMAddCase(jump, ml_i64(e, panels * s->rows + rows), block);
+			LLVMPositionBuilderAtEnd(e->b, block);
+			emit_tile(e, f, rest, form, s->kind, rows, panels);
+		}
 }
 
 void
@@ -101,27 +137,14 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 	shape s = choose_shape(e->target, form);
 	LLVMTypeRef type;
 	ml_v f = declare_tiles(e, form, &type), caller = e->fn;
-	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e->lc, f, "entry");
-	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, f, "none");
 
 	e->fn = f;
-	LLVMPositionBuilderAtEnd(e->b, none);
-	LLVMBuildUnreachable(e->b);
-	LLVMPositionBuilderAtEnd(e->b, entry);
+	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
 	ml_v rest = form == ML_CONTRACT_U8S8 ? emit_rest(e, f, s.rows) : NULL;
-	ml_v which = LLVMGetParam(f, 5);
-	if (!s.wide)
-		which = ml_add(e, which, ml_mul(e, LLVMGetParam(f, 6), ml_i64(e, s.rows)));
+	if (s.kind == FOLD)
+		emit_tile(e, f, rest, form, s.kind, 0, 0);
 	else
-		which = ml_add(e, which, ml_i64(e, s.rows));
-	ml_v jump = LLVMBuildSwitch(e->b, which, none, (unsigned)(s.rows * s.panels));
-	for (int panels = 1; most_rows(&s, panels); panels++)
-		for (int rows = 1; rows <= most_rows(&s, panels); rows++) {
-			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
-			LLVMAddCase(jump, ml_i64(e, panels * s.rows + rows), block);
-			LLVMPositionBuilderAtEnd(e->b, block);
-			emit_tile(e, f, rest, form, s.wide, rows, panels);
-		}
+		emit_choice(e, f, rest, form, &s);
 	e->fn = caller;
 }
 
@@ -173,7 +196,22 @@ typedef struct frame {
 	LLVMTypeRef tiles_type;
 	ml_v acc, stride; /* stride of panels in elements */
 	ml_v group;       /* panels per tile */
+	/* fold: of all panels; bytes of one panel's order */
+	ml_v corrections, order, order_bytes;
 } frame;
+
+/* The table lies behind all panels. */
+static void
+find_table(ml_emit *e, frame *f)
+{
+	ml_v lanes = ml_i64(e, ML_LANES);
+	ml_v count = ml_add(e, f->c->columns, ml_i64(e, ML_LANES - 1));
+
+	count = LLVMBuildUDiv(e->b, count, lanes, "");
+	f->corrections = ml_gep(e, e->i8, f->c->b, ml_mul(e, count, f->stride));
+	f->order = ml_gep(e, e->i32, f->corrections, ml_mul(e, count, lanes));
+	f->order_bytes = ml_order_bytes(e, f->c->k);
+}
 
 /* Rows row .. row + rows - 1 with panels from .. to - 1. */
 static void
@@ -183,16 +221,22 @@ emit_row_block(ml_emit *e, const frame *f, ml_v row, ml_v rows, ml_v from, ml_v 
 	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
 	ml_loop g = ml_loop_begin(e, from, to, f->group, NULL, 0, "group");
 	ml_v panels = ml_min_s(e, ml_sub(e, to, g.i), f->group);
-	ml_v args[] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
-		       c->lda,
-		       ml_gep(e, element, c->b, ml_mul(e, g.i, f->stride)),
-		       f->stride,
-		       c->k,
-		       rows,
-		       panels,
-		       f->acc};
+	ml_v args[MAX_PARAMS] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
+				 c->lda,
+				 ml_gep(e, element, c->b, ml_mul(e, g.i, f->stride)),
+				 f->stride,
+				 c->k,
+				 rows,
+				 panels,
+				 f->acc};
+	unsigned nargs = 8;
 
-	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, 8, "");
+	if (f->order) {
+		args[nargs++] =
+			ml_gep(e, e->i32, f->corrections, ml_mul(e, g.i, ml_i64(e, ML_LANES)));
+		args[nargs++] = ml_gep(e, e->i8, f->order, ml_mul(e, g.i, f->order_bytes));
+	}
+	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, nargs, "");
 	emit_stores(e, c, f->acc, row, rows, g.i, panels);
 	ml_loop_end(e, &g, NULL);
 }
@@ -222,6 +266,8 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	frame f = {.c = c, .stride = panel_elements(e, c)};
 
 	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
+	if (s.kind == FOLD)
+		find_table(e, &f);
 	f.acc = ml_alloca(e,
 			  LLVMArrayType2(e->i32, (uint64_t)(most > many ? most : many) * ML_LANES),
 			  ML_TILE_ALIGN);

@@ -4,7 +4,8 @@
  * columns of one row.  A is read where it lies, B from packed panels of 16 columns, laid out alike
  * on every ISA level:
  *   f32   [ceil(n/16)][k][16]
- *   u8s8  [ceil(n/16)][ceil(k/4)][16][4]  s8, zero padded in n and k
+ *   u8s8  [ceil(n/16)][ceil(k/4)][16][4]  s8, zero padded in n and k; a table follows all panels
+ *         (pack_pairs.c), for levels without a dot instruction
  * (lanes beyond n of an f32 panel are zero as well).  Panels should start at a multiple of 64.
  *
  * One output element accumulates over k in order, starting from zero, with one fma (or exact
@@ -17,6 +18,7 @@
 #ifndef ML_CONTRACT_H
 #define ML_CONTRACT_H
 #include "emit.h"
+#include "../ir/dim.h"
 
 typedef enum ml_contract_form {
 	ML_CONTRACT_F32,  /* f32 x f32 -> f32 */
@@ -24,14 +26,16 @@ typedef enum ml_contract_form {
 	ML_CONTRACT_FORMS
 } ml_contract_form;
 
-/* Columns per panel. */
-enum { ML_PANEL = ML_LANES };
+enum {
+	ML_PANEL = ML_LANES, /* columns */
+	ML_FOLD_CHUNK = 256, /* groups of four k that the table behind u8s8 panels lists together */
+};
 
 /* All ml_v integers are i64. */
 typedef struct ml_contract {
 	ml_contract_form form;
 	ml_v a, lda;                 /* A: rows of k contiguous elements; row stride in elements */
-	ml_v b;                      /* B: the first panel (number 0) */
+	ml_v b;                      /* B: the first panel (number 0) of all `columns` */
 	ml_v k;                      /* may be 0 */
 	ml_v row_begin, row_end;     /* rows of this call */
 	ml_v panel_begin, panel_end; /* panels of this call */
@@ -51,8 +55,9 @@ void ml_emit_contract_tiles(ml_emit *, ml_contract_form);
 
 /* --- packing B ------------------------------------------------------------------------------- */
 
-/* Bytes of the packed panels of k x n. */
+/* Bytes of the packed panels of k x n, with their table. */
 int64_t ml_pack_bytes(ml_contract_form, int64_t k, int64_t n);
+ml_dim ml_pack_dim(ml_dims *, ml_contract_form, ml_dim k, ml_dim n);
 
 /* Packs a constant B on the host: element (i, j) is src[i * k_stride + j * n_stride]; src may
  * have any alignment. */
@@ -60,6 +65,12 @@ void ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_st
 		 int64_t n_stride);
 void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride,
 		int64_t n_stride);
+
+/* The table behind u8s8 panels: written for panels on the host; for one panel at run time; and the
+ * bytes it has per panel for the order of k. */
+void ml_pack_pairs(int8_t *panels, int64_t k, int64_t n);
+void ml_emit_pack_singles(ml_emit *, ml_v panels, ml_v panel, ml_v k, ml_v n);
+ml_v ml_order_bytes(ml_emit *, ml_v k);
 
 /* Packs a B known at run time only: emits loops over panels panel_begin..panel_end. */
 typedef struct ml_pack {

@@ -51,13 +51,8 @@ ml_v
 ml_dots_panel_bytes(ml_expr *x, ml_contract_form form, ml_dim k, ml_dim n)
 {
 	ml_dims *dims = x->kernel->m->dims;
-	ml_dim panel = ml_dim_int(dims, ML_PANEL), four = ml_dim_int(dims, 4);
-	ml_dim columns = ml_dim_mul(dims, ml_dim_ceildiv(dims, n, panel), panel);
-	ml_dim bytes = form == ML_CONTRACT_F32
-			       ? ml_dim_mul(dims, k, four)
-			       : ml_dim_mul(dims, ml_dim_ceildiv(dims, k, four), four);
 
-	return ml_expr_dim(x, ml_dim_mul(dims, columns, bytes));
+	return ml_expr_dim(x, ml_pack_dim(dims, form, k, n));
 }
 
 void

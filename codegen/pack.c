@@ -1,23 +1,9 @@
 /* pack.c -- brings B into panels of 16 columns: constants on the host, others by emitted loops. */
 #include "contract.h"
+#include "tile.h"
 #include <string.h>
 
 enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together */
-
-static int64_t
-round_up(int64_t n, int64_t to)
-{
-	return (n + to - 1) / to * to;
-}
-
-int64_t
-ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
-{
-	int64_t columns = round_up(n, ML_PANEL);
-
-	return form == ML_CONTRACT_F32 ? columns * k * (int64_t)sizeof(float)
-				       : columns * round_up(k, GROUP);
-}
 
 void
 ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
@@ -37,12 +23,15 @@ ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 void
 ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
 {
+	int8_t *panels = dst;
+
 	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
 		for (int64_t group = 0; group < k; group += GROUP)
 			for (int64_t j = panel; j < panel + ML_PANEL; j++)
 				for (int64_t i = group; i < group + GROUP; i++)
 					*dst++ = i < k && j < n ? src[i * k_stride + j * n_stride]
 								: 0;
+	ml_pack_pairs(panels, k, n);
 }
 
 /* --- emitted ---------------------------------------------------------------------------------- */
@@ -250,5 +239,7 @@ ml_emit_pack(ml_emit *e, const ml_pack *p)
 		pack_along_k(e, p, dst, column, count);
 	else
 		pack_along_n(e, p, dst, column, count);
+	if (p->form == ML_CONTRACT_U8S8 && ml_tile_folds(e->target))
+		ml_emit_pack_singles(e, p->dst, l.i, p->k, p->n);
 	ml_loop_end(e, &l, NULL);
 }

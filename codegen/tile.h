@@ -17,18 +17,23 @@ typedef struct ml_tile {
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;          /* receives [rows][panels][16] f32 or i32 */
-	ml_v rest;         /* u8s8: [rows] groups, the last of each row, read if k ends in one */
-	ml_v panels_given; /* the same number at run time; only the wide form, which loops, needs it
-			    */
+	ml_v acc;  /* receives [rows][panels][16] f32 or i32 */
+	ml_v rest; /* u8s8: [rows] groups, the last of each row, read if k ends in one */
+	/* Of the forms that loop: how many there are. */
+	ml_v rows_given, panels_given;
+	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
 } ml_tile;
 
 void ml_tile_f32(ml_emit *, const ml_tile *);
 /* By instructions that multiply u8 by s8 and add four products to s32. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);
+bool ml_tile_has_dot(const ml_target *);
 /* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
 void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
-bool ml_tile_has_dot(const ml_target *);
+/* By byte multiplications that saturate, on weights of which that is known not to happen, for x86
+ * without VNNI; ignores `rows` and `panels`. */
+void ml_tile_u8s8_fold(ml_emit *, const ml_tile *);
+bool ml_tile_folds(const ml_target *);
 
 /* Copies the 1..3 bytes that a row of A ends with to a whole group; the others repeat the last,
  * since nothing behind it may be read and B's panels are zero there. */

@@ -1,8 +1,9 @@
 /* tile_u8s8_wide.c -- the u8 x s8 tile by 16-bit multiplications: nothing can saturate.
  *
- * The even and the odd bytes of a group of four become 16-bit values of one 32-bit lane each, so
- * that one vpmaddwd sums two products into the lane of their column.  Rows of A are widened once
- * into a small buffer and used by all panels of the call; B is widened on its way from memory.
+ * The even and the odd bytes of a group of four become 16-bit values of one 32-bit lane each: two
+ * products of a column are neighbours, and their sum goes to the column's lane.  Rows of A are
+ * widened once into a small buffer and used by all panels of the call; B is widened on its way from
+ * memory.
  */
 #include "tile.h"
 
@@ -10,35 +11,17 @@ enum { CHUNK = 1024 }; /* k at a time: four rows of it are 8 KB, which stay in L
 
 /* acc + sums of neighbouring products of 16-bit lanes; all operands as 32-bit lanes. */
 static ml_v
-call_pairs(ml_emit *e, const char *intrinsic, ml_v acc, ml_v a, ml_v b)
-{
-	unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(acc));
-	LLVMTypeRef halves = LLVMVectorType(e->i16, 2 * lanes);
-	LLVMTypeRef wide = LLVMVectorType(e->i32, 2 * lanes);
-	ml_v x = LLVMBuildBitCast(e->b, a, halves, ""), y = LLVMBuildBitCast(e->b, b, halves, "");
-
-	if (intrinsic) {
-		ml_v sums = ml_intrinsic(e, intrinsic, NULL, 0, (ml_v[]){x, y}, 2);
-		return LLVMBuildAdd(e->b, acc, sums, "");
-	}
-	ml_v products = LLVMBuildMul(e->b, LLVMBuildSExt(e->b, x, wide, ""),
-				     LLVMBuildSExt(e->b, y, wide, ""), "");
-	for (int i = 0; i < 2; i++)
-		acc = LLVMBuildAdd(e->b, acc, ml_tile_lanes(e, products, i, 2, (int)lanes), "");
-	return acc;
-}
-
-static ml_v
 multiply_pairs(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 {
-	switch (e->target->level) {
-	case ML_LEVEL_AVX512:
-		return ml_tile_by_parts(e, call_pairs, "llvm.x86.avx512.pmaddw.d.512", 1, acc, a,
-					b);
-	case ML_LEVEL_AVX2:
-		return ml_tile_by_parts(e, call_pairs, "llvm.x86.avx2.pmadd.wd", 2, acc, a, b);
-	default: return ml_tile_by_parts(e, call_pairs, NULL, 1, acc, a, b);
-	}
+	LLVMTypeRef halves = LLVMVectorType(e->i16, 2 * ML_LANES);
+	LLVMTypeRef wide = LLVMVectorType(e->i32, 2 * ML_LANES);
+	ml_v x = LLVMBuildBitCast(e->b, a, halves, ""), y = LLVMBuildBitCast(e->b, b, halves, "");
+	ml_v products = LLVMBuildMul(e->b, LLVMBuildSExt(e->b, x, wide, ""),
+				     LLVMBuildSExt(e->b, y, wide, ""), "");
+
+	for (int i = 0; i < 2; i++)
+		acc = LLVMBuildAdd(e->b, acc, ml_tile_lanes(e, products, i, 2, ML_LANES), "");
+	return acc;
 }
 
 /* The bytes 0 and 2 (odd = 0) or 1 and 3 (odd = 1) of every 32-bit lane, sign-extended to 16. */

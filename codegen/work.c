@@ -1,4 +1,5 @@
 /* work.c -- what each step computes and costs, for profiles: nodes, multiply-adds, bytes. */
+#include "contract.h"
 #include "plan.h"
 
 ml_dim
@@ -10,14 +11,11 @@ ml_type_bytes(ml_dims *dims, const ml_type *t)
 ml_dim
 ml_panel_bytes(ml_dims *dims, const ml_read *r)
 {
-	ml_dim size[3], four = ml_dim_int(dims, 4), lanes = ml_dim_int(dims, ML_LANES);
+	ml_contract_form form = r->value->type.dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	ml_dim size[3];
 
 	ml_panel_sizes(dims, r, size);
-	if (r->value->type.dtype != ML_f32) /* s8: whole groups of four; f32: four bytes each */
-		size[1] = ml_dim_ceildiv(dims, size[1], four);
-	size[1] = ml_dim_mul(dims, size[1], four);
-	size[2] = ml_dim_mul(dims, ml_dim_ceildiv(dims, size[2], lanes), lanes);
-	return ml_dim_mul(dims, size[0], ml_dim_mul(dims, size[1], size[2]));
+	return ml_dim_mul(dims, size[0], ml_pack_dim(dims, form, size[1], size[2]));
 }
 
 const char *

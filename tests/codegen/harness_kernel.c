@@ -281,6 +281,22 @@ expect_panels(run *r)
 	r->first[0] = panels;
 }
 
+/* The panels alone: of the table behind them a kernel writes what its level needs, and it does not
+ * look for pairs as the host does. */
+static void
+compare_panels(const run *r, int i, const char *got)
+{
+	const ml_tensor *t = &r->expected[i];
+	ml_contract_form form = t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	int64_t bytes = ml_pack_bytes(form, t->dim[1], t->dim[2]);
+	int64_t panels = (t->dim[2] + ML_PANEL - 1) / ML_PANEL;
+	int64_t alike = panels * ML_PANEL * ((t->dim[1] + 3) / 4 * 4);
+
+	for (int64_t b = 0; b < t->dim[0]; b++)
+		assert_memory_equal(got + b * bytes, (const char *)r->first[i] + b * bytes,
+				    (size_t)(form == ML_CONTRACT_F32 ? bytes : alike));
+}
+
 static void
 run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 {
@@ -305,7 +321,7 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 	for (int i = 0; i < r->nout && r->c->fault == ML_OK; i++) {
 		const char *got = g[r->nin + i].at;
 		if (r->k->family == ML_FAMILY_PACK) {
-			assert_memory_equal(got, r->first[i], g[r->nin + i].bytes);
+			compare_panels(r, i, got);
 			continue;
 		}
 		compare(r, i, got, level);

@@ -166,11 +166,42 @@ typedef struct problem {
 	ml_contract_form form;
 	int64_t m, n, k, lda;
 	void *a, *b, *panels, *want, *got;
-	size_t packed, result;
+	size_t packed, result; /* bytes */
 } problem;
 
+/* Weights and activations of all kinds: anything; as layers have them, most of them small; the
+ * extremes, at which sums in 16 bits would saturate. */
+enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, KINDS };
+
+static int8_t
+random_weight(int kind, uint32_t *seed)
+{
+	int r = (int)(next_random(seed) >> 24), small = (int)random_below(seed, 100) - 50;
+
+	switch (kind) {
+	case SMALL: return (int8_t)(r < 10 ? 127 : r < 20 ? -127 : small);
+	case HIGH: return 127;
+	case LOW: return -128;
+	case EXTREMES: return r & 1 ? 127 : -128;
+	default: return (int8_t)(r < 50 ? -128 : r - 128);
+	}
+}
+
+static uint8_t
+random_activation(int kind, uint32_t *seed)
+{
+	int r = (int)(next_random(seed) >> 24);
+
+	switch (kind) {
+	case HIGH:
+	case LOW: return r < 5 ? 0 : 255;
+	case EXTREMES: return r & 1 ? 255 : 0;
+	default: return (uint8_t)(r < 80 ? 255 : r);
+	}
+}
+
 static problem
-make_problem(ml_contract_form form, int64_t m, int64_t n, int64_t k, uint32_t *seed)
+make_problem(ml_contract_form form, int kind, int64_t m, int64_t n, int64_t k, uint32_t *seed)
 {
 	size_t size = form == ML_CONTRACT_F32 ? 4 : 1;
 	problem p = {.form = form, .m = m, .n = n, .k = k, .lda = k + random_below(seed, 4)};
@@ -188,13 +219,12 @@ make_problem(ml_contract_form form, int64_t m, int64_t n, int64_t k, uint32_t *s
 		if (form == ML_CONTRACT_F32)
 			((float *)p.a)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
 		else
-			((uint8_t *)p.a)[i] =
-				(uint8_t)(next_random(seed) >> 24 | (i % 3 ? 0 : 255));
+			((uint8_t *)p.a)[i] = random_activation(kind, seed);
 	for (size_t i = 0; i < nb; i++)
 		if (form == ML_CONTRACT_F32)
 			((float *)p.b)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
 		else
-			((int8_t *)p.b)[i] = i % 5 ? (int8_t)(next_random(seed) >> 24) : -128;
+			((int8_t *)p.b)[i] = random_weight(kind, seed);
 	if (form == ML_CONTRACT_F32) {
 		ml_pack_f32(p.panels, p.b, k, n, n, 1);
 		plain_f32(p.a, p.b, p.want, m, n, k, p.lda);
@@ -217,32 +247,37 @@ free_problem(problem *p)
 
 /* In one call, and as four quarters of the output. */
 static void
-check_gemm(gemm_fn *gemm, problem *p)
+check_gemm(gemm_fn *gemm, problem *p, const void *b)
 {
 	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL;
 	int64_t rows[] = {0, p->m / 3, p->m}, columns[] = {0, panels / 2, panels};
 
 	memset(p->got, 0x55, p->result);
-	gemm(p->a, p->panels, p->got, p->lda, p->k, p->n, (int64_t[]){0, p->m, 0, panels});
+	gemm(p->a, b, p->got, p->lda, p->k, p->n, (int64_t[]){0, p->m, 0, panels});
 	assert_memory_equal(p->got, p->want, p->result);
 	memset(p->got, 0x55, p->result);
 	for (int i = 0; i < 4; i++)
-		gemm(p->a, p->panels, p->got, p->lda, p->k, p->n,
+		gemm(p->a, b, p->got, p->lda, p->k, p->n,
 		     (int64_t[]){rows[i / 2], rows[i / 2 + 1], columns[i % 2], columns[i % 2 + 1]});
 	assert_memory_equal(p->got, p->want, p->result);
 }
 
+/* What emitted code packs equals what the host packs, but for the table that follows u8s8 panels:
+ * that only has to serve. */
 static void
-check_pack(pack_fn *along_n, pack_fn *along_k, const problem *p)
+check_pack(pack_fn *along_n, pack_fn *along_k, gemm_fn *gemm, problem *p)
 {
 	size_t size = p->form == ML_CONTRACT_F32 ? 4 : 1;
-	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL;
+	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL,
+		k = size == 1 ? (p->k + 3) / 4 * 4 : p->k;
+	size_t bytes = (size_t)(panels * ML_PANEL * k) * size;
 	char *got = exact(p->packed), *turned = exact((size_t)(p->k * p->n) * size);
 
 	memset(got, 0x55, p->packed);
 	along_n(got, p->b, p->k, p->n, panels / 2, panels);
 	along_n(got, p->b, p->k, p->n, 0, panels / 2);
-	assert_memory_equal(got, p->panels, p->packed);
+	assert_memory_equal(got, p->panels, bytes);
+	check_gemm(gemm, p, got);
 	for (int64_t i = 0; i < p->k; i++)
 		for (int64_t j = 0; j < p->n; j++)
 			memcpy(turned + (size_t)(j * p->k + i) * size,
@@ -250,38 +285,48 @@ check_pack(pack_fn *along_n, pack_fn *along_k, const problem *p)
 	memset(got, 0x55, p->packed);
 	along_k(got, turned, p->k, p->n, panels / 2, panels);
 	along_k(got, turned, p->k, p->n, 0, panels / 2);
-	assert_memory_equal(got, p->panels, p->packed);
+	assert_memory_equal(got, p->panels, bytes);
+	check_gemm(gemm, p, got);
 	free(got);
 	free(turned);
 }
 
 static void
+check_problem(jitted *j, problem *p)
+{
+	bool f32 = p->form == ML_CONTRACT_F32;
+	gemm_fn *gemm = (gemm_fn *)(uintptr_t)jitted_find(j, f32 ? "f32" : "u8s8");
+
+	check_gemm(gemm, p, p->panels);
+	check_pack((pack_fn *)(uintptr_t)jitted_find(j, f32 ? "pack_f32" : "pack_s8"),
+		   (pack_fn *)(uintptr_t)jitted_find(j, f32 ? "pack_f32_k" : "pack_s8_k"), gemm, p);
+	free_problem(p);
+}
+
+static void
 check_level(const ml_target *t)
 {
-	static const int64_t odd[][3] = {{1, 384, 65}, {2, 257, 33},   {10, 48, 1}, {19, 112, 130},
-					 {64, 64, 64}, {37, 129, 100}, {3, 16, 0}};
+	static const int64_t odd[][3] = {
+		{1, 384, 65},   {2, 257, 33}, {10, 48, 1},   {19, 112, 130},  {64, 64, 64},
+		{37, 129, 100}, {3, 16, 0},   {9, 17, 1024}, {130, 33, 1030}, {1, 20, 2061}};
+	enum { ODD = sizeof odd / sizeof *odd };
 	uint32_t seed = 7;
 	jitted j;
 
 	open_all(&j, t);
 	for (int i = 0; i < 400; i++) {
-		ml_contract_form form = i % 2 ? ML_CONTRACT_U8S8 : ML_CONTRACT_F32;
 		int64_t m = random_below(&seed, 40) + 1, n = random_below(&seed, 40) + 1;
 		int64_t k = random_below(&seed, 40) + 1;
-		size_t big = (size_t)i / 2;
-		if (big < sizeof odd / sizeof *odd) {
-			m = odd[big][0];
-			n = odd[big][1];
-			k = odd[big][2];
-		}
-		problem p = make_problem(form, m, n, k, &seed);
-		bool f32 = form == ML_CONTRACT_F32;
-		check_gemm((gemm_fn *)(uintptr_t)jitted_find(&j, f32 ? "f32" : "u8s8"), &p);
-		check_pack((pack_fn *)(uintptr_t)jitted_find(&j, f32 ? "pack_f32" : "pack_s8"),
-			   (pack_fn *)(uintptr_t)jitted_find(&j, f32 ? "pack_f32_k" : "pack_s8_k"),
-			   &p);
-		free_problem(&p);
+		problem p = make_problem(i % 2 ? ML_CONTRACT_U8S8 : ML_CONTRACT_F32, i / 2 % KINDS,
+					 m, n, k, &seed);
+		check_problem(&j, &p);
 	}
+	for (int i = 0; i < ODD; i++)
+		for (int kind = -1; kind < KINDS; kind++) {
+			problem p = make_problem(kind < 0 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
+						 kind, odd[i][0], odd[i][1], odd[i][2], &seed);
+			check_problem(&j, &p);
+		}
 	jitted_close(&j);
 }
 
@@ -332,9 +377,9 @@ test_assembly_of_levels(void **state)
 	check_assembly("neon", "fmla");
 	check_assembly("dotprod", "dot");
 	check_assembly("i8mm", "usdot");
-	check_assembly("avx2", "vpmaddwd");
+	check_assembly("avx2", "vpmaddubsw");
 	check_assembly("avxvnni", "{vex}\tvpdpbusd");
-	check_assembly("avx512", "vpmaddwd\t%zmm");
+	check_assembly("avx512", "vpmaddubsw\t%zmm");
 	check_assembly("avx512vnni", "vpdpbusd");
 }
 

@@ -1,0 +1,210 @@
+/* pack_pairs.c -- the table behind u8s8 panels: what CPUs without a dot instruction need to know.
+ *
+ * Such CPUs add products in 16 bits (tile_u8s8_fold.c).  The table is, for all panels:
+ *   s32 [panels][16]  of each column, the sum over k of 128 w + max(-w, 0)
+ *   u8  [panels][...] for every chunk of up to 256 whole groups of four k: the number of pairs,
+ *                     then the chunk's groups, those of pairs first
+ * Two groups are a pair when in none of their 2 x 16 places (column, half of the group) the four
+ * magnitudes sum to more than 256: the proof that 16 bits suffice.  About 3 of 4 neighbours are;
+ * since any two may be paired, nearly every group finds a partner.
+ */
+#include "contract.h"
+#include <string.h>
+
+enum {
+	PLACES = 2 * ML_PANEL,
+	FITS = 256, /* magnitudes of one place; times -128..127 it is within 16 bits */
+};
+
+static int64_t
+round_up(int64_t n, int64_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/* Of one panel. */
+static int64_t
+order_bytes(int64_t k)
+{
+	int64_t groups = k / 4;
+
+	return groups + (groups + ML_FOLD_CHUNK - 1) / ML_FOLD_CHUNK;
+}
+
+ml_v
+ml_order_bytes(ml_emit *e, ml_v k)
+{
+	ml_v groups = LLVMBuildLShr(e->b, k, ml_i64(e, 2), "");
+	ml_v chunks = ml_add(e, groups, ml_i64(e, ML_FOLD_CHUNK - 1));
+
+	return ml_add(e, groups, LLVMBuildUDiv(e->b, chunks, ml_i64(e, ML_FOLD_CHUNK), ""));
+}
+
+/* ---- sizes ---- */
+
+int64_t
+ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
+{
+	int64_t panels = round_up(n, ML_PANEL) / ML_PANEL;
+
+	if (form == ML_CONTRACT_F32)
+		return panels * ML_PANEL * k * (int64_t)sizeof(float);
+	int64_t corrections = ML_PANEL * (int64_t)sizeof(int32_t);
+	return round_up(panels * (ML_PANEL * round_up(k, 4) + corrections + order_bytes(k)), 64);
+}
+
+ml_dim
+ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
+{
+	ml_dim lanes = ml_dim_int(dims, ML_PANEL), four = ml_dim_int(dims, 4);
+	ml_dim line = ml_dim_int(dims, 64), panels = ml_dim_ceildiv(dims, n, lanes);
+
+	if (form == ML_CONTRACT_F32)
+		return ml_dim_mul(dims, panels, ml_dim_mul(dims, k, line));
+	ml_dim groups = ml_dim_floordiv(dims, k, four);
+	ml_dim chunks = ml_dim_ceildiv(dims, groups, ml_dim_int(dims, ML_FOLD_CHUNK));
+	ml_dim lines = ml_dim_add(dims, ml_dim_ceildiv(dims, k, four), ml_dim_int(dims, 1));
+	ml_dim bytes =
+		ml_dim_add(dims, ml_dim_mul(dims, lines, line), ml_dim_add(dims, groups, chunks));
+	bytes = ml_dim_ceildiv(dims, ml_dim_mul(dims, panels, bytes), line);
+	return ml_dim_mul(dims, bytes, line);
+}
+
+/* ---- on the host ---- */
+
+typedef struct group {
+	uint16_t sum[PLACES];
+	uint16_t top;
+	bool taken;
+} group;
+
+static void
+sum_group(group *g, const int8_t *w)
+{
+	*g = (group){0};
+	for (int place = 0; place < PLACES; place++) {
+		int a = w[2 * place], b = w[2 * place + 1];
+		g->sum[place] = (uint16_t)((a < 0 ? -a : a) + (b < 0 ? -b : b));
+		if (g->sum[place] > g->top)
+			g->top = g->sum[place];
+	}
+}
+
+static bool
+fit(const group *a, const group *b)
+{
+	bool over = false;
+
+	for (int place = 0; place < PLACES; place++)
+		over |= a->sum[place] + b->sum[place] > FITS;
+	return !over;
+}
+
+/* Lists the chunk's groups, heaviest first, so that these still have a choice of partners. */
+static void
+by_weight(const group *g, int n, uint8_t *list)
+{
+	int start[FITS + 2] = {0};
+
+	for (int i = 0; i < n; i++)
+		start[FITS - g[i].top + 1]++;
+	for (int i = 0; i < FITS; i++)
+		start[i + 1] += start[i];
+	for (int i = 0; i < n; i++)
+		list[start[FITS - g[i].top]++] = (uint8_t)i;
+}
+
+/* Writes count and order of one chunk. */
+static uint8_t *
+pair_groups(uint8_t *to, const int8_t *w, int n)
+{
+	group g[ML_FOLD_CHUNK];
+	uint8_t list[ML_FOLD_CHUNK], *pairs = to++;
+
+	for (int i = 0; i < n; i++)
+		sum_group(&g[i], w + (ptrdiff_t)i * 4 * ML_PANEL);
+	by_weight(g, n, list);
+	*pairs = 0;
+	for (int i = 0; i < n; i++)
+		for (int j = i + 1; j < n && !g[list[i]].taken; j++) {
+			group *a = &g[list[i]], *b = &g[list[j]];
+			if (b->taken || !fit(a, b))
+				continue;
+			a->taken = b->taken = true;
+			*to++ = list[i];
+			*to++ = list[j];
+			++*pairs;
+		}
+	for (int i = 0; i < n; i++)
+		if (!g[i].taken)
+			*to++ = (uint8_t)i;
+	return to;
+}
+
+void
+ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
+{
+	int64_t count = round_up(n, ML_PANEL) / ML_PANEL, bytes = ML_PANEL * round_up(k, 4);
+	int8_t *sums = panels + count * bytes;
+	uint8_t *order = (uint8_t *)sums + count * ML_PANEL * (int64_t)sizeof(int32_t);
+	uint8_t *end = (uint8_t *)panels + ml_pack_bytes(ML_CONTRACT_U8S8, k, n);
+
+	for (int64_t p = 0; p < count; p++) {
+		const int8_t *w = panels + p * bytes;
+		uint32_t sum[ML_PANEL] = {0}; /* wraps around as the accumulators do */
+		for (int64_t i = 0; i < bytes; i++)
+			sum[i / 4 % ML_PANEL] += (uint32_t)(128 * w[i] + (w[i] < 0 ? -w[i] : 0));
+		memcpy(sums + p * (int64_t)sizeof sum, sum, sizeof sum);
+		for (int64_t i = 0; i < k / 4; i += ML_FOLD_CHUNK) {
+			int64_t left = k / 4 - i;
+			order = pair_groups(order, w + i * 4 * ML_PANEL,
+					    (int)(left < ML_FOLD_CHUNK ? left : ML_FOLD_CHUNK));
+		}
+	}
+	memset(order, 0, (size_t)(end - order));
+}
+
+/* ---- emitted ---- */
+
+/* 128 w + max(-w, 0) of the four bytes of every lane, added to sum. */
+static ml_v
+add_group(ml_emit *e, ml_v sum, ml_v words)
+{
+	LLVMTypeRef type = LLVMTypeOf(words);
+	ml_v up = ml_splat(e, ml_i32(e, 24)), zero = LLVMConstNull(type);
+
+	for (int i = 0; i < 4; i++) {
+		ml_v shift = ml_splat(e, ml_i32(e, 24 - 8 * i));
+		ml_v w = LLVMBuildAShr(e->b, LLVMBuildShl(e->b, words, shift, ""), up, "");
+		ml_v minus = LLVMBuildSub(e->b, zero, w, "");
+		minus = ml_intrinsic(e, "llvm.smax", &type, 1, (ml_v[]){minus, zero}, 2);
+		w = LLVMBuildShl(e->b, w, ml_splat(e, ml_i32(e, 7)), "");
+		sum = LLVMBuildAdd(e->b, sum, LLVMBuildAdd(e->b, w, minus, ""), "");
+	}
+	return sum;
+}
+
+/* Weights that are known at run time only: no pairs, groups as they lie. */
+void
+ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
+{
+	LLVMTypeRef type = ml_vec_type(e->i32);
+	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), lanes = ml_i64(e, ML_PANEL);
+	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
+	ml_v count = LLVMBuildUDiv(e->b, ml_add(e, n, ml_i64(e, ML_PANEL - 1)), lanes, "");
+	ml_v sums = ml_gep(e, type, panels, ml_mul(e, count, groups));
+	ml_v from = ml_gep(e, type, panels, ml_mul(e, panel, groups));
+	ml_v bytes = ml_order_bytes(e, k), sum = LLVMConstNull(type);
+	ml_v order = ml_gep(e, e->i8, ml_gep(e, type, sums, count), ml_mul(e, panel, bytes));
+
+	ml_loop l = ml_loop_begin(e, zero, groups, one, &sum, 1, "group");
+	sum = add_group(e, l.carry[0], ml_load(e, type, ml_gep(e, type, from, l.i), 4));
+	ml_loop_end(e, &l, &sum);
+	ml_store(e, l.carry[0], ml_gep(e, type, sums, panel), 4);
+	ml_loop o = ml_loop_begin(e, zero, bytes, one, NULL, 0, "order");
+	ml_v at = LLVMBuildURem(e->b, o.i, ml_i64(e, ML_FOLD_CHUNK + 1), "");
+	ml_v head = LLVMBuildICmp(e->b, LLVMIntEQ, at, zero, "");
+	ml_v group = LLVMBuildSelect(e->b, head, zero, ml_sub(e, at, one), "");
+	ml_store(e, LLVMBuildTrunc(e->b, group, e->i8, ""), ml_gep(e, e->i8, order, o.i), 1);
+	ml_loop_end(e, &o, NULL);
+}

@@ -1,0 +1,393 @@
+/* tile_u8s8_fold.c -- the u8 x s8 tile by byte multiplications that cannot saturate.
+ *
+ * vpmaddubsw multiplies u8 by s8 and adds neighbouring products in 16 bits, saturating: two large
+ * weights of one sign are too much for it.  So the weight's magnitude is made its unsigned factor,
+ * and the activation, centred and folded over by the weight's sign, the signed one:
+ *   a w = |w| x + (128 w + max(-w, 0)),   x = (a - 128) ^ (w < 0 ? -1 : 0)   in -128..127
+ * The bracket does not depend on a: ml_pack_s8 has summed it for every column.  Two products are
+ * within -2^15..2^15 - 256 whatever the weights; four are too, when their magnitudes sum to 256 at
+ * most.  Which groups of four k may be added before they are widened to 32 bits is known from the
+ * weights: their table (pack_pairs.c) names pairs of groups first, then those left single.
+ *
+ * Weights are folded on the fly for few rows; for many, once into a buffer in the table's order.
+ */
+#include "contract.h"
+#include "tile.h"
+
+typedef struct fold {
+	ml_emit *e;
+	int lanes;                        /* of 32 bits in a register */
+	LLVMTypeRef words, halves, bytes; /* a register */
+	bool prepared;
+} fold;
+
+/* A register of weights. */
+typedef struct folded {
+	ml_v magnitude, flip;
+} folded;
+
+bool
+ml_tile_folds(const ml_target *t)
+{
+	return t->level == ML_LEVEL_AVX2 || t->level == ML_LEVEL_AVX512;
+}
+
+/* Rows of a register tile: the most whose sums fit in registers beside weights and products. */
+static int
+most_rows(const ml_target *t)
+{
+	return t->registers == 32 ? 8 : 6;
+}
+
+static void
+forbid_inlining(ml_emit *e, ml_v fn)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+
+	LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
+				LLVMCreateEnumAttribute(e->lc, kind, 0));
+}
+
+static fold
+fold_open(ml_emit *e, bool prepared)
+{
+	int lanes = e->target->vector_bits / 32;
+
+	return (fold){.e = e,
+		      .lanes = lanes,
+		      .words = LLVMVectorType(e->i32, (unsigned)lanes),
+		      .halves = LLVMVectorType(e->i16, 2 * (unsigned)lanes),
+		      .bytes = LLVMVectorType(e->i8, 4 * (unsigned)lanes),
+		      .prepared = prepared};
+}
+
+static ml_v
+all_lanes(const fold *f, ml_v scalar)
+{
+	ml_v none = LLVMGetPoison(LLVMVectorType(LLVMTypeOf(scalar), (unsigned)f->lanes));
+	ml_v first = LLVMBuildInsertElement(f->e->b, none, scalar, ml_i32(f->e, 0), "");
+	ml_v zeros = LLVMConstNull(f->words);
+
+	return LLVMBuildShuffleVector(f->e->b, first, none, zeros, "");
+}
+
+/* The list's order is none that hardware foresees: each line of the chunk has the one fetched that
+ * lies as far ahead as the next chunk. */
+static void
+prefetch_next(const fold *f, ml_v b, ml_v i)
+{
+	ml_emit *e = f->e;
+	ml_v line = ml_add(e, i, ml_i64(e, ML_FOLD_CHUNK));
+	ml_v args[] = {ml_gep(e, ml_vec_type(e->i32), b, line), ml_i32(e, 0), ml_i32(e, 3),
+		       ml_i32(e, 1)};
+
+	ml_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+}
+
+/* ---- one step of k ---- */
+
+static folded
+fold_weights(const fold *f, ml_v from)
+{
+	ml_emit *e = f->e;
+	ml_v w = ml_load(e, f->bytes, from, 4), zero = LLVMConstNull(f->bytes);
+	ml_v negative = LLVMBuildICmp(e->b, LLVMIntSLT, w, zero, "");
+	ml_v centre =
+		LLVMBuildBitCast(e->b, all_lanes(f, ml_i32(e, (int32_t)0x80808080)), f->bytes, "");
+	ml_v args[] = {w, LLVMConstInt(e->i1, 0, 0)};
+	LLVMTypeRef type = f->bytes;
+
+	return (folded){
+		.magnitude = ml_intrinsic(e, "llvm.abs", &type, 1, args, 2),
+		.flip = LLVMBuildXor(e->b, LLVMBuildSExt(e->b, negative, f->bytes, ""), centre, ""),
+	};
+}
+
+/* Number `i` of the buffer, or group `group` of the panel. */
+static folded
+weights_at(const fold *f, ml_v b, ml_v i, ml_v group)
+{
+	ml_emit *e = f->e;
+
+	if (!f->prepared)
+		return fold_weights(f, ml_gep(e, f->words, b,
+					      ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes))));
+	ml_v at = ml_mul(e, i, ml_i64(e, 2));
+	return (folded){ml_load(e, f->bytes, ml_gep(e, f->bytes, b, at), ML_TILE_ALIGN / 2),
+			ml_load(e, f->bytes, ml_gep(e, f->bytes, b, ml_add(e, at, ml_i64(e, 1))),
+				ML_TILE_ALIGN / 2)};
+}
+
+/* The group's products with one row, added in pairs: 16 bits each. */
+static ml_v
+products(const fold *f, ml_v row, ml_v group, const folded *w)
+{
+	ml_emit *e = f->e;
+	ml_v a = all_lanes(f, ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
+	ml_v x = LLVMBuildXor(e->b, LLVMBuildBitCast(e->b, a, f->bytes, ""), w->flip, "");
+
+	return ml_intrinsic(e,
+			    f->lanes == ML_LANES ? "llvm.x86.avx512.pmaddubs.w.512"
+						 : "llvm.x86.avx2.pmadd.ub.sw",
+			    NULL, 0, (ml_v[]){w->magnitude, x}, 2);
+}
+
+static ml_v
+accumulate(const fold *f, ml_v acc, ml_v sums)
+{
+	ml_emit *e = f->e;
+	ml_v ones = LLVMBuildBitCast(e->b, all_lanes(f, ml_i32(e, 0x00010001)), f->halves, "");
+	ml_v wide = ml_intrinsic(
+		e, f->lanes == ML_LANES ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
+		NULL, 0, (ml_v[]){sums, ones}, 2);
+
+	return LLVMBuildAdd(e->b, acc, wide, "");
+}
+
+/* ---- rows ---- */
+
+/* Parameters of the functions that run a register's columns over rows. */
+enum {
+	RUN_A,
+	RUN_LDA,
+	RUN_B,
+	RUN_ORDER,
+	RUN_PAIRS,
+	RUN_GROUPS,
+	RUN_ROWS,
+	RUN_ACC,
+	RUN_STRIDE,
+	RUN_N
+};
+
+static ml_v
+listed_group(const fold *f, ml_v order, ml_v i)
+{
+	ml_emit *e = f->e;
+
+	return LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, order, i), 1), e->i64, "");
+}
+
+/* Groups from..to of the list, `count` (1 or 2) at a time. */
+static void
+run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row, ml_v *acc)
+{
+	ml_emit *e = f->e;
+	ml_v b = LLVMGetParam(e->fn, RUN_B), order = LLVMGetParam(e->fn, RUN_ORDER), group[2];
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, count), acc, rows, "k");
+	folded w[2];
+
+	for (int j = 0; j < count; j++) {
+		ml_v i = ml_add(e, l.i, ml_i64(e, j));
+		group[j] = listed_group(f, order, i);
+		w[j] = weights_at(f, b, i, group[j]);
+		if (!f->prepared)
+			prefetch_next(f, b, i);
+	}
+	for (int i = 0; i < rows; i++) {
+		ml_v sums = products(f, row[i], group[0], &w[0]);
+		if (count == 2)
+			sums = LLVMBuildAdd(e->b, sums, products(f, row[i], group[1], &w[1]), "");
+		acc[i] = accumulate(f, l.carry[i], sums);
+	}
+	ml_loop_end(e, &l, acc);
+	for (int i = 0; i < rows; i++)
+		acc[i] = l.carry[i];
+}
+
+static void
+run_tile(const fold *f, int rows, ml_v first)
+{
+	ml_emit *e = f->e;
+	ml_v lda = LLVMGetParam(e->fn, RUN_LDA), stride = LLVMGetParam(e->fn, RUN_STRIDE);
+	ml_v a = ml_gep(e, e->i8, LLVMGetParam(e->fn, RUN_A), ml_mul(e, first, lda));
+	ml_v to = ml_gep(e, e->i32, LLVMGetParam(e->fn, RUN_ACC), ml_mul(e, first, stride));
+	ml_v pairs = LLVMGetParam(e->fn, RUN_PAIRS);
+	ml_v row[ML_TILE_MAX], at[ML_TILE_MAX], acc[ML_TILE_MAX];
+
+	for (int i = 0; i < rows; i++) {
+		row[i] = ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i)));
+		at[i] = ml_gep(e, e->i32, to, ml_mul(e, stride, ml_i64(e, i)));
+		acc[i] = ml_load(e, f->words, at[i], ML_TILE_ALIGN / 2);
+	}
+	run_list(f, ml_i64(e, 0), pairs, 2, rows, row, acc);
+	run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
+	for (int i = 0; i < rows; i++)
+		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
+}
+
+/* run(a, lda, b, order, pairs, groups, rows, acc, stride): acc[row * stride ...] += one register
+ * of columns.  `pairs` of the listed groups are to be taken two at a time. */
+static ml_v
+define_run(const fold *f, LLVMTypeRef *type)
+{
+	ml_emit *e = f->e;
+	int most = most_rows(e->target);
+	LLVMTypeRef params[RUN_N] = {e->ptr, e->i64, e->ptr, e->ptr, e->i64,
+				     e->i64, e->i64, e->ptr, e->i64};
+	ml_v caller = e->fn, zero = ml_i64(e, 0), one = ml_i64(e, 1);
+	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
+	ml_v fn =
+		ml_emit_function(e, f->prepared ? "fold_many" : "fold_few", e->none, params, RUN_N);
+	ml_v rows = LLVMGetParam(fn, RUN_ROWS), row = zero;
+
+	*type = LLVMFunctionType(e->none, params, RUN_N, 0);
+	LLVMSetLinkage(fn, LLVMInternalLinkage);
+	forbid_inlining(e, fn);
+	ml_v blocks =
+		LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, most - 1)), ml_i64(e, most), "");
+	ml_loop l = ml_loop_begin(e, zero, blocks, one, &row, 1, "block");
+	ml_v left = ml_sub(e, rows, l.carry[0]), blocks_left = ml_sub(e, blocks, l.i);
+	ml_v count = ml_sub(e, ml_add(e, left, blocks_left), one);
+	count = LLVMBuildUDiv(e->b, count, blocks_left, "");
+	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, fn, "none");
+	LLVMBasicBlockRef next = LLVMAppendBasicBlockInContext(e->lc, fn, "next");
+	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)most);
+	for (int i = 1; i <= most; i++) {
+		LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, fn, "tile");
+		LLVMAddCase(jump, ml_i64(e, i), block);
+		LLVMPositionBuilderAtEnd(e->b, block);
+		run_tile(f, i, l.carry[0]);
+		LLVMBuildBr(e->b, next);
+	}
+	LLVMPositionBuilderAtEnd(e->b, none);
+	LLVMBuildUnreachable(e->b);
+	LLVMPositionBuilderAtEnd(e->b, next);
+	row = ml_add(e, l.carry[0], count);
+	ml_loop_end(e, &l, &row);
+	LLVMBuildRetVoid(e->b);
+	e->fn = caller;
+	LLVMPositionBuilderAtEnd(e->b, here);
+	return fn;
+}
+
+/* ---- a call ---- */
+
+typedef struct runs {
+	ml_v few, many;
+	LLVMTypeRef type;
+	ml_v buffer;
+} runs;
+
+/* Listed groups of a panel's register, folded, in the order of the list. */
+static void
+prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
+{
+	ml_emit *e = f->e;
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), groups, ml_i64(e, 1), NULL, 0, "fold");
+	folded w = weights_at(f, b, l.i, listed_group(f, order, l.i));
+	prefetch_next(f, b, l.i);
+	ml_v at = ml_mul(e, l.i, ml_i64(e, 2));
+
+	ml_store(e, w.magnitude, ml_gep(e, f->bytes, buffer, at), ML_TILE_ALIGN / 2);
+	ml_store(e, w.flip, ml_gep(e, f->bytes, buffer, ml_add(e, at, ml_i64(e, 1))),
+		 ML_TILE_ALIGN / 2);
+	ml_loop_end(e, &l, NULL);
+}
+
+/* What the loops of a call share, and the panel they are at. */
+typedef struct call {
+	const ml_tile *t;
+	ml_v few, many; /* run() for few rows and for many */
+	LLVMTypeRef type;
+	ml_v buffer, stride; /* of folded weights; of a row of sums, elements */
+	ml_v b, order, acc;  /* of the panel */
+} call;
+
+/* `groups` listed groups from `k` on: all rows, all registers of the panel's columns. */
+static void
+run_chunk(const fold *f, const call *c, ml_v k, ml_v pairs, ml_v list, ml_v groups)
+{
+	ml_emit *e = f->e;
+	ml_v rows = c->t->rows_given, most = ml_i64(e, most_rows(e->target));
+	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
+				  0, "register");
+	ml_v b = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, k), h.i);
+	ml_v args[RUN_N] = {ml_gep(e, e->i32, c->t->a, k),  c->t->lda, b, list, pairs, groups, rows,
+			    ml_gep(e, e->i32, c->acc, h.i), c->stride};
+	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, rows, most, ""));
+
+	prepare(f, b, list, groups, c->buffer);
+	args[RUN_B] = c->buffer;
+	LLVMBuildCall2(e->b, c->type, c->many, args, RUN_N, "");
+	ml_if_else(e, &many);
+	args[RUN_B] = b;
+	LLVMBuildCall2(e->b, c->type, c->few, args, RUN_N, "");
+	ml_if_end(e, &many);
+	ml_loop_end(e, &h, NULL);
+}
+
+/* What k ends in, less than a group: its bytes lie by themselves. */
+static void
+run_rest(const fold *f, const call *c, ml_v whole)
+{
+	ml_emit *e = f->e;
+	ml_v zero = ml_i64(e, 0), some = LLVMBuildAnd(e->b, c->t->k, ml_i64(e, 3), "");
+	ml_v first = ml_alloca(e, e->i8, 1);
+	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntNE, some, zero, ""));
+
+	ml_store(e, LLVMConstNull(e->i8), first, 1);
+	ml_loop h = ml_loop_begin(e, zero, ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL, 0,
+				  "register");
+	ml_v args[RUN_N] = {c->t->rest,
+			    ml_i64(e, ML_TILE_GROUP),
+			    ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, whole), h.i),
+			    first,
+			    zero,
+			    ml_i64(e, 1),
+			    c->t->rows_given,
+			    ml_gep(e, e->i32, c->acc, h.i),
+			    c->stride};
+	LLVMBuildCall2(e->b, c->type, c->few, args, RUN_N, "");
+	ml_loop_end(e, &h, NULL);
+	ml_if_end(e, &rest);
+}
+
+/* Sums begin with what does not depend on A. */
+static void
+begin_rows(const call *c, ml_emit *e, ml_v corrections)
+{
+	ml_v v = ml_load(e, ml_vec_type(e->i32), corrections, 4);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), c->t->rows_given, ml_i64(e, 1), NULL, 0, "row");
+
+	ml_store(e, v, ml_gep(e, e->i32, c->acc, ml_mul(e, l.i, c->stride)), ML_TILE_ALIGN);
+	ml_loop_end(e, &l, NULL);
+}
+
+static void
+run_panel(const fold *f, const call *c)
+{
+	ml_emit *e = f->e;
+	ml_v order = c->order, chunk = ml_i64(e, ML_FOLD_CHUNK), one = ml_i64(e, 1);
+	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, chunk, &order, 1, "chunk");
+	ml_v groups = ml_min_s(e, ml_sub(e, whole, l.i), chunk);
+	ml_v pairs = listed_group(f, l.carry[0], ml_i64(e, 0));
+	ml_v list = ml_gep(e, e->i8, l.carry[0], one);
+
+	run_chunk(f, c, l.i, ml_mul(e, pairs, ml_i64(e, 2)), list, groups);
+	order = ml_gep(e, e->i8, list, groups);
+	ml_loop_end(e, &l, &order);
+	run_rest(f, c, whole);
+}
+
+void
+ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
+{
+	fold f = fold_open(e, false), many = fold_open(e, true);
+	ml_v lanes = ml_i64(e, ML_LANES);
+	call c = {.t = t, .stride = ml_mul(e, t->panels_given, lanes)};
+
+	c.few = define_run(&f, &c.type);
+	c.many = define_run(&many, &c.type);
+	c.buffer =
+		ml_alloca(e, LLVMArrayType2(f.bytes, 2 * (uint64_t)ML_FOLD_CHUNK), ML_TILE_ALIGN);
+	ml_loop p = ml_loop_begin(e, ml_i64(e, 0), t->panels_given, ml_i64(e, 1), NULL, 0, "panel");
+	ml_v column = ml_mul(e, p.i, lanes);
+	c.b = ml_gep(e, e->i8, t->b, ml_mul(e, p.i, t->panel_stride));
+	c.order = ml_gep(e, e->i8, t->order, ml_mul(e, p.i, ml_order_bytes(e, t->k)));
+	c.acc = ml_gep(e, e->i32, t->acc, column);
+	begin_rows(&c, e, ml_gep(e, e->i32, t->corrections, column));
+	run_panel(&f, &c);
+	ml_loop_end(e, &p, NULL);
+}
