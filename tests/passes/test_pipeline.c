@@ -80,8 +80,34 @@ test_levels(void **state)
 	assert_true(position(&p[2], "fuse_norm") > 0);
 	assert_true(position(&p[3], "quantize_linear") < 0);
 	for (int i = 0; i < p[1].stages.count; i++)
-		if (strcmp(p[1].stages.at[i].pass->name, "fuse_linear"))
-			assert_int_equal(p[1].stages.at[i].pass->effect, ML_EXACT);
+		assert_int_equal(p[1].stages.at[i].pass->effect, ML_EXACT);
+	assert_true(position(&p[2], "plan_layout") < 0);
+	assert_true(position(&p[3], "plan_layout") > 0);
+}
+
+static void
+check_refused(const ml_pipeline_options *o, const char *text)
+{
+	ml_pipeline p;
+
+	cx.diags.count = 0;
+	assert_int_equal(ml_pipeline_init(&p, &cx, &arena, o, NULL, 0), ML_ERR_ARG);
+	assert_string_equal(cx.diags.at[0].text, text);
+}
+
+/* Whole names, and those of plugins only where these are loaded. */
+static void
+test_unknown_names(void **state)
+{
+	(void)state;
+	check_refused(&(ml_pipeline_options){.skip = "drop_dead,simplify"},
+		      "skip-pass: there is no pass 'simplify'");
+	check_refused(&(ml_pipeline_options){.stop_after = "own"},
+		      "stop-after: there is no pass 'own'");
+	check_refused(&(ml_pipeline_options){.print_after = "drop_dead,all"},
+		      "print-after: there is no pass 'all'");
+	cx.diags.count = 0;
+	pipeline(&(ml_pipeline_options){.skip = "own,drop_dead", .print_after = "all"});
 }
 
 /* Layers must be found before they can be quantized, even at -O0. */
@@ -111,7 +137,7 @@ test_listed(void **state)
 					  &(ml_pipeline_options){.passes = "drop_dead,drop"}, NULL,
 					  0),
 			 ML_ERR_ARG);
-	assert_string_equal(cx.diags.at[0].text, "there is no pass 'drop'");
+	assert_string_equal(cx.diags.at[0].text, "passes: there is no pass 'drop'");
 }
 
 static void
@@ -124,7 +150,7 @@ test_add_after(void **state)
 	assert_int_equal(ml_pipeline_add_after(&p, &cx, "fuse_linear", &own), ML_OK);
 	assert_int_equal(p.stages.count, count + 1);
 	assert_int_equal(position(&p, "own"), position(&p, "fuse_linear") + 1);
-	assert_int_equal(position(&p, "fuse_attention"), position(&p, "fuse_linear") + 2);
+	assert_int_equal(position(&p, "fuse_scale"), position(&p, "fuse_linear") + 2);
 	assert_int_equal(ml_pipeline_add_after(&p, &cx, "drop_dead", &own), ML_OK);
 	assert_ptr_equal(p.stages.at[count + 1].pass, &own);
 	assert_int_equal(ml_pipeline_add_after(&p, &cx, "fuse", &own), ML_ERR_ARG);
@@ -179,9 +205,7 @@ test_skip_stop_and_fuel(void **state)
 	o.skip = "own,simplify_algebra";
 	assert_int_equal(run(o, &s, &multiplies), ML_OK);
 	assert_true(multiplies);
-	o.skip = "simplify"; /* no name */
-	assert_int_equal(run(o, &s, &multiplies), ML_OK);
-	assert_false(multiplies);
+	o.skip = NULL;
 	o.stop_after = "drop_dead";
 	assert_int_equal(run(o, &s, &multiplies), ML_OK);
 	assert_true(multiplies);
@@ -238,6 +262,7 @@ main(void)
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_int8_at_every_level),
 		cmocka_unit_test(test_listed),
+		cmocka_unit_test(test_unknown_names),
 		cmocka_unit_test(test_add_after),
 		cmocka_unit_test(test_skip_stop_and_fuel),
 		cmocka_unit_test(test_shows_what_changed),
