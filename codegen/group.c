@@ -16,18 +16,6 @@ enum {
 	NARROW_PRODUCTS = 32,
 };
 
-static bool
-same_shape(const ml_type *a, const ml_type *b)
-{
-	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
-}
-
-static ml_class
-class_of(const ml_node *n)
-{
-	return ml_op_get(n->op)->cls;
-}
-
 /* The number of trailing axes a reduction covers, 0 when it covers others. */
 static int
 suffix_axes(const ml_node *n)
@@ -54,7 +42,7 @@ is_plain_reduce(const ml_node *n)
 static bool
 reads_window(const ml_value *v)
 {
-	for (; v->def && class_of(v->def) == ML_MOVE; v = ml_in(v->def, 0))
+	for (; v->def && ml_class_of(v->def) == ML_MOVE; v = ml_in(v->def, 0))
 		if (v->def->op == ML_OP_window)
 			return true;
 	return false;
@@ -108,7 +96,7 @@ has_tile(const ml_node *n)
 static bool
 is_stand_alone(const ml_node *n)
 {
-	ml_class c = class_of(n);
+	ml_class c = ml_class_of(n);
 
 	return c == ML_IRREGULAR || (c == ML_CONTROL && n->op != ML_OP_yield);
 }
@@ -163,7 +151,7 @@ can_read(ml_planner *p, ml_node *def, const ml_group *g)
 
 	if (own == g)
 		return true;
-	if (own || class_of(def) != ML_ELEMENTWISE)
+	if (own || ml_class_of(def) != ML_ELEMENTWISE)
 		return !unit_reaches(p, def, g, g->first);
 	for (int i = 0; i < def->nin; i++)
 		if (!can_read(p, ml_in(def, i)->def, g))
@@ -231,8 +219,9 @@ fits(const ml_node *n, const ml_group *g)
 	const ml_type *t = &n->out[0].type;
 
 	if (g->family == ML_FAMILY_CONTRACT)
-		return same_shape(t, &g->space);
-	return g->family == ML_FAMILY_ROWS && (same_shape(t, &g->space) || is_row_scalar(t, g));
+		return ml_type_same_shape(t, &g->space);
+	return g->family == ML_FAMILY_ROWS &&
+	       (ml_type_same_shape(t, &g->space) || is_row_scalar(t, g));
 }
 
 /* A group of elementwise nodes that any kernel of the same space can take over. */
@@ -261,7 +250,7 @@ better_group(ml_planner *p, const ml_node *n, const ml_value *v, ml_group *best)
 
 	if (g && g != best && fits(n, g) && is_better(g, best) && can_join(p, n, g))
 		return g;
-	if (def && !g && class_of(def) == ML_ELEMENTWISE)
+	if (def && !g && ml_class_of(def) == ML_ELEMENTWISE)
 		for (int i = 0; i < def->nin; i++)
 			best = better_group(p, n, ml_in(def, i), best);
 	return best;
@@ -282,7 +271,7 @@ static bool
 all_elementwise(const ml_group *g)
 {
 	for (int i = 0; i < g->nodes.count; i++)
-		if (class_of(g->nodes.at[i]) != ML_ELEMENTWISE)
+		if (ml_class_of(g->nodes.at[i]) != ML_ELEMENTWISE)
 			return false;
 	return true;
 }
@@ -307,7 +296,8 @@ take_over_maps(ml_planner *p, ml_group *g, const ml_node *n)
 	for (int i = 0; i < n->nin; i++) {
 		ml_node *def = ml_in(n, i)->def;
 		ml_group *map = def ? ml_note_of(def)->group : NULL;
-		if (!map || map == g || !is_map(map) || !same_shape(&map->space, &g->space) ||
+		if (!map || map == g || !is_map(map) ||
+		    !ml_type_same_shape(&map->space, &g->space) ||
 		    g->nodes.count + map->nodes.count > MAX_GROUP || !all_elementwise(map) ||
 		    !serves_only(map, g))
 			continue;
@@ -331,7 +321,7 @@ sibling_rows(ml_planner *p, const ml_node *n, int axes)
 	for (const ml_use *u = ml_in(n, 0)->uses; u; u = u->next) {
 		ml_group *g = u->user != n && u->user->scratch ? ml_note_of(u->user)->group : NULL;
 		if (g && g->family == ML_FAMILY_ROWS && g->row_axes == axes &&
-		    same_shape(&ml_in(n, 0)->type, &g->space) && can_join(p, n, g))
+		    ml_type_same_shape(&ml_in(n, 0)->type, &g->space) && can_join(p, n, g))
 			return g;
 	}
 	return NULL;
@@ -365,7 +355,7 @@ place_reduce(ml_planner *p, ml_node *n)
 		take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);
 		return;
 	}
-	if (!g || g->family != ML_FAMILY_ROWS || !same_shape(&x->type, &g->space) ||
+	if (!g || g->family != ML_FAMILY_ROWS || !ml_type_same_shape(&x->type, &g->space) ||
 	    (g->row_axes != 0 && g->row_axes != axes) || !can_join(p, n, g))
 		g = sibling_rows(p, n, axes);
 	if (!g) {
@@ -447,7 +437,7 @@ place_node(ml_planner *p, ml_node *n)
 {
 	if (ml_note_of(n)->group) /* a view taken in by what it shows */
 		return;
-	switch (class_of(n)) {
+	switch (ml_class_of(n)) {
 	case ML_ELEMENTWISE: place_elementwise(p, n); break;
 	case ML_REDUCE:
 		if (is_plain_reduce(n))
@@ -490,7 +480,7 @@ is_read_outside(const ml_value *v, const ml_group *g)
 {
 	for (const ml_use *u = v->uses; u; u = u->next) {
 		const ml_group *reader = ml_note_of(u->user)->group;
-		bool inlined = !reader && class_of(u->user) == ML_ELEMENTWISE;
+		bool inlined = !reader && ml_class_of(u->user) == ML_ELEMENTWISE;
 		if (reader != g && (!inlined || is_read_outside(&u->user->out[0], g)))
 			return true;
 	}

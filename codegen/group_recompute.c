@@ -2,19 +2,6 @@
  * store.
  */
 #include "plan.h"
-#include <string.h>
-
-static bool
-same_shape(const ml_type *a, const ml_type *b)
-{
-	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
-}
-
-static ml_class
-class_of(const ml_node *n)
-{
-	return ml_op_get(n->op)->cls;
-}
 
 /* An outer product of smaller values: cheaper to compute anew in every reader than to store. */
 static bool
@@ -23,10 +10,10 @@ is_spread(const ml_node *n)
 	if (n->op != ML_OP_add && n->op != ML_OP_sub && n->op != ML_OP_mul)
 		return false;
 	for (int i = 0; i < n->nin; i++)
-		if (same_shape(&ml_in(n, i)->type, &n->out[0].type))
+		if (ml_type_same_shape(&ml_in(n, i)->type, &n->out[0].type))
 			return false;
 	for (const ml_use *u = n->out[0].uses; u; u = u->next)
-		if (class_of(u->user) != ML_ELEMENTWISE)
+		if (ml_class_of(u->user) != ML_ELEMENTWISE)
 			return false;
 	return true;
 }
@@ -49,7 +36,7 @@ is_widening(const ml_node *n)
 	const ml_node *from = ml_in(n, 0)->def;
 
 	for (const ml_use *u = n->out[0].uses; u; u = u->next)
-		if (class_of(u->user) != ML_ELEMENTWISE && class_of(u->user) != ML_REDUCE)
+		if (ml_class_of(u->user) != ML_ELEMENTWISE && ml_class_of(u->user) != ML_REDUCE)
 			return false;
 	if (n->op == ML_OP_cast)
 		return ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1 ||

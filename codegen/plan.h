@@ -190,6 +190,11 @@ ml_note_of(const ml_node *n)
 {
 	return (ml_note *)(intptr_t)n->scratch;
 }
+static inline ml_class
+ml_class_of(const ml_node *n)
+{
+	return ml_op_get(n->op)->cls;
+}
 static inline ml_fact *
 ml_fact_of(const ml_value *v)
 {

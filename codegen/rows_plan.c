@@ -9,12 +9,6 @@ enum {
 };
 
 static bool
-same_shape(const ml_type *a, const ml_type *b)
-{
-	return a->rank == b->rank && !memcmp(a->dim, b->dim, (size_t)a->rank * sizeof *a->dim);
-}
-
-static bool
 is_plain_reduce(const ml_node *n)
 {
 	return n->op >= ML_OP_reduce_sum && n->op <= ML_OP_reduce_max;
@@ -38,7 +32,8 @@ reduces_suffix(const ml_node *n, int axes)
 bool
 ml_rows_is_reduction(const ml_rows *r, const ml_node *n)
 {
-	return !r->is_map && is_plain_reduce(n) && same_shape(&ml_in(n, 0)->type, &r->space) &&
+	return !r->is_map && is_plain_reduce(n) &&
+	       ml_type_same_shape(&ml_in(n, 0)->type, &r->space) &&
 	       reduces_suffix(n, r->space.rank - r->outer);
 }
 
@@ -59,7 +54,7 @@ ml_rows_is_scalar(const ml_rows *r, const ml_type *t)
 static bool
 fits_space(const ml_rows *r, const ml_value *v)
 {
-	return same_shape(&v->type, &r->space) || ml_rows_is_scalar(r, &v->type);
+	return ml_type_same_shape(&v->type, &r->space) || ml_rows_is_scalar(r, &v->type);
 }
 
 const ml_value *
@@ -153,7 +148,7 @@ place_results(ml_rows *r)
 		int stage = ml_rows_stage_of(v);
 		if (r->nstages < stage + 1)
 			r->nstages = stage + 1;
-		if (same_shape(&v->type, &r->space))
+		if (ml_type_same_shape(&v->type, &r->space))
 			ML_PUSH(r->arena, r->stage[stage].results, i);
 		else
 			ML_PUSH(r->arena, r->stage[stage].scalars, i);
@@ -211,7 +206,8 @@ visit(ml_rows *r, const ml_node *n, uint32_t *need)
 
 	if (p >= DEAR && r->tile_elements > (p == LOOP ? LOOP_TILE : DEAR_TILE))
 		r->tile_elements = p == LOOP ? LOOP_TILE : DEAR_TILE;
-	if (p != CHEAP && stages != lowest_bit(stages) && same_shape(&n->out[0].type, &r->space) &&
+	if (p != CHEAP && stages != lowest_bit(stages) &&
+	    ml_type_same_shape(&n->out[0].type, &r->space) &&
 	    !ml_rows_is_scalar(r, &n->out[0].type)) {
 		stages = lowest_bit(stages);
 		ml_kept k = {.value = &n->out[0], .stage = bit_number(stages)};

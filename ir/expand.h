@@ -21,7 +21,7 @@ typedef void ml_body(ml_builder *, const ml_node *, ml_value *const *in, ml_valu
 #define ML_BODY_CONTROL(row, no, name)
 #define ML_BODY_COMPOSITE(row, no, name) row(no, name)
 
-#define ML_DECLARE_BODY(no, name) ml_body ml_body_##name;
+#define ML_DECLARE_BODY(no, name)             ml_body ml_body_##name;
 #define ML_OP(no, name, in, out, cls, traits) ML_BODY_##cls(ML_DECLARE_BODY, no, name)
 #define ML_ATTR(op, kind, name, init)
 #include "ops.def"
@@ -36,5 +36,7 @@ ml_value *ml_part_of(ml_builder *, ml_value *, int axis, ml_dim start, ml_dim si
 ml_value *ml_per_channel(ml_builder *, ml_value *vector, int rank);
 ml_value *ml_sigmoid_of(ml_builder *, ml_value *);
 ml_value *ml_softmax_of(ml_builder *, ml_value *, int64_t axis);
+/* axis, axis + 1, .. rank - 1; how many. */
+int ml_axes_from(int64_t axis, int rank, int64_t *axes);
 ml_value *ml_mean_of(ml_builder *, ml_value *, const int64_t *axes, int naxes);
 #endif

@@ -71,16 +71,6 @@ ML_GRADIENT(softmax)
 
 /* ---- normalisations ---- */
 
-static int
-axes_from(int64_t axis, int rank, int64_t *axes)
-{
-	int n = 0;
-
-	for (int64_t i = axis; i < rank; i++)
-		axes[n++] = i;
-	return n;
-}
-
 /* 1 / sqrt(mean of squares + eps) */
 static ml_value *
 unit_factor(ml_builder *b, ml_value *x, const int64_t *axes, int n, double eps)
@@ -97,7 +87,7 @@ norm_rule(ml_grad_state *g, int64_t axis, double eps, bool centre)
 	ml_builder *b = &g->b;
 	ml_value *x = g->in[0], *d = g->d[0];
 	int64_t axes[ML_MAX_RANK];
-	int n = axes_from(axis, x->type.rank, axes);
+	int n = ml_axes_from(axis, x->type.rank, axes);
 
 	if (centre)
 		x = SUB(x, ml_mean_of(b, x, axes, n));

@@ -34,7 +34,8 @@ bool ml_dtype_named(const char *, size_t length, ml_dtype *);
 bool ml_is_float(ml_dtype);
 bool ml_is_integer(ml_dtype); /* signed or unsigned, not bool */
 
-bool ml_type_equal(const ml_type *, const ml_type *); /* same dtype, rank and canonical dims */
+bool ml_type_same_shape(const ml_type *, const ml_type *); /* same rank and canonical dims */
+bool ml_type_equal(const ml_type *, const ml_type *);      /* the same dtype, too */
 /* The number of elements as a dim (1 for scalars), and as an integer when static. */
 ml_dim ml_type_count(ml_dims *, const ml_type *);
 bool ml_type_static_count(const ml_type *, int64_t *count);

@@ -57,14 +57,20 @@ ml_is_integer(ml_dtype t)
 }
 
 bool
-ml_type_equal(const ml_type *a, const ml_type *b)
+ml_type_same_shape(const ml_type *a, const ml_type *b)
 {
-	if (a->dtype != b->dtype || a->rank != b->rank)
+	if (a->rank != b->rank)
 		return false;
 	for (int i = 0; i < a->rank; i++)
 		if (a->dim[i] != b->dim[i])
 			return false;
 	return true;
+}
+
+bool
+ml_type_equal(const ml_type *a, const ml_type *b)
+{
+	return a->dtype == b->dtype && ml_type_same_shape(a, b);
 }
 
 ml_dim

@@ -38,8 +38,8 @@ ml_body_softmax(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value *
 	out[0] = ml_softmax_of(b, in[0], ML_A(n, softmax, axis).i64);
 }
 
-static int
-axes_from(int64_t axis, int rank, int64_t *axes)
+int
+ml_axes_from(int64_t axis, int rank, int64_t *axes)
 {
 	int n = 0;
 
@@ -65,7 +65,7 @@ void
 ml_body_layer_norm(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
 {
 	int64_t axes[ML_MAX_RANK];
-	int naxes = axes_from(ML_A(n, layer_norm, axis).i64, n->out[0].type.rank, axes);
+	int naxes = ml_axes_from(ML_A(n, layer_norm, axis).i64, n->out[0].type.rank, axes);
 	ml_value *centred = ml_op2(b, ML_OP_sub, in[0], ml_mean_of(b, in[0], axes, naxes));
 	ml_value *unit = unit_scale(b, centred, axes, naxes, ML_A(n, layer_norm, eps).f64);
 
@@ -78,7 +78,7 @@ void
 ml_body_rms_norm(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
 {
 	int64_t axes[ML_MAX_RANK];
-	int naxes = axes_from(ML_A(n, rms_norm, axis).i64, n->out[0].type.rank, axes);
+	int naxes = ml_axes_from(ML_A(n, rms_norm, axis).i64, n->out[0].type.rank, axes);
 
 	out[0] = ml_op2(b, ML_OP_mul, unit_scale(b, in[0], axes, naxes, ML_A(n, rms_norm, eps).f64),
 			in[1]);

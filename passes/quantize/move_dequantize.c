@@ -2,7 +2,7 @@
  *
  * With one scale s > 0 and zero point z, (q - z) s is monotone in q and zero exactly at z.
  */
-#include "scales.h"
+#include "movement.h"
 
 enum { SUM_LIMIT = 1 << 22 /* elements: 255 times that, twice, fits s32 */ };
 
@@ -108,21 +108,11 @@ averages(ml_match *m)
 }
 
 /* clang-format off */
-#define CAST(letter, x) OPA(cast, ATTRS(ATTR(cast, dtype, letter)), x)
 #define QUANTIZED       ML_DEQUANTIZE(ANY(q))
 #define ALSO(v)         ML_DEQUANTIZE(ANY(v))
-#define SHAPED          ATTRS(ATTR(reshape, shape, i))
 #define PERMUTED        ATTRS(ATTR(transpose, perm, p))
-#define SPREAD          ATTRS(ATTR(broadcast, shape, i))
-#define CUT             ATTRS(ATTR(slice, start, i), ATTR(slice, size, j), ATTR(slice, step, k))
-#define PADS            ATTRS(ATTR(pad, low, i), ATTR(pad, high, j), ATTR(pad, interior, k))
-#define TURNED          ATTRS(ATTR(reverse, axes, i))
-#define WINDOWS ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
-#define LARGEST         ATTRS(ATTR(reduce_max, axes, i))
-#define SMALLEST        ATTRS(ATTR(reduce_min, axes, i))
 #define SUMMED          ATTRS(ATTR(reduce_sum, axes, i))
 #define AVERAGED        ATTRS(ATTR(reduce_mean, axes, i))
-#define JOINED          ATTRS(ATTR(concat, axis, i))
 #define INTEGERS        OPA(reduce_sum, SUMMED, CAST(t, ANY(q)))
 #define TOTAL           OP(mul, OP(cast, OP(sub, INTEGERS, CST(o))), CST(s))
 

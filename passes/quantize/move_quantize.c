@@ -4,7 +4,7 @@
  * Everything here is exact: quantizing with one scale is monotone and treats elements alike. Signed
  * activations become unsigned ones, which is what products of integers read.
  */
-#include "scales.h"
+#include "movement.h"
 
 enum { OFFSET = 128 /* between s8 and u8 */ };
 
@@ -36,14 +36,7 @@ fills_with_constant(ml_match *m)
 static bool
 keeps_type(ml_match *m)
 {
-	const ml_type *x = &GOT(m, x)->type, *out = &m->root->out[0].type;
-
-	if (x->rank != out->rank)
-		return false;
-	for (int i = 0; i < x->rank; i++)
-		if (x->dim[i] != out->dim[i])
-			return false;
-	return true;
+	return ml_type_same_shape(&GOT(m, x)->type, &m->root->out[0].type);
 }
 
 /* Nothing that is quantized lies below the constant, or above it. */
@@ -129,18 +122,8 @@ is_signed_data(ml_match *m)
 }
 
 /* clang-format off */
-#define CAST(letter, x) OPA(cast, ATTRS(ATTR(cast, dtype, letter)), x)
 #define PART(v)         ML_QUANTIZE(ANY(v))
-#define SHAPED          ATTRS(ATTR(reshape, shape, i))
 #define PERMUTED        ATTRS(ATTR(transpose, perm, i))
-#define SPREAD          ATTRS(ATTR(broadcast, shape, i))
-#define CUT             ATTRS(ATTR(slice, start, i), ATTR(slice, size, j), ATTR(slice, step, k))
-#define PADS            ATTRS(ATTR(pad, low, i), ATTR(pad, high, j), ATTR(pad, interior, k))
-#define TURNED          ATTRS(ATTR(reverse, axes, i))
-#define WINDOWS ATTRS(ATTR(window, size, i), ATTR(window, stride, j), ATTR(window, dilation, k))
-#define LARGEST         ATTRS(ATTR(reduce_max, axes, i))
-#define SMALLEST        ATTRS(ATTR(reduce_min, axes, i))
-#define JOINED          ATTRS(ATTR(concat, axis, i))
 
 static const ml_rule rules[] = {
 	{"quantize_dequantize",  /* q(dq(q)) => q */

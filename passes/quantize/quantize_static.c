@@ -73,17 +73,6 @@ typedef struct meeting {
 } meeting;
 
 static bool
-same_shape(const ml_type *a, const ml_type *b)
-{
-	if (a->rank != b->rank)
-		return false;
-	for (int i = 0; i < a->rank; i++)
-		if (a->dim[i] != b->dim[i])
-			return false;
-	return true;
-}
-
-static bool
 all_readers_elementwise(const ml_value *v)
 {
 	for (const ml_use *u = v->uses; u; u = u->next)
@@ -100,7 +89,8 @@ meet(meeting *m, ml_node *n, int depth)
 	n->scratch = (intptr_t)m->space;
 	for (int i = 0; i < n->nin; i++) {
 		ml_value *v = ml_in(n, i);
-		if (ml_is_const(v) || v->type.dtype != ML_f32 || !same_shape(&v->type, m->space))
+		if (ml_is_const(v) || v->type.dtype != ML_f32 ||
+		    !ml_type_same_shape(&v->type, m->space))
 			continue;
 		bool inner = v->def && all_readers_elementwise(v) && !is_site(m->s, v);
 		if (inner && is_elementwise(v->def))
