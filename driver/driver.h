@@ -126,6 +126,12 @@ bool ml_explain(const ml_options *, const ml_module *, const char *title);
 ml_status ml_explain_import(const ml_options *, const ml_module *);
 void ml_list_passes(const ml_options *, const ml_pipeline *);
 
+/* ---- blocks.c ---- */
+
+/* Runs the passes in front of pruning and quantization: layers are whole, and nothing else has been
+ * done to them. */
+ml_status ml_make_layers_whole(const ml_options *, ml_module *, ml_arena *);
+
 /* ---- custom.c ---- */
 
 /* ml_custom_op.evaluate */

@@ -24,6 +24,7 @@
 	X(ml_compile_to)                                                                           \
 	X(ml_check)                                                                                \
 	X(ml_inspect)                                                                              \
+	X(ml_inspect_blocks)                                                                       \
 	X(ml_reduce)
 
 /* Data that the command line gives to the compiler. */

@@ -73,6 +73,11 @@ ML_API ml_status ml_check(ml_context *, const char *path, const ml_options *);
 /* What a model is: inputs, outputs, parameters, operators, symbolic dims, as text or JSON. */
 ML_API ml_status ml_inspect(ml_context *, const char *path, const ml_options *, bool json,
 			    void (*write)(void *user, const char *text, size_t length), void *user);
+/* What of a model --prune can take out: residual branches (attention, feed-forward, convolutions),
+ * which layer each belongs to, parameters, heads and groups, neurons or channels. */
+ML_API ml_status ml_inspect_blocks(ml_context *, const char *path, const ml_options *, bool json,
+				   void (*write)(void *user, const char *text, size_t length),
+				   void *user);
 /* Shrinks a model while `fails(user, candidate)` says that the candidate, written to the path
  * `output`, still shows the failure.  What is left at `output` (.mlt or .onnx by its name) is the
  * smallest one found; ML_ERR_ARG when the model itself does not fail. */

@@ -8,6 +8,7 @@
 
 typedef struct arguments {
 	const char *output;
+	bool blocks;
 	cl_talk talk;
 	cl_settings compile;
 } arguments;
@@ -15,13 +16,15 @@ typedef struct arguments {
 static arguments a;
 
 static const cl_row rows[] = {
+	{CL_FLAG, "blocks", NULL, "Data",
+	 "what --prune can take out: branches, layers, heads, neurons, channels", &a.blocks},
 	CL_REPORT_ROW(a.output),
 	CL_TALK_ROWS(a.talk),
 };
 
 static const cl_command command = {
 	.name = "mlopt inspect",
-	.usage = "MODEL.onnx|MODEL.mlt|MODEL.so [--json]",
+	.usage = "MODEL.onnx|MODEL.mlt|MODEL.so [--blocks] [--json]",
 	.about = "Shows a model's inputs, outputs, symbolic dimensions, parameters and operators; "
 		 "of an\n"
 		 "artefact its C entry point and ISA levels.\n",
@@ -151,12 +154,17 @@ mo_inspect(int argc, char **argv)
 	}
 	if (cl_report_open(&report, &command, a.output))
 		return 1;
-	if (mo_is_artefact(args.at[0]))
+	bool artefact = mo_is_artefact(args.at[0]);
+	if (artefact && a.blocks)
+		return cl_report_close(&report, cl_fail(&command, "--blocks needs a model: an "
+								  "artefact has none"));
+	if (artefact)
 		return cl_report_close(&report, inspect_artefact(args.at[0]));
 	int failed = cl_compiler_open(&c, &command, NULL, a.talk);
 	if (!failed)
-		failed = c.ml_inspect(c.cx, args.at[0], c.options, a.talk.json, write_out, NULL) !=
-			 ML_OK;
+		failed = (a.blocks ? c.ml_inspect_blocks : c.ml_inspect)(c.cx, args.at[0],
+									 c.options, a.talk.json,
+									 write_out, NULL) != ML_OK;
 	cl_compiler_close(&c);
 	return cl_report_close(&report, failed);
 }
