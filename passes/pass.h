@@ -8,6 +8,7 @@
 #include "../ir/exec.h"
 #include "../ir/ir.h"
 #include "mlopt/pass.h"
+#include "record.h"
 
 /* What a pass is given. */
 struct ml_pass_ctx {
@@ -22,6 +23,7 @@ struct ml_pass_ctx {
 	const ml_exec *exec;
 	const ml_data *data;
 	const ml_module *teacher;
+	ml_record *record; /* what the compilation decides and measures; always there */
 };
 
 /* Takes one unit of fuel; false when there is none left. */

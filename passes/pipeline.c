@@ -177,6 +177,7 @@ typedef struct pass_run {
 	ml_module *m;
 	int64_t *fuel;
 	ml_text *report; /* of times and rules */
+	ml_record *record;
 	int fired;       /* rules, with rule_stats */
 	ml_arena *arena;
 } pass_run;
@@ -226,7 +227,8 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .opt_level = r->o->opt_level,
 			  .fuel = r->fuel,
 			  .exec = r->o->exec,
-			  .data = r->o->data};
+			  .data = r->o->data,
+			  .record = r->record};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
 	double start = seconds_now();
@@ -252,9 +254,12 @@ ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o
 {
 	int64_t fuel = o->fuel < 0 ? INT64_MAX : o->fuel;
 	ml_text report;
+	ml_record unread;
 	pass_run r = {.o = o, .m = m, .fuel = &fuel, .report = &report, .arena = p->arena};
 
 	ml_text_init(&report, p->arena);
+	ml_record_init(&unread, p->arena);
+	r.record = o->record ? o->record : &unread;
 	for (int i = 0; i < p->stages.count; i++) {
 		const ml_pass *pass = p->stages.at[i].pass;
 		if (is_listed(o->skip, pass->name))

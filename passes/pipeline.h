@@ -17,6 +17,7 @@ typedef struct ml_pipeline_options {
 	void *show_user;
 	const ml_exec *exec;
 	const ml_data *data; /* for ML_INT8_STATIC */
+	ml_record *record;   /* where passes write what they decide; NULL: nobody asks */
 } ml_pipeline_options;
 
 typedef struct ml_pipeline {
