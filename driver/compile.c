@@ -2,6 +2,8 @@
 #include "../codegen/aot.h"
 #include "../codegen/objects.h"
 #include "driver.h"
+#include "record.h"
+#include <string.h>
 
 typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK } purpose;
 
@@ -19,6 +21,7 @@ typedef struct compilation {
 	ml_plugins plugins;
 	ml_module *m;
 	ml_feed feed;
+	ml_record record;
 	ml_plan *plan;
 	ml_levels levels;
 } compilation;
@@ -66,6 +69,9 @@ run_passes(compilation *c)
 
 	po.exec = &exec;
 	po.data = &data;
+	po.record = &c->record;
+	if (o->replay)
+		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
 	begin(c, 2, "passes");
 	ML_STEP(ml_choose_int8(o, c->m, &po.int8));
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
@@ -138,15 +144,22 @@ try_code(compilation *c)
 			       &none);
 }
 
+static ml_status
+write_reports(compilation *c)
+{
+	const char *path = c->source.path, *slash = path ? strrchr(path, '/') : NULL;
+
+	return ml_write_reports(c->o, &c->record, slash ? slash + 1 : path ? path : c->m->name);
+}
+
 /* ---- the list ---- */
 
 static ml_status
-compile(void *job)
+make(compilation *c)
 {
-	compilation *c = job;
-
 	ML_STEP(ml_check_output(c->cx, c->output));
 	ML_STEP(ml_check_cache(c->o));
+	ML_STEP(ml_check_reports(c->o));
 	ML_STEP(ml_choose_emit(c->o, &c->kind));
 	ML_STEP(read_model(c)); /* bytes -> graph with types */
 	ML_STEP(run_passes(c)); /* passes/pipeline.def: canonicalize, fuse, quantize */
@@ -159,6 +172,15 @@ compile(void *job)
 	case CHECK: return try_code(c);                  /* all but machine code */
 	}
 	return ML_OK;
+}
+
+static ml_status
+compile(void *job)
+{
+	compilation *c = job;
+
+	ML_STEP(make(c));
+	return write_reports(c);
 }
 
 /* ---- ways in ---- */
@@ -176,6 +198,7 @@ run(compilation *c)
 	bool remarks = cx->remarks;
 	cx->remarks |= c->o->remarks;
 	ml_arena_init(&c->arena, &cx->memory);
+	ml_record_init(&c->record, &c->arena);
 	ml_feed_begin(&c->feed, c->o);
 	status = ml_enter(cx, compile, c);
 	if (c->m)

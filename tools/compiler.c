@@ -47,7 +47,7 @@ log_line(void *user, ml_severity severity, const char *text)
 static void
 show(void *user, const char *title, const char *text)
 {
-	static const char *const outputs[] = {"ir", "dot", "llvm", "asm"};
+	static const char *const outputs[] = {"ir", "dot", "llvm", "asm", "report"};
 
 	(void)user;
 	for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
