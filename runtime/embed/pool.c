@@ -11,10 +11,11 @@ enum {
 	LINE = 64,
 	CHUNKS = 4, /* of a share: few, as kernels prepare something for each */
 	MAX_THREADS = 1024,
-	MEMORY = 64,  /* rounds after which gains and losses are mostly forgotten */
-	PATIENCE = 16, /* rounds that may be lost: threads that slept come late */
-	MIN_PAUSE = 8,
-	MAX_PAUSE = 4096, /* rounds done alone after losses */
+	/* Milliseconds.  Rounds are judged together until they took as long as a few time slices: a
+	 * thread that slept comes late, and that says nothing of the rounds to come. */
+	WINDOW = 8,
+	MIN_PAUSE = 16,
+	MAX_PAUSE = 512, /* done alone after a window that was lost */
 };
 
 typedef struct team team;
@@ -31,9 +32,10 @@ struct team {
 	mlrt_kernel *kernel;
 	const mlrt_task *task;
 	int64_t tiles;
-	int64_t tile_ticks, lost;    /* see judge() */
-	uint32_t good, alone, pause; /* rounds */
-	uint32_t busy;               /* someone is inside parallel() */
+	/* Ticks: of the best tile; of this window's rounds, and what they would be alone; to be
+	 * done alone yet; of the next pause.  See judge(). */
+	int64_t tile_ticks, together, alone, rest, pause;
+	uint32_t busy; /* someone is inside parallel() */
 	uint32_t stop;
 	_Alignas(LINE) uint32_t round;   /* futex: rises with every job */
 	uint32_t sleepers;               /* workers that may be asleep on it */
@@ -62,6 +64,19 @@ ticks(void)
 	uint64_t t;
 	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
 	return (int64_t)t;
+#endif
+}
+
+/* Of processors whose clock does not say it, the usual. */
+static int64_t
+ticks_of(int64_t milliseconds)
+{
+#if defined(__x86_64__)
+	return milliseconds * 3000000;
+#else
+	uint64_t hertz;
+	__asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hertz));
+	return milliseconds * (int64_t)(hertz / 1000);
 #endif
 }
 
@@ -220,36 +235,41 @@ serial_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, 
 /* ---- is it worth it? ---- */
 
 /* Where other processes want the CPUs, threads are stopped in the middle of chunks, and waiting
- * for them can cost more than they helped.  Ticks lost against doing all alone are summed up, old
- * ones fading; when the loss is large, rounds are done alone for a while, longer each time. */
+ * for them can cost more than they helped.  When a window's rounds took longer than one thread
+ * would have, rounds are done alone for a while; longer each time, so that trying again costs
+ * little where it fails, and shorter again after windows that gained. */
 static void
 judge(team *g, int64_t spent)
 {
 	if (g->tile_ticks == INT64_MAX)
 		return;
-	int64_t alone = g->tile_ticks * g->tiles;
-	g->lost += spent - alone - g->lost / MEMORY;
-	if (g->lost > PATIENCE * alone) {
-		g->alone = g->pause;
-		g->pause = g->pause < MAX_PAUSE ? 2 * g->pause : MAX_PAUSE;
-		g->lost = 0;
-	} else if (++g->good >= MEMORY) {
-		g->good = 0;
-		g->pause = g->pause > MIN_PAUSE ? g->pause / 2 : MIN_PAUSE;
+	g->together += spent;
+	g->alone += g->tile_ticks * g->tiles;
+	if (g->together < ticks_of(WINDOW))
+		return;
+	if (g->together > g->alone) {
+		g->rest = g->pause;
+		g->pause = 4 * g->pause < ticks_of(MAX_PAUSE) ? 4 * g->pause : ticks_of(MAX_PAUSE);
+	} else if (g->pause > ticks_of(MIN_PAUSE)) {
+		g->pause /= 2;
 	}
+	g->together = g->alone = 0;
 }
 
 static bool
-does_alone(team *g, const mlrt_task *task, int64_t tiles)
+does_alone(team *g, const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, int64_t tiles)
 {
-	if (tiles < 2 || task->small)
-		return true;
-	if (__atomic_exchange_n(&g->busy, 1, __ATOMIC_ACQUIRE))
-		return true;
-	if (!g->alone)
+	bool others =
+		tiles > 1 && !task->small && !__atomic_exchange_n(&g->busy, 1, __ATOMIC_ACQUIRE);
+
+	if (others && g->rest <= 0)
 		return false;
-	g->alone--;
-	__atomic_store_n(&g->busy, 0, __ATOMIC_RELEASE);
+	int64_t begun = ticks();
+	serial_parallel(p, kernel, task, tiles);
+	if (others) {
+		g->rest -= ticks() - begun;
+		__atomic_store_n(&g->busy, 0, __ATOMIC_RELEASE);
+	}
 	return true;
 }
 
@@ -280,10 +300,8 @@ team_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, in
 {
 	team *g = p->user;
 
-	if (does_alone(g, task, tiles)) {
-		serial_parallel(p, kernel, task, tiles);
+	if (does_alone(g, p, kernel, task, tiles))
 		return;
-	}
 	int64_t begun = ticks();
 	publish(g, kernel, task, tiles);
 	uint32_t own = work_on_shares(g, 0);
@@ -311,7 +329,7 @@ mlrt_pool_start(void *memory, int32_t threads)
 	int32_t started = 1;
 
 	threads = threads < MAX_THREADS ? threads : MAX_THREADS;
-	*g = (team){.pool = {serial_parallel, 1, 0, g}, .pause = MIN_PAUSE};
+	*g = (team){.pool = {serial_parallel, 1, 0, g}, .pause = ticks_of(MIN_PAUSE)};
 	g->worker[0] = (worker){.team = g};
 	/* Signals belong to the application's own threads. */
 	syscall(MLRT_SYS_SIGPROCMASK, (long)MLRT_SIG_SETMASK, &all, &before, (long)sizeof all);

@@ -164,6 +164,47 @@ test_small(void **state)
 	free(memory);
 }
 
+/* Other threads are stopped in the middle of their chunks while *slow, and take part else. */
+static void
+stop_others(const mlrt_task *t, int64_t begin, int64_t end, uint8_t *scratch)
+{
+	int *slow = t->buffer[0], *helped = t->buffer[1];
+	struct timespec tile = {0, 20000}, stopped = {0, 3000000};
+
+	for (int64_t i = begin; i < end; i++)
+		nanosleep(&tile, NULL);
+	if (scratch == t->scratch)
+		return;
+	__atomic_store_n(helped, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(slow, __ATOMIC_SEQ_CST))
+		nanosleep(&stopped, NULL);
+}
+
+/* Where threads cost more than they help, the caller goes on alone, and tries again later. */
+static void
+test_lost(void **state)
+{
+	enum { ENOUGH = 3000 };
+	int slow = 1, helped, rounds = 0, alone = 0;
+	uint8_t scratch[2 * STRIDE];
+	void *memory, *buffer[] = {&slow, &helped};
+	mlrt_task task = {.buffer = buffer, .scratch = scratch, .scratch_stride = STRIDE};
+	mlrt_pool *p = start(2, &memory);
+
+	(void)state;
+	for (; alone < 8 && rounds < ENOUGH; rounds++) {
+		helped = 0;
+		p->parallel(p, stop_others, &task, 16);
+		alone = helped ? 0 : alone + 1;
+	}
+	assert_in_range(rounds, 1, ENOUGH - 1);
+	for (slow = helped = rounds = 0; !helped && rounds < ENOUGH; rounds++)
+		p->parallel(p, stop_others, &task, 16);
+	assert_in_range(rounds, 1, ENOUGH - 1);
+	mlrt_pool_stop(p);
+	free(memory);
+}
+
 /* A kernel that calls parallel() itself: the inner tiles run on its own thread. */
 static void
 nest(const mlrt_task *t, int64_t begin, int64_t end, uint8_t *scratch)
@@ -279,7 +320,7 @@ main(void)
 		cmocka_unit_test(test_every_tile_once), cmocka_unit_test(test_stolen),
 		cmocka_unit_test(test_small),           cmocka_unit_test(test_nested),
 		cmocka_unit_test(test_two_callers),     cmocka_unit_test(test_after_sleep),
-		cmocka_unit_test(test_serial),
+		cmocka_unit_test(test_serial),          cmocka_unit_test(test_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
