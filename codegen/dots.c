@@ -3,6 +3,8 @@
 #include "dots.h"
 #include "family.h"
 
+enum { MOST_PANELS = 12 }; /* of a pass; what registers hold side by side divides it */
+
 static ml_dim
 less_one(ml_dims *dims, ml_dim d)
 {
@@ -109,29 +111,62 @@ ml_dots_begin(ml_dots_emit *w, ml_contract *c, ml_v batch)
 	w->first_row = ml_i64(e, 0);
 }
 
-/* Tiles are numbered (batch, panel block, row block): a thread's neighbours share panels. */
+/* Tiles that are done together: whole lines of the grid where a thread has them, else a part of
+ * one.  A line is a column of tiles, whose panels are shared, or, of rows that must be packed, a
+ * row. */
+typedef struct pass {
+	ml_v batch, line, lines, at, tiles; /* at, tiles: within each line */
+} pass;
+
+static pass
+find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
+{
+	ml_emit *e = x->e;
+	ml_v size = ml_expr_dim(x, d->leaf ? d->row_tiles : d->panel_tiles);
+	ml_v lines = ml_expr_dim(x, d->leaf ? d->panel_tiles : d->row_tiles), whole = left;
+	ml_v most = ml_i64(e, d->leaf ? MOST_PANELS / ML_GRID_PANELS : d->row_block / ML_GRID_ROWS);
+	pass p = {.batch = first};
+
+	p.at = ml_dots_remainder(e, &p.batch, size);
+	p.line = ml_dots_remainder(e, &p.batch, lines);
+	ml_dots_remainder(e, &whole, size);
+	ml_v fill = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, p.at, ml_i64(e, 0), ""),
+				 LLVMBuildICmp(e->b, LLVMIntSGT, whole, ml_i64(e, 0), ""), "");
+	whole = ml_min_s(e, ml_min_s(e, whole, ml_sub(e, lines, p.line)), most);
+	ml_v some = ml_min_s(e, left, ml_sub(e, size, p.at));
+	p.lines = LLVMBuildSelect(e->b, fill, whole, ml_i64(e, 1), "");
+	p.tiles = LLVMBuildSelect(e->b, fill, size, some, "");
+	return p;
+}
+
+/* Tile `at` .. `at + count - 1` of one dim, as rows or panels of which there are `all`. */
 static void
-emit_tile(ml_dots_emit *w, ml_v tile)
+to_range(ml_emit *e, int64_t size, ml_v at, ml_v count, ml_v all, ml_v *begin, ml_v *end)
+{
+	*begin = ml_mul(e, at, ml_i64(e, size));
+	*end = ml_min_s(e, ml_mul(e, ml_add(e, at, count), ml_i64(e, size)), all);
+}
+
+/* The first tiles of the range; returns how many. */
+static ml_v
+emit_pass(ml_dots_emit *w, ml_v first, ml_v end)
 {
 	ml_expr *x = w->x;
 	ml_emit *e = x->e;
-	ml_v rows = ml_i64(e, w->d.row_block), number = tile;
-	ml_v row_block = ml_dots_remainder(e, &number, ml_expr_dim(x, w->d.row_blocks));
-	ml_v panel_block = ml_dots_remainder(e, &number, ml_expr_dim(x, w->d.panel_blocks));
+	pass p = find_pass(&w->d, x, first, ml_sub(e, end, first));
+	bool columns = w->d.leaf != NULL;
 	ml_contract c = {.store = ml_dots_store, .user = w};
 
-	ml_dots_begin(w, &c, number);
-	c.row_begin = ml_mul(e, row_block, rows);
-	c.row_end = ml_min_s(e, ml_add(e, c.row_begin, rows), ml_expr_dim(x, w->d.m));
-	if (w->d.leaf) {
-		c.panel_begin = ml_mul(e, panel_block, ml_i64(e, ML_PANEL_BLOCK));
-		ml_v end = ml_add(e, c.panel_begin, ml_i64(e, ML_PANEL_BLOCK));
-		c.panel_end = ml_min_s(e, end, c.panel_end);
-	}
+	ml_dots_begin(w, &c, p.batch);
+	to_range(e, ML_GRID_ROWS, columns ? p.at : p.line, columns ? p.tiles : p.lines,
+		 ml_expr_dim(x, w->d.m), &c.row_begin, &c.row_end);
+	to_range(e, ML_GRID_PANELS, columns ? p.line : p.at, columns ? p.lines : p.tiles,
+		 c.panel_end, &c.panel_begin, &c.panel_end);
 	ml_dots_place_lhs(w, &c);
 	w->column = ml_expr_lanes(x, ml_i64(e, 0), w->d.n);
 	ml_emit_contract(e, &c);
 	ml_expr_no_lanes(x);
+	return ml_mul(e, p.lines, p.tiles);
 }
 
 ml_status
@@ -142,10 +177,9 @@ ml_contract_emit(ml_emit *e, ml_kernel *k, const char *name)
 
 	ML_STEP(ml_dots_plan(k, ml_dots_find(k), 0, &w.d));
 	ml_expr_open(&x, e, k, name);
-	ml_loop l =
-		ml_loop_begin(e, ml_expr_begin(&x), ml_expr_end(&x), ml_i64(e, 1), NULL, 0, "tile");
+	ml_loop l = ml_loop_begin(e, ml_expr_begin(&x), ml_expr_end(&x), NULL, NULL, 0, "tiles");
 	int mark = ml_expr_mark(&x);
-	emit_tile(&w, l.i);
+	l.step = emit_pass(&w, l.i, l.to);
 	ml_expr_release(&x, mark);
 	ml_loop_end(e, &l, NULL);
 	return ml_expr_close(&x);

@@ -24,11 +24,16 @@ typedef struct ml_dots {
 	ml_dim lda, base;
 	const ml_sym *batch;
 	ml_dots_image image; /* of an operand that is packed */
-	int64_t row_block;   /* rows of a tile */
-	ml_dim row_blocks, panel_blocks;
+	int64_t row_block;   /* rows of a pass, when they are packed or the caller says so */
+	ml_dim row_blocks;
+	/* The grid: small tiles, so that many threads get equal shares. */
+	ml_dim row_tiles, panel_tiles;
 } ml_dots;
 
-enum { ML_PANEL_BLOCK = 8 }; /* panels of a tile */
+enum { /* of a tile of the grid */
+       ML_GRID_ROWS = 8,
+       ML_GRID_PANELS = 2,
+};
 
 /* The kernel's last dot with a packed right operand, or NULL. */
 const ml_node *ml_dots_find(const ml_kernel *);

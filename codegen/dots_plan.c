@@ -2,10 +2,7 @@
 #include "dots.h"
 #include "family.h"
 
-enum {
-	ROW_BLOCK = 64,        /* rows of a tile, read in place */
-	PACKED_ROW_BLOCK = 32, /* the same when they go through scratch */
-};
+enum { PACKED_ROWS = 32 }; /* go through scratch at once */
 
 const ml_node *
 ml_dots_find(const ml_kernel *k)
@@ -149,12 +146,10 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	find_rows(d);
 	if (!d->leaf)
 		ml_find_image(dot, &d->image);
-	d->row_block = row_block ? row_block : d->leaf ? ROW_BLOCK : PACKED_ROW_BLOCK;
+	d->row_block = row_block ? row_block : PACKED_ROWS;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
-	/* Rows are packed once for all of their columns. */
-	d->panel_blocks =
-		d->leaf ? ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_PANEL_BLOCK * ML_PANEL))
-			: ml_dim_int(dims, 1);
+	d->row_tiles = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ML_GRID_ROWS));
+	d->panel_tiles = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_GRID_PANELS * ML_PANEL));
 	return ML_OK;
 }
 
@@ -165,7 +160,7 @@ ml_contract_grid(ml_kernel *k, ml_grid *grid)
 	ml_dots d;
 
 	ML_STEP(ml_dots_plan(k, ml_dots_find(k), 0, &d));
-	grid->tiles = ml_dim_mul(dims, d.batches, ml_dim_mul(dims, d.row_blocks, d.panel_blocks));
+	grid->tiles = ml_dim_mul(dims, d.batches, ml_dim_mul(dims, d.row_tiles, d.panel_tiles));
 	grid->scratch_bytes = ml_dots_scratch_bytes(&d);
 	return ML_OK;
 }
