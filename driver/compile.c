@@ -68,7 +68,8 @@ run_passes(compilation *c)
 	ml_pipeline p;
 
 	po.exec = &exec;
-	po.data = &data;
+	po.data = o->calibration.array ? &data : NULL;
+	po.prune = o->prune;
 	po.record = &c->record;
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));

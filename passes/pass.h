@@ -24,6 +24,7 @@ struct ml_pass_ctx {
 	const ml_data *data;
 	const ml_module *teacher;
 	ml_record *record; /* what the compilation decides and measures; always there */
+	const char *prune; /* what --prune= asks for, or NULL */
 };
 
 /* Takes one unit of fuel; false when there is none left. */
@@ -43,6 +44,7 @@ typedef enum ml_when {
 	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
 	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
+	ML_WHEN_PRUNE = 1 << 8,                              /* whatever int8 is */
 } ml_when;
 typedef struct ml_stage {
 	const char *phase;

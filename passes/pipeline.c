@@ -145,10 +145,13 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 		return add_listed(p, cx, o->passes);
 	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
 	int least = o->int8 == ML_INT8_OFF ? 0 : o->int8 == ML_INT8_DYNAMIC ? 1 : 2;
+	/* What is pruned are layers that are whole. */
+	least = o->prune ? 2 : least;
 	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];
-		if (s->level <= level && s->when >> o->int8 & 1)
+		bool asked = s->when >> o->int8 & 1 || (o->prune && s->when & ML_WHEN_PRUNE);
+		if (s->level <= level && asked)
 			ML_PUSH(arena, p->stages, *s);
 	}
 	return ML_OK;
@@ -228,7 +231,8 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .fuel = r->fuel,
 			  .exec = r->o->exec,
 			  .data = r->o->data,
-			  .record = r->record};
+			  .record = r->record,
+			  .prune = r->o->prune};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
 	double start = seconds_now();

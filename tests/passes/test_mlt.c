@@ -317,13 +317,16 @@ test_file(void **state)
 	}
 }
 
-/* Every pass of the pipeline has a file of its name. */
+/* Every pass of the pipeline has a file of its name, but those that are given a target: a second
+ * run would go on (test_prune.c). */
 static void
 test_every_pass_has_a_file(void **state)
 {
 	(void)state;
 	for (int i = 0; i < ml_stage_count; i++) {
 		char path[512];
+		if (!(ml_stages[i].when & ML_WHEN_ALWAYS))
+			continue;
 		snprintf(path, sizeof path, ML_SOURCE_DIR "/tests/passes/%s.mlt",
 			 ml_stages[i].pass->name);
 		FILE *f = fopen(path, "r");

@@ -1,0 +1,125 @@
+/* solve.c -- least squares in double precision: Cholesky and what stands around it.  All sums run
+ * in a fixed order, so that the same data give the same weights everywhere. */
+#include "solve.h"
+#include <math.h>
+#include <string.h>
+
+enum { LANES = 8 };
+
+ml_gram
+ml_gram_new(ml_arena *arena, int64_t d, int64_t o)
+{
+	return (ml_gram){.d = d,
+			 .o = o,
+			 .xx = ML_NEW_ARRAY(arena, double, d *d),
+			 .xe = ML_NEW_ARRAY(arena, double, d *o),
+			 .x = ML_NEW_ARRAY(arena, double, d),
+			 .e = ML_NEW_ARRAY(arena, double, o)};
+}
+
+/* Independent lanes, so that the compiler may use vectors without reordering a sum. */
+static double
+dot(const double *a, const double *b, int64_t n)
+{
+	double lane[LANES] = {0}, sum = 0;
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		for (int k = 0; k < LANES; k++)
+			lane[k] += a[i + k] * b[i + k];
+	for (; i < n; i++)
+		sum += a[i] * b[i];
+	for (int k = 0; k < LANES; k++)
+		sum += lane[k];
+	return sum;
+}
+
+static void
+add_scaled(double *y, double a, const double *x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] += a * x[i];
+}
+
+/* Blocks of rows share the rows above them while those are in the cache. */
+enum { BLOCK = 48 };
+
+bool
+ml_cholesky(double *a, int64_t n)
+{
+	for (int64_t first = 0; first < n; first += BLOCK) {
+		int64_t end = first + BLOCK < n ? first + BLOCK : n;
+		for (int64_t j = 0; j < end; j++)
+			for (int64_t i = j > first ? j : first; i < end; i++) {
+				double v = a[i * n + j] - dot(a + i * n, a + j * n, j);
+				if (i > j)
+					a[i * n + j] = v / a[j * n + j];
+				else if (v > 0)
+					a[i * n + j] = sqrt(v);
+				else
+					return false;
+			}
+	}
+	return true;
+}
+
+void
+ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
+{
+	for (int64_t i = 0; i < n; i++) {
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + i * o, -l[i * n + j], b + j * o, o);
+		for (int64_t k = 0; k < o; k++)
+			b[i * o + k] /= l[i * n + i];
+	}
+	for (int64_t i = n - 1; i >= 0; i--) {
+		for (int64_t k = 0; k < o; k++)
+			b[i * o + k] /= l[i * n + i];
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + j * o, -l[i * n + j], b + i * o, o);
+	}
+}
+
+bool
+ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, double *db)
+{
+	int64_t d = g->d, o = g->o;
+	double *a = ML_NEW_ARRAY(arena, double, d *d), trace = 0;
+
+	/* Around the means: what the bias takes, the weights need not. */
+	for (int64_t i = 0; i < d; i++) {
+		for (int64_t j = 0; j <= i; j++)
+			a[i * d + j] = g->xx[i * d + j] - g->x[i] * g->x[j] / g->rows;
+		memcpy(dw + i * o, g->xe + i * o, (size_t)o * sizeof *dw);
+		add_scaled(dw + i * o, -g->x[i] / g->rows, g->e, o);
+		trace += a[i * d + i];
+	}
+	if (!(trace > 0) || !isfinite(trace))
+		return false;
+	for (int64_t i = 0; i < d; i++)
+		a[i * d + i] += ridge * trace / (double)d;
+	if (!ml_cholesky(a, d))
+		return false;
+	ml_cholesky_solve(a, d, dw, o);
+	for (int64_t k = 0; k < o; k++)
+		db[k] = g->e[k] / g->rows;
+	for (int64_t i = 0; i < d; i++)
+		add_scaled(db, -g->x[i] / g->rows, dw + i * o, o);
+	return true;
+}
+
+double
+ml_gram_remaining(const ml_gram *g, const double *dw, const double *db)
+{
+	int64_t d = g->d, o = g->o;
+	double left = g->ee + g->rows * dot(db, db, o) - 2 * dot(db, g->e, o);
+
+	for (int64_t i = 0; i < d; i++) {
+		left -= 2 * dot(dw + i * o, g->xe + i * o, o);
+		left += 2 * g->x[i] * dot(dw + i * o, db, o);
+		left += g->xx[i * d + i] * dot(dw + i * o, dw + i * o, o);
+		for (int64_t j = 0; j < i; j++)
+			left += 2 * g->xx[i * d + j] * dot(dw + i * o, dw + j * o, o);
+	}
+	return left;
+}
