@@ -11,7 +11,8 @@ a model in several forms (fused or not), a round that does not count chooses the
 
 The limit of a row is the time of its multiply-adds at the speed of registers alone, or of reading
 its weights and inputs from memory, whichever is longer.  With --isa, mlopt and OpenVINO are capped
-to that level; ONNX Runtime cannot be, and is left out where the CPU has more.
+to that level; ONNX Runtime cannot be, and is left out where the CPU has more.  So are figures of
+OpenVINO that evidently ran more than the level (verdict.py): they are printed in brackets.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 from quantized import SAMPLES, forms
 from rows import (ROOT, ROWS, Row, artefact, cache_name, make_inputs, make_samples,
                   model_path)
+from verdict import judge, leave_out, remarks, text_of
 from work import count_work
 
 ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
@@ -117,10 +119,11 @@ def choose_forms(commands, environment):
 
 
 def limit_ms(limits, work, precision):
+    """The time of the multiply-adds, and the row's limit."""
     weight = {"fp32": 4, "int8": 1}[precision]
     compute = work["macs"] / limits[precision + "_gmacs"] / 1e6
     read = (work["weights"] * weight + work["input_bytes"]) / limits["read_gbs"] / 1e6
-    return max(compute, read)
+    return {"compute_ms": compute, "limit_ms": max(compute, read)}
 
 
 def measure(args, row):
@@ -139,25 +142,19 @@ def measure(args, row):
              for key in ("fp32_gmacs", "int8_gmacs", "read_gbs")}
     results = [{"row": row.name, "precision": precision, "isa": limits[0]["isa"],
                 "threads": args.threads, **work, **limit,
-                "limit_ms": limit_ms(limit, work, precision), "left_out": args.left_out,
+                **limit_ms(limit, work, precision), "left_out": args.left_out,
                 "contenders": {name: figures(rounds[name, precision], form)
                                for (name, p), (form, _) in chosen.items() if p == precision}}
                for precision in PRECISIONS]
     for result in results:
-        ms = result["contenders"]["mlopt"]["median_ms"]
-        result["limit_share"] = result["limit_ms"] / ms
-        result["ratio"] = best_peer(result) / ms
-        result["ratio_any"] = min(map(best_peer, results)) / ms
+        leave_out(result, capped=bool(args.isa) and args.isa != args.cpu)
+    judge(row, results)
     return results
 
 
 def figures(rounds, form):
     return {"form": form, "median_ms": statistics.median(r["median_ms"] for r in rounds),
-            "min_ms": min(r["min_ms"] for r in rounds)}
-
-
-def best_peer(result):
-    return min(v["median_ms"] for k, v in result["contenders"].items() if k != "mlopt")
+            "min_ms": min(r["min_ms"] for r in rounds), "uncapped": rounds[0].get("uncapped", [])}
 
 
 def print_header(args, isa):
@@ -167,20 +164,29 @@ def print_header(args, isa):
     for peer, why in args.left_out.items():
         print(f"{peer} is left out: {why}")
     print(f"{'row':12} {'':4} {'mlopt':>9} " + "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
-          f"{'ratio':>7} {'to any':>7} {'of limit':>9}", flush=True)
+          f"{'ratio':>7} {'to any':>7} {'of limit':>9}  wanted", flush=True)
 
 
 def print_result(args, result):
     if args.json:
         print(json.dumps(result), flush=True)
         return
-    peers = [result["contenders"].get(peer) for peer in PEERS]
-    columns = "".join(f" {p['median_ms']:9.3f} {p['form']:13}" if p else f" {'-':>9} {'':13}"
-                      for p in peers)
+    columns = "".join(" " + column(result["contenders"].get(peer)) for peer in PEERS)
+    ratios = " ".join(f"{r:6.2f}x" if r else f"{'-':>7}"
+                      for r in (result["ratio"], result["ratio_any"]))
     print(f"{result['row']:12} {result['precision']:4} "
           f"{result['contenders']['mlopt']['median_ms']:9.3f} {columns}"
-          f"{result['ratio']:6.2f}x {result['ratio_any']:6.2f}x {result['limit_share']:8.0%}",
-          flush=True)
+          f"{ratios} {result['limit_share']:8.0%}   {text_of(result)}", flush=True)
+    for remark in remarks(result):
+        print(f"{'':17} ({remark})", flush=True)
+
+
+def column(figure):
+    """A peer's time and form; in brackets where it does not count."""
+    if not figure:
+        return f"{'-':>9} {'':13}"
+    time = f"{figure['median_ms']:.3f}"
+    return f"{'(' + time + ')' if figure.get('left_out') else time:>9} {figure['form']:13}"
 
 
 def parse():
@@ -202,7 +208,7 @@ def parse():
 def main():
     args = parse()
     args.cache = args.cache or args.build / "bench/peers"
-    isa = measure_limits(args)["isa"]
+    isa = args.cpu = measure_limits(args)["isa"]
     args.left_out = {}
     if args.isa and args.isa != isa:
         args.left_out["onnxruntime"] = f"it cannot be capped, and this CPU has {isa}"

@@ -32,16 +32,28 @@ class Row:
     heads: int = 0  # transformers: for ONNX Runtime's optimizer
     width: int = 0
     int8: tuple = ("--int8",)  # mlopt's options; {calib} stands for the .npz of samples
+    # precision -> what mlopt should reach: a ratio to the best peer of the precision, or ratios to
+    # peers' best of any precision
+    wanted: dict = field(default_factory=dict)
+    wanted_avx2: dict = field(default_factory=dict)  # where AVX2 demands something else
 
+
+MINILM_AVX2 = {"int8": {"openvino": 1.8, "onnxruntime": 1.3}}
+BERT_AVX2 = {"int8": {"openvino": 1.8, "onnxruntime": 1.2}}
 
 ROWS = [
-    Row("minilm-16", "minilm", "transformer", {**TOKENS, "sequence": 16}, 12, 384),
-    Row("minilm-128", "minilm", "transformer", TOKENS, 12, 384),
-    Row("minilm-512", "minilm", "transformer", {**TOKENS, "sequence": 512}, 12, 384),
-    Row("bert-128", "bert", "transformer", TOKENS, 12, 768),
-    Row("resnet50", "resnet50", "cnn", int8=STATIC),
-    Row("mobilenetv2", "mobilenetv2", "cnn", int8=STATIC),
-    Row("gpt2-token", "gpt2", "decoder", STEP, 12, 768),
+    Row("minilm-16", "minilm", "transformer", {**TOKENS, "sequence": 16}, 12, 384,
+        wanted={"fp32": 1.05, "int8": 1.25}, wanted_avx2=MINILM_AVX2),
+    Row("minilm-128", "minilm", "transformer", TOKENS, 12, 384,
+        wanted={"fp32": 1.05, "int8": 1.2}, wanted_avx2=MINILM_AVX2),
+    Row("minilm-512", "minilm", "transformer", {**TOKENS, "sequence": 512}, 12, 384,
+        wanted={"fp32": 1.05, "int8": 1.3}, wanted_avx2=MINILM_AVX2),
+    Row("bert-128", "bert", "transformer", TOKENS, 12, 768,
+        wanted={"fp32": 1.03, "int8": 1.12}, wanted_avx2=BERT_AVX2),
+    Row("resnet50", "resnet50", "cnn", int8=STATIC,
+        wanted={"fp32": 1.0, "int8": 1.03}, wanted_avx2={"int8": 1.0}),
+    Row("mobilenetv2", "mobilenetv2", "cnn", int8=STATIC, wanted={"fp32": 1.05, "int8": 1.2}),
+    Row("gpt2-token", "gpt2", "decoder", STEP, 12, 768, wanted={"int8": 1.3}),
 ]
 
 
