@@ -488,16 +488,28 @@ broadcast_index(ml_expr *x, const ml_value *operand, int rank, const ml_dim *ind
 }
 
 static ml_v
+at_operand(ml_expr *x, const ml_value *operand, int rank, const ml_dim *index)
+{
+	ml_dim own[ML_MAX_RANK];
+
+	broadcast_index(x, operand, rank, index, own);
+	return ml_expr_at(x, operand, own);
+}
+
+static ml_v
 at_elementwise(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
 	const ml_node *n = v->def;
+	const ml_value *number, *zero;
 	ml_v in[3];
 
-	for (int i = 0; i < n->nin; i++) {
-		ml_dim own[ML_MAX_RANK];
-		broadcast_index(x, ml_in(n, i), v->type.rank, index, own);
-		in[i] = ml_expr_at(x, ml_in(n, i), own);
+	if (ml_expr_is_rounded(n, &number, &zero)) {
+		ml_v z = zero ? at_operand(x, zero, v->type.rank, index) : NULL;
+		return ml_emit_rounded(x->e, v->type.dtype,
+				       at_operand(x, number, v->type.rank, index), z);
 	}
+	for (int i = 0; i < n->nin; i++)
+		in[i] = at_operand(x, ml_in(n, i), v->type.rank, index);
 	if (n->op == ML_OP_wrap_index)
 		return ml_expr_wrap_index(x, n, in[0]);
 	return ml_emit_elementwise(x->e, n, in);

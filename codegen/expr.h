@@ -115,6 +115,10 @@ ml_v ml_expr_fail(ml_expr *, const ml_value *, const char *what);
 /* One elementwise operator on scalars or 16-lane vectors of its operand types; scalar.c. */
 ml_v ml_emit_elementwise(ml_emit *, const ml_node *, ml_v *operands);
 
+/* A cast of a rounded f32, and perhaps a zero point, to 8 bits; expr_round.c. */
+bool ml_expr_is_rounded(const ml_node *, const ml_value **x, const ml_value **zero);
+ml_v ml_emit_rounded(ml_emit *, ml_dtype to, ml_v x, ml_v zero);
+
 /* ---- between the files of expr ---- */
 
 /* How an address depends on the lane. */

@@ -163,7 +163,7 @@ typedef enum price { CHEAP, SLOW, DEAR, LOOP } price;
 static price
 price_of(const ml_rows *r, const ml_node *n)
 {
-	if (n->op >= ML_OP_exp && n->op <= ML_OP_erf)
+	if ((n->op >= ML_OP_exp && n->op <= ML_OP_erf) || n->op == ML_OP_xcdf)
 		return DEAR;
 	if (n->op == ML_OP_div || n->op == ML_OP_sqrt)
 		return SLOW;

@@ -138,6 +138,7 @@ OF_VMATH(asinh)
 OF_VMATH(acosh)
 OF_VMATH(atanh)
 OF_VMATH(erf)
+OF_VMATH(xcdf)
 
 /* ---- two operands ---- */
 
@@ -382,6 +383,7 @@ static op_fn *const op_table[ML_OP_LIMIT] = {
 	ROW(erf),  ROW(not),  ROW(isnan), ROW(add),   ROW(sub),   ROW(mul),   ROW(div),
 	ROW(rem),  ROW(mod),  ROW(pow),   ROW(min),   ROW(max),   ROW(and),   ROW(or),
 	ROW(xor),  ROW(shl),  ROW(shr),   ROW(eq),    ROW(lt),    ROW(le),    ROW(select),
+	ROW(xcdf),
 };
 #undef ROW
 

@@ -202,9 +202,11 @@ float_to_narrow(ml_emit *e, ml_dtype to, ml_v v)
 	LLVMTypeRef type = ml_is_vector(v) ? LLVMGetElementType(LLVMTypeOf(v)) : LLVMTypeOf(v);
 	ml_v low = real_like(type, v, is_signed ? -(double)(1 << (bits - 1)) : 0);
 	ml_v high = real_like(type, v, (double)(is_signed ? (1 << (bits - 1)) : (1 << bits)) - 1);
-	ml_v number = LLVMBuildFCmp(e->b, LLVMRealORD, v, v, "");
 
-	v = LLVMBuildSelect(e->b, number, v, LLVMConstNull(LLVMTypeOf(v)), "");
+	if (is_signed) { /* unsigned: the lower bound is what a NaN becomes */
+		ml_v number = LLVMBuildFCmp(e->b, LLVMRealORD, v, v, "");
+		v = LLVMBuildSelect(e->b, number, v, LLVMConstNull(LLVMTypeOf(v)), "");
+	}
 	v = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, v, low, ""), v, low, "");
 	v = LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOLT, v, high, ""), v, high, "");
 	v = LLVMBuildFPToSI(e->b, v, ml_type_like(e->i32, v), "");

@@ -12,6 +12,7 @@
  *   log      1     1         erf        3.2   2        asin      .6    2.2
  *   log1p    2     2         sinh cosh  .6    3        acos      .6    1.5
  *   pow      .6    4         asinh ...  .6    3        atan      .6    1.5
+ *   xcdf     5     3  (units of max(|result|, min(|x|, 1)))
  *
  * f32 forms of sin cos tan asin acos atan sinh cosh asinh acosh atanh pow compute in f64.
  */
@@ -27,6 +28,7 @@ ml_v ml_vm_pow(ml_emit *, ml_v x, ml_v y);
 ml_v ml_vm_sigmoid(ml_emit *, ml_v x); /* 1 / (1 + exp(-x)) */
 ml_v ml_vm_tanh(ml_emit *, ml_v x);
 ml_v ml_vm_erf(ml_emit *, ml_v x);
+ml_v ml_vm_xcdf(ml_emit *, ml_v x); /* x Phi(x), Phi the normal distribution */
 ml_v ml_vm_sinh(ml_emit *, ml_v x);
 ml_v ml_vm_cosh(ml_emit *, ml_v x);
 ml_v ml_vm_asinh(ml_emit *, ml_v x);

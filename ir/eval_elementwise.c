@@ -149,6 +149,13 @@ saturate(ml_dtype to, double v)
 	return is_unsigned ? (int64_t)(uint64_t)v : (int64_t)v;
 }
 
+/* a Phi(a), Phi the normal distribution; not inf 0 at the lower end */
+static double
+normal_part(double a)
+{
+	return a < -40 ? -0. : a / 2 * erfc(-a * 0.70710678118654752);
+}
+
 /* One rounding only: a 64-bit integer is not taken through double on its way to float. */
 static double
 int_to_float(const kind *k, int64_t a)
@@ -220,6 +227,7 @@ FORMULA(asinh, F(asinh(a)),      REFUSED)
 FORMULA(acosh, F(acosh(a)),      REFUSED)
 FORMULA(atanh, F(atanh(a)),      REFUSED)
 FORMULA(erf,   F(erf(a)),        REFUSED)
+FORMULA(xcdf,  F(normal_part(a)), REFUSED)
 FORMULA(not,   REFUSED,          I(k->from == ML_bool ? !a : ~a))
 FORMULA(isnan, I(!!isnan(a)),    I(0))
 FORMULA(add,   F(a + b),         I(U(a) + U(b)))

@@ -12,17 +12,6 @@ ML_GRADIENT(sigmoid)
 	ml_grad_add(g, 0, MUL(g->d[0], MUL(y, SUB(ml_build_f64(b, y->type.dtype, 1), y))));
 }
 
-/* Phi(x) + x phi(x), the normal distribution and its density. */
-static ml_value *
-slope_erf(ml_builder *b, ml_value *x)
-{
-	ml_value *half = TIMES(PLUS(ml_op1(b, ML_OP_erf, TIMES(x, M_SQRT1_2)), 1), 0.5);
-	ml_value *density =
-		TIMES(ml_op1(b, ML_OP_exp, TIMES(MUL(x, x), -0.5)), 0.5 * M_SQRT1_2 * M_2_SQRTPI);
-
-	return ADD(half, MUL(x, density));
-}
-
 /* t = tanh(u), u = c (x + a x^3): (1 + t) / 2 + x (1 - t^2) u' / 2 */
 static ml_value *
 slope_tanh(ml_builder *b, ml_value *x)
@@ -54,7 +43,7 @@ ML_GRADIENT(gelu)
 	ml_value *x = g->in[0];
 
 	ml_grad_add(g, 0,
-		    MUL(g->d[0], !strcmp(form, "erf")    ? slope_erf(b, x)
+		    MUL(g->d[0], !strcmp(form, "erf")    ? ml_slope_of_xcdf(b, x)
 				 : !strcmp(form, "tanh") ? slope_tanh(b, x)
 							 : slope_sigmoid(b, x)));
 }

@@ -25,6 +25,17 @@ root(ml_builder *b, ml_value *x)
 		ml_grad_add(g, 0, formula);                                                        \
 	}
 
+/* Phi(x) + x phi(x), the normal distribution and its density. */
+ml_value *
+ml_slope_of_xcdf(ml_builder *b, ml_value *x)
+{
+	ml_value *half = TIMES(PLUS(ml_op1(b, ML_OP_erf, TIMES(x, M_SQRT1_2)), 1), 0.5);
+	ml_value *density =
+		TIMES(ml_op1(b, ML_OP_exp, TIMES(MUL(x, x), -0.5)), 0.5 * M_SQRT1_2 * M_2_SQRTPI);
+
+	return ADD(half, MUL(x, density));
+}
+
 /* clang-format off */
 UNARY(neg,   NEG(d))
 UNARY(abs,   MUL(d, ml_op1(b, ML_OP_sign, x)))
@@ -44,6 +55,7 @@ UNARY(asinh, DIV(d, root(b, PLUS(MUL(x, x), 1))))
 UNARY(acosh, DIV(d, root(b, PLUS(MUL(x, x), -1))))
 UNARY(atanh, DIV(d, number_minus(b, 1, MUL(x, x))))
 UNARY(erf,   MUL(d, TIMES(ml_op1(b, ML_OP_exp, NEG(MUL(x, x))), M_2_SQRTPI)))
+UNARY(xcdf,  MUL(d, ml_slope_of_xcdf(b, x)))
 /* clang-format on */
 
 /* Between floats; what becomes an integer ends there. */

@@ -49,6 +49,8 @@ const ml_gradient *ml_gradient_of(ml_op);
 void ml_grad_add(ml_grad_state *, int i, ml_value *);
 /* Zero of this type. */
 ml_value *ml_zeros(ml_builder *, const ml_type *);
+/* Phi(x) + x phi(x), the slope of x Phi(x). */
+ml_value *ml_slope_of_xcdf(ml_builder *, ml_value *x);
 /* c ? x : 0 */
 ml_value *ml_where(ml_builder *, ml_value *c, ml_value *x);
 ml_value *ml_sum_over(ml_builder *, ml_value *, const int64_t *axes, int naxes);

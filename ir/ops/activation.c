@@ -18,16 +18,6 @@ ml_body_sigmoid(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value *
 	out[0] = ml_sigmoid_of(b, in[0]);
 }
 
-/* 0.5 x (1 + erf(x sqrt(1 / 2))) */
-static ml_value *
-gelu_erf(ml_builder *b, ml_value *x)
-{
-	ml_value *e = ml_op1(b, ML_OP_erf, ml_op_number(b, ML_OP_mul, x, 0.7071067811865476));
-
-	return ml_op2(b, ML_OP_mul, ml_op_number(b, ML_OP_mul, x, 0.5),
-		      ml_op_number(b, ML_OP_add, e, 1));
-}
-
 /* 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
 static ml_value *
 gelu_tanh(ml_builder *b, ml_value *x)
@@ -46,7 +36,7 @@ ml_body_gelu(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **ou
 	const char *form = ML_A(n, gelu, form).str;
 
 	if (!strcmp(form, "erf"))
-		out[0] = gelu_erf(b, in[0]);
+		out[0] = ml_op1(b, ML_OP_xcdf, in[0]);
 	else if (!strcmp(form, "tanh"))
 		out[0] = gelu_tanh(b, in[0]);
 	else

@@ -18,31 +18,31 @@ typedef struct op_row {
 } op_row;
 
 static const op_row rows[] = {
-	{"neg", 1, NUMBERS, "", 0, 0, 0},          {"abs", 1, NUMBERS, "", 0, 0, 0},
-	{"sign", 1, NUMBERS, "", 0, 0, 0},         {"floor", 1, FLOATS, "", 0, 0, 0},
-	{"ceil", 1, FLOATS, "", 0, 0, 0},          {"round", 1, FLOATS, "", 0, 0, 0},
-	{"sqrt", 1, FLOATS, "", 0, 0, 0},          {"exp", 1, FLOATS, "", 1e-6, 0, 0},
-	{"log", 1, FLOATS, "", 1e-6, 0, 0},        {"sin", 1, FLOATS, "", 1e-6, 0, 0},
-	{"cos", 1, FLOATS, "", 1e-6, 0, 0},        {"tan", 1, FLOATS, "", 1e-6, 0, 0},
-	{"asin", 1, FLOATS, "", 1e-6, 0, 0},       {"acos", 1, FLOATS, "", 1e-6, 0, 0},
-	{"atan", 1, FLOATS, "", 1e-6, 0, 0},       {"sinh", 1, FLOATS, "", 1e-6, 0, 0},
-	{"cosh", 1, FLOATS, "", 1e-6, 0, 0},       {"tanh", 1, FLOATS, "", 1e-6, 0, 0},
-	{"asinh", 1, FLOATS, "", 1e-6, 0, 0},      {"acosh", 1, FLOATS, "", 1e-6, 0, 0},
-	{"atanh", 1, FLOATS, "", 1e-6, 0, 0},      {"erf", 1, FLOATS, "", 1e-6, 0, 0},
-	{"not", 1, INTEGERS | BOOLS, "", 0, 0, 0}, {"isnan", 1, FLOATS, "bool", 0, 0, 0},
-	{"add", 2, NUMBERS, "", 0, 0, 0},          {"sub", 2, NUMBERS, "", 0, 0, 0},
-	{"mul", 2, NUMBERS, "", 0, 0, 0},          {"div", 2, NUMBERS, "", 0, 0, 0},
-	{"div", 2, INTEGERS, "", 0, -3, 3},        {"rem", 2, NUMBERS, "", 0, 0, 0},
-	{"rem", 2, INTEGERS, "", 0, -3, 3},        {"mod", 2, NUMBERS, "", 0, 0, 0},
-	{"mod", 2, INTEGERS, "", 0, -3, 3},        {"pow", 2, FLOATS, "", 1e-6, 0, 0},
-	{"pow", 2, INTEGERS, "", 0, 0, 0},         {"pow", 2, INTEGERS, "", 0, -3, 6},
-	{"min", 2, NUMBERS, "", 0, 0, 0},          {"max", 2, NUMBERS, "", 0, 0, 0},
-	{"and", 2, INTEGERS | BOOLS, "", 0, 0, 0}, {"or", 2, INTEGERS | BOOLS, "", 0, 0, 0},
-	{"xor", 2, INTEGERS | BOOLS, "", 0, 0, 0}, {"shl", 2, INTEGERS, "", 0, 0, 0},
-	{"shl", 2, INTEGERS, "", 0, -2, 70},       {"shr", 2, INTEGERS, "", 0, 0, 0},
-	{"shr", 2, INTEGERS, "", 0, -70, 70},      {"eq", 2, ALL, "bool", 0, 0, 0},
-	{"eq", 2, INTEGERS, "bool", 0, 0, 3},      {"lt", 2, NUMBERS, "bool", 0, 0, 0},
-	{"le", 2, NUMBERS, "bool", 0, 0, 0},
+	{"neg", 1, NUMBERS, "", 0, 0, 0},         {"abs", 1, NUMBERS, "", 0, 0, 0},
+	{"sign", 1, NUMBERS, "", 0, 0, 0},        {"floor", 1, FLOATS, "", 0, 0, 0},
+	{"ceil", 1, FLOATS, "", 0, 0, 0},         {"round", 1, FLOATS, "", 0, 0, 0},
+	{"sqrt", 1, FLOATS, "", 0, 0, 0},         {"exp", 1, FLOATS, "", 1e-6, 0, 0},
+	{"log", 1, FLOATS, "", 1e-6, 0, 0},       {"sin", 1, FLOATS, "", 1e-6, 0, 0},
+	{"cos", 1, FLOATS, "", 1e-6, 0, 0},       {"tan", 1, FLOATS, "", 1e-6, 0, 0},
+	{"asin", 1, FLOATS, "", 1e-6, 0, 0},      {"acos", 1, FLOATS, "", 1e-6, 0, 0},
+	{"atan", 1, FLOATS, "", 1e-6, 0, 0},      {"sinh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"cosh", 1, FLOATS, "", 1e-6, 0, 0},      {"tanh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"asinh", 1, FLOATS, "", 1e-6, 0, 0},     {"acosh", 1, FLOATS, "", 1e-6, 0, 0},
+	{"atanh", 1, FLOATS, "", 1e-6, 0, 0},     {"erf", 1, FLOATS, "", 1e-6, 0, 0},
+	{"xcdf", 1, FLOATS, "", 1e-6, 0, 0},      {"not", 1, INTEGERS | BOOLS, "", 0, 0, 0},
+	{"isnan", 1, FLOATS, "bool", 0, 0, 0},    {"add", 2, NUMBERS, "", 0, 0, 0},
+	{"sub", 2, NUMBERS, "", 0, 0, 0},         {"mul", 2, NUMBERS, "", 0, 0, 0},
+	{"div", 2, NUMBERS, "", 0, 0, 0},         {"div", 2, INTEGERS, "", 0, -3, 3},
+	{"rem", 2, NUMBERS, "", 0, 0, 0},         {"rem", 2, INTEGERS, "", 0, -3, 3},
+	{"mod", 2, NUMBERS, "", 0, 0, 0},         {"mod", 2, INTEGERS, "", 0, -3, 3},
+	{"pow", 2, FLOATS, "", 1e-6, 0, 0},       {"pow", 2, INTEGERS, "", 0, 0, 0},
+	{"pow", 2, INTEGERS, "", 0, -3, 6},       {"min", 2, NUMBERS, "", 0, 0, 0},
+	{"max", 2, NUMBERS, "", 0, 0, 0},         {"and", 2, INTEGERS | BOOLS, "", 0, 0, 0},
+	{"or", 2, INTEGERS | BOOLS, "", 0, 0, 0}, {"xor", 2, INTEGERS | BOOLS, "", 0, 0, 0},
+	{"shl", 2, INTEGERS, "", 0, 0, 0},        {"shl", 2, INTEGERS, "", 0, -2, 70},
+	{"shr", 2, INTEGERS, "", 0, 0, 0},        {"shr", 2, INTEGERS, "", 0, -70, 70},
+	{"eq", 2, ALL, "bool", 0, 0, 0},          {"eq", 2, INTEGERS, "bool", 0, 0, 3},
+	{"lt", 2, NUMBERS, "bool", 0, 0, 0},      {"le", 2, NUMBERS, "bool", 0, 0, 0},
 };
 
 static const int64_t lengths[][KERNEL_DIMS] = {{17}, {41}};
@@ -201,6 +201,48 @@ test_casts(void **state)
 	}
 }
 
+/* Quantization: casts of what was rounded, with zero points that are integers and one that is not;
+ * numbers up to far beyond the bounds, and halves of integers. */
+static void
+test_rounded(void **state)
+{
+	static const char *const to[] = {"u8", "s8"};
+	static const char *const source[] = {"%0, %6", "%0, %7", "%0, %8", "%5, %9"};
+	char text[2048];
+
+	(void)state;
+	for (int t = 0; t < 8; t++) {
+		snprintf(text, sizeof text,
+			 "kernel rows 0 \nmodule \"\" {\n  sym d0\n  in %%0 : f32[d0]\n"
+			 "  in %%1 : s32[d0]\n  in %%2 : %1$s[]\n  in %%3 : %1$s[d0]\n"
+			 "  %%4 = cast %%2 {dtype = f32} : f32[]\n"
+			 "  %%5 = cast %%1 {dtype = f32} : f32[d0]\n"
+			 "  %%6 = const {1} : f32[]\n  %%7 = const {60} : f32[]\n"
+			 "  %%8 = const {30000000} : f32[]\n  %%9 = const {0.5} : f32[]\n"
+			 "  %%10 = mul %2$s : f32[d0]\n  %%11 = round %%10 : f32[d0]\n"
+			 "  %%12 = cast %%11 {dtype = %1$s} : %1$s[d0]\n"
+			 "  %%13 = add %%11, %%4 : f32[d0]\n"
+			 "  %%14 = cast %%13 {dtype = %1$s} : %1$s[d0]\n"
+			 "  %%15 = add %%7, %%11 : f32[d0]\n"
+			 "  %%16 = cast %%15 {dtype = %1$s} : %1$s[d0]\n"
+			 "  %%17 = add %%11, %%9 : f32[d0]\n"
+			 "  %%18 = cast %%17 {dtype = %1$s} : %1$s[d0]\n"
+			 "  %%19 = cast %%3 {dtype = f32} : f32[d0]\n"
+			 "  %%20 = add %%11, %%19 : f32[d0]\n"
+			 "  %%21 = cast %%20 {dtype = %1$s} : %1$s[d0]\n"
+			 "  out \"\" = %%12\n  out \"\" = %%14\n  out \"\" = %%16\n"
+			 "  out \"\" = %%18\n  out \"\" = %%21\n}\n",
+			 to[t % 2], source[t / 2]);
+		kernel_case c = {.text = text,
+				 .sizes = lengths,
+				 .nsizes = 2,
+				 .low = -600,
+				 .high = 600,
+				 .specials = true};
+		check_kernel(&c);
+	}
+}
+
 static void
 test_select(void **state)
 {
@@ -225,7 +267,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_floats),  cmocka_unit_test(test_integers),
 		cmocka_unit_test(test_scalars), cmocka_unit_test(test_casts),
-		cmocka_unit_test(test_select),
+		cmocka_unit_test(test_rounded), cmocka_unit_test(test_select),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

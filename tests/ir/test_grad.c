@@ -40,6 +40,7 @@ static const grad_case cases[] = {
 	{1.2, 3, OP("acosh")},
 	{-0.9, 0.9, OP("atanh")},
 	{-2, 2, OP("erf")},
+	{-2, 2, OP("xcdf")},
 	{-1, 1, X "%y = cast %x {dtype = f64} : f64[2, 3]"},
 
 	{-1, 1, PAIR("add")},

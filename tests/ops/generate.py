@@ -98,7 +98,8 @@ def unary():
                  "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin,
                  "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
                  "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-                 "erf": lambda x: erf(x)}
+                 "erf": lambda x: erf(x),
+                 "xcdf": lambda x: np.where(x < -40, -0.0, x / 2 * (1 + erf(x / math.sqrt(2))))}
     for name, fn in functions.items():
         f.add(name, [f32(*SPECIAL)], [fn(wide).astype(np.float32)])
         f.add(name, [wide], [fn(wide)])
