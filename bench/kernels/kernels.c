@@ -9,13 +9,17 @@
  * from the cache (or memory) that holds them, whichever is longer.  Run it pinned: taskset -c 1.
  */
 #define _POSIX_C_SOURCE 200809L
+#include "../../codegen/target.h"
+#include "../../tools/limits.h"
 #include "kernels.h"
-#include "limits.h"
 #include <fnmatch.h>
 #include <mlopt/compile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+enum { READ_BYTES = 256 << 20 }; /* of a thread: far more than caches hold */
 
 typedef struct arguments {
 	const char *isa, *only;
@@ -30,8 +34,7 @@ typedef struct arguments {
 typedef struct bench {
 	const arguments *args;
 	const char *isa;
-	limits *limits;
-	double rate[LIMIT_KINDS];
+	double rate[LM_KINDS];
 } bench;
 
 static void
@@ -39,6 +42,15 @@ fail(const char *what, const char *why)
 {
 	fprintf(stderr, "bench_kernels: %s: %s\n", what, why ? why : "no reason given");
 	exit(1);
+}
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* --- graphs ----------------------------------------------------------------------------------- */
@@ -176,7 +188,8 @@ measure(const bench *b, const kernel *k, const int32_t *sizes)
 	}
 	for (const char *c = k->macs; *c; c++)
 		f.macs *= size_of(k, sizes, *c);
-	f.limit = (double)f.bytes / (limits_read(b->limits, f.bytes, b->args->seconds / 4) * 1e9);
+	f.limit = (double)f.bytes /
+		  (lm_rate(b->isa, LM_READ, f.bytes, 1, b->args->seconds / 4) * 1e9);
 	double arithmetic = f.macs / (b->rate[k->limit] * 1e9);
 	f.limit = arithmetic > f.limit ? arithmetic : f.limit;
 	ml_session_free(s);
@@ -216,8 +229,8 @@ report_limits(const bench *b)
 
 	printf(b->args->json ? "{\"isa\": \"%s\", \"threads\": %d" : "%s, %d thread(s):", b->isa,
 	       b->args->threads);
-	for (int i = 0; i < LIMIT_KINDS; i++)
-		printf(form, limit_names[i], b->rate[i]);
+	for (int i = 0; i < LM_KINDS; i++)
+		printf(form, lm_names[i], b->rate[i]);
 	printf(b->args->json ? "}\n" : "\n");
 }
 
@@ -291,12 +304,13 @@ main(int argc, char **argv)
 	ml_arena_init(&cx.arena, &cx.memory);
 	if (ml_target_host(&cx, &target) != ML_OK)
 		fail(a.isa ? a.isa : "this CPU", "no such level here");
-	bench b = {.args = &a, .isa = target->name, .limits = limits_open(target)};
-	limits_measure(b.limits, a.threads, a.seconds, b.rate);
+	bench b = {.args = &a, .isa = target->name};
+	for (int i = 0; i < LM_KINDS; i++)
+		b.rate[i] = lm_rate(b.isa, (lm_kind)i, (size_t)a.threads * READ_BYTES, a.threads,
+				    a.seconds);
 	report_limits(&b);
 	if (!a.limits)
 		run_all(&b);
-	limits_close(b.limits);
 	ml_arena_free(&cx.arena);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* list.c -- which kernels are measured, at the sizes of the bench's models. */
 #include "kernels.h"
-#include "limits.h"
+#include "../../tools/limits.h"
 
 #define GEMM(in, weight, out)                                                                      \
 	"  in %x \"x\" : " in "[$m, $k]\n"                                                         \
@@ -53,33 +53,33 @@
 
 /* clang-format off: a table */
 const kernel kernels[] = {
-	{"gemm-f32", "mnk", "mnk", LIMIT_FP32, NULL, GEMM("f32", "f32", "f32"), {GEMM_CASES}},
-	{"gemm-u8s8", "mnk", "mnk", LIMIT_INT8, NULL, GEMM("u8", "s8", "s32"), {GEMM_CASES}},
-	{"gemv-f32", "mnk", "mnk", LIMIT_FP32, NULL, GEMM("f32", "f32", "f32"), {GEMV_CASES}},
-	{"gemv-u8s8", "mnk", "mnk", LIMIT_INT8, NULL, GEMM("u8", "s8", "s32"), {GEMV_CASES}},
+	{"gemm-f32", "mnk", "mnk", LM_FP32, NULL, GEMM("f32", "f32", "f32"), {GEMM_CASES}},
+	{"gemm-u8s8", "mnk", "mnk", LM_INT8, NULL, GEMM("u8", "s8", "s32"), {GEMM_CASES}},
+	{"gemv-f32", "mnk", "mnk", LM_FP32, NULL, GEMM("f32", "f32", "f32"), {GEMV_CASES}},
+	{"gemv-u8s8", "mnk", "mnk", LM_INT8, NULL, GEMM("u8", "s8", "s32"), {GEMV_CASES}},
 	{"linear-gelu-f32",
 	 "mnk",
 	 "mnk",
-	 LIMIT_FP32,
+	 LM_FP32,
 	 NULL,
 	 LINEAR,
 	 {{16, 1536, 384}, {128, 1536, 384}}},
 	{"linear-gelu-int8",
 	 "mnk",
 	 "mnk",
-	 LIMIT_INT8,
+	 LM_INT8,
 	 "int8",
 	 LINEAR,
 	 {{16, 1536, 384}, {128, 1536, 384}}},
-	{"conv-f32", CONV_SIZES, CONV_MACS, LIMIT_FP32, NULL, CONV, {CONV_CASES}},
-	{"conv-int8", CONV_SIZES, CONV_MACS, LIMIT_INT8, "int8", CONV, {CONV_CASES}},
-	{"depthwise-f32", CONV_SIZES, CONV_MACS, LIMIT_FP32, NULL, CONV, {DEPTHWISE_CASES}},
-	{"depthwise-int8", CONV_SIZES, CONV_MACS, LIMIT_INT8, "int8", CONV, {DEPTHWISE_CASES}},
+	{"conv-f32", CONV_SIZES, CONV_MACS, LM_FP32, NULL, CONV, {CONV_CASES}},
+	{"conv-int8", CONV_SIZES, CONV_MACS, LM_INT8, "int8", CONV, {CONV_CASES}},
+	{"depthwise-f32", CONV_SIZES, CONV_MACS, LM_FP32, NULL, CONV, {DEPTHWISE_CASES}},
+	{"depthwise-int8", CONV_SIZES, CONV_MACS, LM_INT8, "int8", CONV, {DEPTHWISE_CASES}},
 	/* e = 2: the multiply-adds of scores and of their product with v */
 	{"attention-f32",
 	 "hstde",
 	 "hstde",
-	 LIMIT_FP32,
+	 LM_FP32,
 	 NULL,
 	 "  in %q \"q\" : f32[1, $h, $s, $d]\n"
 	 "  in %k \"k\" : f32[1, $h, $t, $d]\n"
@@ -95,7 +95,7 @@ const kernel kernels[] = {
 	{"layer_norm",
 	 "mn",
 	 "",
-	 LIMIT_READ,
+	 LM_READ,
 	 NULL,
 	 "  in %x \"x\" : f32[$m, $n]\n"
 	 "  %w = const #0000000000000001 : f32[$n]\n"
@@ -106,7 +106,7 @@ const kernel kernels[] = {
 	{"softmax",
 	 "mn",
 	 "",
-	 LIMIT_READ,
+	 LM_READ,
 	 NULL,
 	 "  in %x \"x\" : f32[$m, $n]\n"
 	 "  %y = softmax %x : f32[$m, $n]\n"
@@ -115,7 +115,7 @@ const kernel kernels[] = {
 	{"gelu",
 	 "mn",
 	 "",
-	 LIMIT_READ,
+	 LM_READ,
 	 NULL,
 	 "  in %x \"x\" : f32[$m, $n]\n"
 	 "  %y = gelu %x : f32[$m, $n]\n"
@@ -124,7 +124,7 @@ const kernel kernels[] = {
 	{"quantize_row",
 	 "mn",
 	 "",
-	 LIMIT_READ,
+	 LM_READ,
 	 NULL,
 	 "  in %x \"x\" : f32[$m, $n]\n"
 	 "  %q, %s, %z = quantize_row %x : u8[$m, $n], f32[$m, 1], s32[$m, 1]\n"
@@ -135,7 +135,7 @@ const kernel kernels[] = {
 	{"residual_layer_norm_quantize",
 	 "mn",
 	 "",
-	 LIMIT_READ,
+	 LM_READ,
 	 NULL,
 	 "  in %x \"x\" : f32[$m, $n]\n"
 	 "  in %r \"r\" : f32[$m, $n]\n"

@@ -231,17 +231,19 @@ END
 "$bin/mlopt" inspect rows.so | grep -q '^state     past.0 -> present.0  axis 1$' ||
 	fail "inspect shows no state"
 "$bin/mlopt" bench rows.so --state auto --dim p=9 --seconds 0.02 -q >out
-"$bin/mlopt" bench rows.so --state past.0=present.0 --dim p=9 --seconds 0.02 -q >out
+"$bin/mlopt" bench rows.so --state past.0=present.0 --dim p=9 --seconds 0.02 -q --profile >out
+grep -q ' concat\| rows' out || fail "no profile of a model with a state"
 refuses 1 "no such input and output" "$bin/mlopt" bench rows.so --state past.0=sums
 refuses 1 "is a state already" "$bin/mlopt" bench rows.so --state x=sum --state x=sum
 refuses 1 "no such dimension" "$bin/mlopt" bench digits.so --dim batsch=3
 "$bin/mlopt" bench "$digits/model.onnx" --seconds 0.05 --json >json
 holds "$(value compile_ms <json) > 0"
 "$bin/mlopt" bench digits.so --seconds 0.02 --profile --trace=trace.json >out
-grep -q 'GMAC/s' out && grep -q 'outside of regions' out || fail "bench prints no profile"
-grep -q '"ph": "X".*"nodes": \["' trace.json || fail "a trace without nodes"
+grep -q 'GMAC/s % limit' out && grep -q 'outside of regions' out || fail "bench prints no profile"
+grep -q '"ph": "X".*"limit_percent": .*"nodes": \["' trace.json || fail "a trace without nodes"
 "$bin/mlopt" bench "$digits/model.onnx" --seconds 0.02 --profile --json >json
-[ "$(grep -c '"step": ' json)" -gt 1 ] || fail "a profile without steps"
+[ "$(grep -c '"step": .*"limit_ms": ' json)" -gt 1 ] || fail "a profile without steps"
+grep -q '"limits": {"fp32_gmacs": ' json || fail "a profile without the machine's limits"
 refuses 1 "cannot write 'no/trace.json'" "$bin/mlopt" bench digits.so --seconds 0.02 --trace=no/trace.json
 "$bin/mlopt" inspect digits.so | grep -q 'input .*image .*f32\[batch, 1, 8, 8\]' || fail "inspect .so"
 "$bin/mlopt" inspect "$digits/model.onnx" | grep -q 'parameters 22' || fail "inspect .onnx"

@@ -35,7 +35,8 @@ static const cl_row rows[] = {
 	{CL_INT, "seed", "N", "Data", "of the random numbers (default: 1)", &a.seed},
 	{CL_REAL, "seconds", "S", "Running", "how long to measure (default: 2)", &a.seconds},
 	{CL_FLAG, "profile", NULL, "Running",
-	 "then measure as long again, step by step: time, nodes, GMAC/s, bytes", &a.profile},
+	 "then measure as long again, step by step: time, nodes, GMAC/s, % of limit, bytes",
+	 &a.profile},
 	{CL_TEXT, "trace", "FILE.json", "Running",
 	 "write one run of the profile as a Chrome trace (for Perfetto)", &a.trace},
 	MO_STATE_ROW(a.states),
@@ -58,7 +59,7 @@ static const cl_command command = {
 };
 
 typedef struct timing {
-	double first_ms, *ms;
+	double first_ms, *ms, rss; /* MB at the most, before a profile measures the machine */
 	int runs;
 } timing;
 
@@ -70,20 +71,10 @@ by_value(const void *x, const void *y)
 	return (d > 0) - (d < 0);
 }
 
-/* Each run finds the states that `in` says, none if it says nothing. */
-static int
-restore_states(mo_model *m, const md_arrays *in)
-{
-	if (!m->has_states)
-		return 0;
-	ml_session_reset_states(m->session);
-	return mo_model_set(m, in);
-}
-
 static int
 run_once(mo_model *m, const md_arrays *in, double *ms)
 {
-	if (restore_states(m, in))
+	if (mo_states_restore(m, in))
 		return 1;
 	double begun = cl_seconds();
 
@@ -97,6 +88,7 @@ run_once(mo_model *m, const md_arrays *in, double *ms)
 static int
 measure(mo_model *m, const md_arrays *in, timing *t)
 {
+	struct rusage usage;
 	double ms;
 
 	if (run_once(m, in, &t->first_ms))
@@ -112,6 +104,8 @@ measure(mo_model *m, const md_arrays *in, timing *t)
 		if (run_once(m, in, &t->ms[t->runs++]))
 			return 1;
 	qsort(t->ms, (size_t)t->runs, sizeof *t->ms, by_value);
+	getrusage(RUSAGE_SELF, &usage);
+	t->rss = (double)usage.ru_maxrss / 1024;
 	return 0;
 }
 
@@ -119,10 +113,6 @@ static void
 put_report(FILE *f, const mo_model *m, const timing *t, const mo_profile *p)
 {
 	double median = t->ms[t->runs / 2], p90 = t->ms[(t->runs - 1) * 9 / 10];
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	double rss = (double)usage.ru_maxrss / 1024;
 	const char *isa = ml_session_level(m->session);
 	int threads = ml_session_threads(m->session);
 	if (a.settings.talk.json) {
@@ -130,8 +120,8 @@ put_report(FILE *f, const mo_model *m, const timing *t, const mo_profile *p)
 			"{\"compile_ms\": %.3f, \"load_ms\": %.3f, \"first_ms\": %.4f, "
 			"\"median_ms\": %.4f, \"min_ms\": %.4f, \"p90_ms\": %.4f, \"runs\": %d, "
 			"\"peak_rss_mb\": %.1f, \"isa\": \"%s\", \"threads\": %d",
-			m->compile_ms, m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss,
-			isa, threads);
+			m->compile_ms, m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs,
+			t->rss, isa, threads);
 		if (a.profile) {
 			fprintf(f, ", ");
 			mo_profile_json(p, f);
@@ -145,7 +135,7 @@ put_report(FILE *f, const mo_model *m, const timing *t, const mo_profile *p)
 		"load       %10.3f ms\nfirst run  %10.3f ms\nmedian     %10.3f ms\n"
 		"min        %10.3f ms\np90        %10.3f ms\nruns       %10d\n"
 		"peak RSS   %10.1f MB\nISA        %10s\nthreads    %10d\n",
-		m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, rss, isa, threads);
+		m->load_ms, t->first_ms, median, t->ms[0], p90, t->runs, t->rss, isa, threads);
 	if (p90 > 1.5 * median)
 		fprintf(f, "note: times vary much; is the machine busy?\n");
 	if (a.profile)
@@ -164,13 +154,11 @@ report(const mo_model *m, const timing *t, const mo_profile *p)
 }
 
 static int
-profile(mo_model *m, mo_profile *p)
+profile(mo_model *m, const md_arrays *in, mo_profile *p)
 {
 	if (!a.profile && !a.trace)
 		return 0;
-	if (m->has_states)
-		return cl_fail(&command, "--profile and --trace do not go with --state");
-	if (mo_profile_measure(p, m, a.seconds))
+	if (mo_profile_measure(p, m, in, a.seconds))
 		return 1;
 	return a.trace ? mo_profile_trace(p, &command, a.trace) : 0;
 }
@@ -212,7 +200,7 @@ mo_bench(int argc, char **argv)
 	}
 	int failed = mo_model_open(&m, &command, args.at[0], &a.settings) ||
 		     mo_states_bind(&m, &a.states) || get_inputs(&m, &data, &in) ||
-		     mo_model_set(&m, &in) || measure(&m, &in, &t) || profile(&m, &p);
+		     mo_model_set(&m, &in) || measure(&m, &in, &t) || profile(&m, &in, &p);
 	if (!failed)
 		failed = report(&m, &t, &p);
 	mo_profile_free(&p);

@@ -1,12 +1,57 @@
 /* profile.c -- where the time of a run goes: mlopt bench --profile and --trace. */
 #include "profile.h"
 #include "../put_name.h"
+#include "states.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { MIN_RUNS = 5, MAX_RUNS = 4096, MAX_ROW_BYTES = 32 << 20, MAX_EVENTS = 1 << 16 };
+
+static const double LIMIT_SECONDS = 0.02; /* for each of the machine's limits */
+
+/* ---- numbers ---- */
+
+static double
+share(double part, double whole)
+{
+	return whole > 0 ? part / whole : 0;
+}
+
+static double
+gmacs(const mo_step *s)
+{
+	return share((double)s->work.macs * s->calls, s->ms * 1e6);
+}
+
+/* How near the step is to its limit; 0: unknown. */
+static double
+limit_percent(const mo_step *s)
+{
+	return 100 * share(s->limit_ms, s->ms);
+}
+
+static double
+steps_ms(const mo_profile *p)
+{
+	double ms = 0;
+
+	for (int i = 0; i < p->steps; i++)
+		ms += p->step[i].ms;
+	return ms;
+}
+
+static const char *
+dtype_name(ml_dtype t)
+{
+	static const char *const names[] = {
+#define ML_DTYPE(number, name, bits, kind, onnx, ctype) [number] = #name,
+#include "mlopt/types.def"
+	};
+
+	return names[t];
+}
 
 /* ---- measuring ---- */
 
@@ -68,8 +113,10 @@ average(mo_profile *p, double *rows)
 }
 
 static int
-run_watched(mo_profile *p, mo_model *m, double *row)
+run_watched(mo_profile *p, mo_model *m, const md_arrays *in, double *row)
 {
+	if (mo_states_restore(m, in))
+		return 1;
 	p->row = row;
 	p->events = 0;
 	p->last_begun = now();
@@ -82,7 +129,7 @@ run_watched(mo_profile *p, mo_model *m, double *row)
 }
 
 static int
-run_many(mo_profile *p, mo_model *m, double seconds, double *rows, int room)
+run_many(mo_profile *p, mo_model *m, const md_arrays *in, double seconds, double *rows, int room)
 {
 	double begun = cl_seconds();
 	int failed = 0;
@@ -90,7 +137,7 @@ run_many(mo_profile *p, mo_model *m, double seconds, double *rows, int room)
 	ml_session_watch(m->session, note_step, p);
 	while (!failed &&
 	       (p->runs < MIN_RUNS || (p->runs < room && cl_seconds() - begun < seconds)))
-		failed = run_watched(p, m, rows + (size_t)p->runs * (size_t)(p->steps + 1));
+		failed = run_watched(p, m, in, rows + (size_t)p->runs * (size_t)(p->steps + 1));
 	ml_session_watch(m->session, NULL, NULL);
 	return failed;
 }
@@ -104,8 +151,53 @@ describe(mo_profile *p, const mo_model *m, const ml_step_work *work)
 	}
 }
 
+/* Reading speeds by the size of what is read, each measured once. */
+typedef struct reading {
+	const char *level;
+	int threads;
+	double gbs[64]; /* of up to 2^i bytes */
+} reading;
+
+static double
+read_ms(reading *r, int64_t bytes)
+{
+	int i = 14; /* all smaller sizes are in the same cache */
+
+	while (i < 40 && (int64_t)1 << i < bytes)
+		i++;
+	/* what no cache holds is all alike */
+	i = i < 28 ? i : 28;
+	if (!r->gbs[i])
+		r->gbs[i] = lm_rate(r->level, LM_READ, (size_t)1 << i, r->threads, LIMIT_SECONDS);
+	return r->gbs[i] > 0 ? (double)bytes / r->gbs[i] * 1e-6 : 0;
+}
+
+/* A step's multiply-adds in registers alone; or reading its weights from where all of the model's
+ * weights fit, and what else it reads and writes from where that fits; whichever is longer. */
+static void
+measure_limits(mo_profile *p, const mo_model *m)
+{
+	reading r = {ml_session_level(m->session), ml_session_threads(m->session), {0}};
+	int64_t weights = 1;
+
+	for (int i = 0; i < LM_READ; i++)
+		p->rate[i] = lm_rate(r.level, (lm_kind)i, 0, r.threads, LIMIT_SECONDS);
+	for (int i = 0; i < p->steps; i++)
+		weights += p->step[i].work.weight_bytes;
+	p->rate[LM_READ] = (double)weights / read_ms(&r, weights) * 1e-6;
+	for (int i = 0; i < p->steps; i++) {
+		mo_step *s = &p->step[i];
+		int64_t rest = s->work.read_bytes - s->work.weight_bytes + s->work.written_bytes;
+		double rate = p->rate[s->info.dtype == ML_f32 ? LM_FP32 : LM_INT8];
+		double macs = s->work.macs ? share((double)s->work.macs, rate * 1e6) : 0;
+		double bytes = share((double)s->work.weight_bytes, p->rate[LM_READ] * 1e6) +
+			       read_ms(&r, rest);
+		s->limit_ms = s->calls * (macs > bytes ? macs : bytes);
+	}
+}
+
 int
-mo_profile_measure(mo_profile *p, mo_model *m, double seconds)
+mo_profile_measure(mo_profile *p, mo_model *m, const md_arrays *in, double seconds)
 {
 	size_t n = (size_t)ml_model_steps(m->model), row_bytes = (n + 1) * sizeof(double);
 	size_t room = MAX_ROW_BYTES / row_bytes;
@@ -121,9 +213,11 @@ mo_profile_measure(mo_profile *p, mo_model *m, double seconds)
 	if (!p->step || !p->calls || !p->event || !rows || !work)
 		cl_fail(m->command, "out of memory");
 	else
-		failed = run_many(p, m, seconds, rows, (int)room) || average(p, rows);
+		failed = run_many(p, m, in, seconds, rows, (int)room) || average(p, rows);
 	if (!failed && ml_session_work(m->session, work) == ML_OK)
 		describe(p, m, work);
+	if (!failed)
+		measure_limits(p, m);
 	free(rows);
 	free(work);
 	return failed;
@@ -135,41 +229,6 @@ mo_profile_free(mo_profile *p)
 	free(p->step);
 	free(p->calls);
 	free(p->event);
-}
-
-/* ---- numbers ---- */
-
-static double
-share(double part, double whole)
-{
-	return whole > 0 ? part / whole : 0;
-}
-
-static double
-gmacs(const mo_step *s)
-{
-	return share((double)s->work.macs * s->calls, s->ms * 1e6);
-}
-
-static double
-steps_ms(const mo_profile *p)
-{
-	double ms = 0;
-
-	for (int i = 0; i < p->steps; i++)
-		ms += p->step[i].ms;
-	return ms;
-}
-
-static const char *
-dtype_name(ml_dtype t)
-{
-	static const char *const names[] = {
-#define ML_DTYPE(number, name, bits, kind, onnx, ctype) [number] = #name,
-#include "mlopt/types.def"
-	};
-
-	return names[t];
 }
 
 /* ---- table ---- */
@@ -200,14 +259,16 @@ put_nodes(const mo_step *s, FILE *f)
 static void
 put_row(const mo_profile *p, const mo_step *s, FILE *f)
 {
-	char kernel[16] = "-", speed[32] = "-";
+	char kernel[16] = "-", speed[32] = "-", limit[32] = "-";
 
 	if (s->info.kernel >= 0)
 		snprintf(kernel, sizeof kernel, "%d", s->info.kernel);
 	if (s->work.macs)
 		snprintf(speed, sizeof speed, "%.1f", gmacs(s));
-	fprintf(f, "%10.4f %6.1f %6.0f %8s %9.1f %9.1f %9.1f %6s  %-10s ", s->ms,
-		100 * share(s->ms, p->run_ms), s->calls, speed,
+	if (s->limit_ms > 0)
+		snprintf(limit, sizeof limit, "%.0f", limit_percent(s));
+	fprintf(f, "%10.4f %6.1f %6.0f %8s %7s %9.1f %9.1f %9.1f %6s  %-10s ", s->ms,
+		100 * share(s->ms, p->run_ms), s->calls, speed, limit,
 		(double)(s->work.read_bytes - s->work.weight_bytes) * 1e-3,
 		(double)s->work.weight_bytes * 1e-3, (double)s->work.written_bytes * 1e-3, kernel,
 		s->info.kind);
@@ -215,12 +276,22 @@ put_row(const mo_profile *p, const mo_step *s, FILE *f)
 }
 
 static void
-put_sum(const mo_profile *p, const char *what, double ms, double macs, FILE *f)
+put_sum(const mo_profile *p, const char *what, const mo_step *sum, FILE *f)
 {
-	fprintf(f, "%10.4f %6.1f", ms, 100 * share(ms, p->run_ms));
-	if (macs > 0)
-		fprintf(f, "        %8.1f", share(macs, ms * 1e6));
+	fprintf(f, "%10.4f %6.1f", sum->ms, 100 * share(sum->ms, p->run_ms));
+	if (sum->work.macs)
+		fprintf(f, "        %8.1f", share((double)sum->work.macs, sum->ms * 1e6));
+	if (sum->limit_ms > 0)
+		fprintf(f, "%*s %7.0f", sum->work.macs ? 0 : 16, "", limit_percent(sum));
 	fprintf(f, "  %s\n", what);
+}
+
+static void
+add_step(mo_step *sum, const mo_step *s)
+{
+	sum->ms += s->ms;
+	sum->limit_ms += s->limit_ms;
+	sum->work.macs += (int64_t)((double)s->work.macs * s->calls);
 }
 
 /* One line for every kind of step, in the order of the steps. */
@@ -229,17 +300,15 @@ put_kinds(const mo_profile *p, FILE *f)
 {
 	for (int i = 0; i < p->steps; i++) {
 		const char *kind = p->step[i].info.kind;
-		double ms = 0, macs = 0;
+		mo_step sum = {.ms = 0};
 		bool seen = false;
 		for (int k = 0; k < i; k++)
 			seen |= !strcmp(p->step[k].info.kind, kind);
 		for (int k = i; !seen && k < p->steps; k++)
-			if (!strcmp(p->step[k].info.kind, kind)) {
-				ms += p->step[k].ms;
-				macs += (double)p->step[k].work.macs * p->step[k].calls;
-			}
+			if (!strcmp(p->step[k].info.kind, kind))
+				add_step(&sum, &p->step[k]);
 		if (!seen)
-			put_sum(p, kind, ms, macs, f);
+			put_sum(p, kind, &sum, f);
 	}
 }
 
@@ -247,23 +316,29 @@ void
 mo_profile_table(const mo_profile *p, FILE *f)
 {
 	const mo_step **row = malloc((size_t)(p->steps + 1) * sizeof *row);
-	double inside = steps_ms(p);
+	mo_step outside = {.ms = p->run_ms - steps_ms(p)}, all = {.ms = 0};
 
 	for (int i = 0; row && i < p->steps; i++)
 		row[i] = &p->step[i];
 	if (row)
 		qsort(row, (size_t)p->steps, sizeof *row, by_time);
-	fprintf(f, "\n%10s %6s %6s %8s %9s %9s %9s %6s  %-10s %s\n", "ms", "%", "calls", "GMAC/s",
-		"kB read", "weights", "written", "kernel", "region", "nodes");
+	fprintf(f, "\n%10s %6s %6s %8s %7s %9s %9s %9s %6s  %-10s %s\n", "ms", "%", "calls",
+		"GMAC/s", "% limit", "kB read", "weights", "written", "kernel", "region", "nodes");
 	for (int i = 0; row && i < p->steps; i++)
 		if (row[i]->calls > 0)
 			put_row(p, row[i], f);
 	free(row);
 	fputc('\n', f);
 	put_kinds(p, f);
-	put_sum(p, "outside of regions", p->run_ms - inside, 0, f);
-	put_sum(p, "", p->run_ms, 0, f);
-	fprintf(f, "means of the fastest %d of %d runs\n", p->used, p->runs);
+	put_sum(p, "outside of regions", &outside, f);
+	for (int i = 0; i < p->steps; i++)
+		add_step(&all, &p->step[i]);
+	all.ms = p->run_ms;
+	put_sum(p, "", &all, f);
+	fprintf(f,
+		"means of the fastest %d of %d runs; limits: fp32 %.0f, int8 %.0f GMAC/s, weights "
+		"%.1f GB/s\n",
+		p->used, p->runs, p->rate[LM_FP32], p->rate[LM_INT8], p->rate[LM_READ]);
 }
 
 /* ---- JSON ---- */
@@ -298,15 +373,19 @@ mo_profile_json(const mo_profile *p, FILE *f)
 {
 	fprintf(f,
 		"\"profile\": {\"runs\": %d, \"used\": %d, \"run_ms\": %.6f, \"outside_ms\": %.6f, "
-		"\"steps\": [",
+		"\"limits\": {",
 		p->runs, p->used, p->run_ms, p->run_ms - steps_ms(p));
+	for (int i = 0; i < LM_KINDS; i++)
+		fprintf(f, "%s\"%s\": %.3f", i ? ", " : "", lm_names[i], p->rate[i]);
+	fprintf(f, "}, \"steps\": [");
 	for (int i = 0; i < p->steps; i++) {
 		const mo_step *s = &p->step[i];
 		fprintf(f,
 			"%s\n  {\"step\": %d, \"kind\": \"%s\", \"ms\": %.6f, \"percent\": %.3f, "
-			"\"calls\": %.3f, \"gmacs_per_s\": %.3f, ",
+			"\"calls\": %.3f, \"gmacs_per_s\": %.3f, \"limit_ms\": %.6f, "
+			"\"limit_percent\": %.2f, ",
 			i ? "," : "", i, s->info.kind, s->ms, 100 * share(s->ms, p->run_ms),
-			s->calls, gmacs(s));
+			s->calls, gmacs(s), s->limit_ms, limit_percent(s));
 		put_facts(s, f);
 		fputc('}', f);
 	}
@@ -325,9 +404,11 @@ put_event(const mo_profile *p, const mo_event *v, FILE *f)
 	cl_put_name(f, s->info.nodes, strcspn(s->info.nodes, "\n"), true);
 	fprintf(f,
 		"\", \"cat\": \"%s\", \"ph\": \"X\", \"pid\": 1, \"tid\": 1, \"ts\": %.3f, "
-		"\"dur\": %.3f, \"args\": {\"step\": %d, \"gmacs_per_s\": %.3f, ",
+		"\"dur\": %.3f, \"args\": {\"step\": %d, \"gmacs_per_s\": %.3f, "
+		"\"limit_percent\": %.2f, ",
 		s->info.kind, (double)(v->begun - p->last_begun) * 1e-3, us, v->step,
-		share((double)s->work.macs, us * 1e3));
+		share((double)s->work.macs, us * 1e3),
+		100 * share(share(s->limit_ms, s->calls), us * 1e-3));
 	put_facts(s, f);
 	fprintf(f, "}}");
 }

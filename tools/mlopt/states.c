@@ -94,3 +94,12 @@ mo_states_bind(mo_model *m, const cl_list *states)
 	m->has_states = states->count > 0;
 	return 0;
 }
+
+int
+mo_states_restore(mo_model *m, const md_arrays *in)
+{
+	if (!m->has_states)
+		return 0;
+	ml_session_reset_states(m->session);
+	return mo_model_set(m, in);
+}

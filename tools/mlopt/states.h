@@ -5,6 +5,8 @@
 
 /* Binds what the option's values say: "auto" or INPUT=OUTPUT. */
 int mo_states_bind(mo_model *, const cl_list *states);
+/* The next run finds the states that `in` says, none if it says nothing; does nothing without. */
+int mo_states_restore(mo_model *, const md_arrays *in);
 
 #define MO_STATE_ROW(states)                                                                       \
 	{CL_LIST,                                                                                  \

@@ -1,0 +1,210 @@
+/* limits.c -- loops of nothing but one instruction mix, for every level that has kernels. */
+#include "limits.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+const char *const lm_names[LM_KINDS] = {"fp32_gmacs", "int8_gmacs", "int8_exact_gmacs", "read_gbs"};
+
+enum {
+	CHAINS = 12, /* independent accumulators: more than latency times instructions a cycle */
+	STEPS = 20000,
+	PAGE = 4096,
+	FINE = 1 << 20, /* bytes that take long enough for the clock */
+};
+
+typedef void loop_fn(void *data, int64_t steps);
+
+typedef struct level {
+	const char *name;
+	loop_fn *loop[LM_KINDS];
+	int bytes;                   /* of a vector */
+	int macs[LM_INT8_EXACT + 1]; /* of one chain's step */
+} level;
+
+/* Every step adds to CHAINS accumulators, a product or what it reads.  They are variables of their
+ * own: compilers keep an array in memory. */
+#define TWELVE(f, a, b)                                                                            \
+	f(0, a, b) f(1, a, b) f(2, a, b) f(3, a, b) f(4, a, b) f(5, a, b) f(6, a, b) f(7, a, b)    \
+		f(8, a, b) f(9, a, b) f(10, a, b) f(11, a, b)
+#define BEGIN(i, vector, load) vector acc##i = load(at + i);
+#define STEP(i, step, unused)  acc##i = step(acc##i, x, y, at + n * CHAINS + i);
+#define END(i, store, unused)  store(at + i, acc##i);
+#define LOOP(name, isa, vector, load, store, step)                                                 \
+	__attribute__((target(isa))) static void name(void *data, int64_t steps)                   \
+	{                                                                                          \
+		vector *at = data, x = load(at), y = load(at + 1);                                 \
+		TWELVE(BEGIN, vector, load)                                                        \
+		for (int64_t n = 0; n < steps; n++) {                                              \
+			TWELVE(STEP, step, )                                                       \
+		}                                                                                  \
+		TWELVE(END, store, )                                                               \
+		(void)x;                                                                           \
+		(void)y;                                                                           \
+	}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define LOAD8F(p)              _mm256_load_ps((const float *)(p))
+#define STORE8F(p, v)          _mm256_store_ps((float *)(p), v)
+#define LOAD16F(p)             _mm512_load_ps((const float *)(p))
+#define STORE16F(p, v)         _mm512_store_ps((float *)(p), v)
+#define FMA256(acc, x, y, at)  _mm256_fmadd_ps(x, y, acc)
+#define FMA512(acc, x, y, at)  _mm512_fmadd_ps(x, y, acc)
+#define DOT256(acc, x, y, at)  _mm256_dpbusd_avx_epi32(acc, x, y)
+#define DOT512(acc, x, y, at)  _mm512_dpbusd_epi32(acc, x, y)
+#define READ256(acc, x, y, at) _mm256_add_epi32(acc, _mm256_load_si256(at))
+#define READ512(acc, x, y, at) _mm512_add_epi32(acc, _mm512_load_si512(at))
+
+/* Where the accumulator is no operand of the product it becomes one, else the product would leave
+ * the loop. */
+#define WORDS256(acc, x, y, at) _mm256_add_epi32(acc, _mm256_madd_epi16(acc, x))
+#define WORDS512(acc, x, y, at) _mm512_add_epi32(acc, _mm512_madd_epi16(acc, x))
+#define SUM256(acc, x, y)                                                                          \
+	_mm256_add_epi16(_mm256_maddubs_epi16(acc, x), _mm256_maddubs_epi16(acc, y))
+#define SUM512(acc, x, y)                                                                          \
+	_mm512_add_epi16(_mm512_maddubs_epi16(acc, x), _mm512_maddubs_epi16(acc, y))
+#define FOLD256(acc, x, y, at) _mm256_add_epi32(acc, _mm256_madd_epi16(SUM256(acc, x, y), x))
+#define FOLD512(acc, x, y, at) _mm512_add_epi32(acc, _mm512_madd_epi16(SUM512(acc, x, y), x))
+
+#define AVX2   "avx2,fma"
+#define AVX512 "avx512f,avx512bw"
+
+LOOP(fma256, AVX2, __m256, LOAD8F, STORE8F, FMA256)
+LOOP(fold256, AVX2, __m256i, _mm256_load_si256, _mm256_store_si256, FOLD256)
+LOOP(words256, AVX2, __m256i, _mm256_load_si256, _mm256_store_si256, WORDS256)
+LOOP(read256, AVX2, __m256i, _mm256_load_si256, _mm256_store_si256, READ256)
+LOOP(dot256, AVX2 ",avxvnni", __m256i, _mm256_load_si256, _mm256_store_si256, DOT256)
+LOOP(fma512, AVX512, __m512, LOAD16F, STORE16F, FMA512)
+LOOP(fold512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, FOLD512)
+LOOP(words512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, WORDS512)
+LOOP(read512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, READ512)
+LOOP(dot512, AVX512 ",avx512vnni", __m512i, _mm512_load_si512, _mm512_store_si512, DOT512)
+
+static const level levels[] = {
+	{"avx2", {fma256, fold256, words256, read256}, 32, {8, 64, 16}},
+	{"avxvnni", {fma256, dot256, dot256, read256}, 32, {8, 32, 32}},
+	{"avx512", {fma512, fold512, words512, read512}, 64, {16, 128, 32}},
+	{"avx512vnni", {fma512, dot512, dot512, read512}, 64, {16, 64, 64}},
+	{NULL, {NULL}, 0, {0}},
+};
+#else
+static const level levels[] = {{NULL, {NULL}, 0, {0}}};
+#endif
+
+/* --- measuring -------------------------------------------------------------------------------- */
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct worker {
+	pthread_t thread;
+	const int *go; /* 1: begin, -1: end; atomic */
+	const level *level;
+	lm_kind kind;
+	size_t bytes;
+	void *data;
+	double seconds, rate;
+} worker;
+
+/* The fastest of many calls; each reads the whole blocks of `bytes`, or multiplies for a while. */
+static void *
+work(void *argument)
+{
+	worker *w = argument;
+	bool reads = w->kind == LM_READ;
+	int64_t block = (int64_t)CHAINS * w->level->bytes;
+	int64_t steps = reads ? (int64_t)w->bytes / block : STEPS;
+	int64_t worth = reads ? block : (int64_t)CHAINS * w->level->macs[w->kind];
+	int64_t again = reads && steps * block < FINE ? FINE / (steps * block) : 1;
+	double best = 1e9, begun;
+	int go;
+
+	memset(w->data, 0, w->bytes); /* by the thread that reads it */
+	while (!(go = __atomic_load_n(w->go, __ATOMIC_ACQUIRE)))
+		sched_yield();
+	if (go < 0)
+		return NULL;
+	begun = now();
+	do {
+		double t = now();
+		for (int64_t i = 0; i < again; i++)
+			w->level->loop[w->kind](w->data, steps);
+		t = (now() - t) / (double)again;
+		best = t < best ? t : best;
+	} while (now() - begun < w->seconds);
+	w->rate = (double)(steps * worth) / best * 1e-9;
+	return NULL;
+}
+
+static void *
+pages(size_t bytes)
+{
+	void *data = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+
+	if (data) /* what page tables cost is no limit of memory */
+		madvise(data, bytes, MADV_HUGEPAGE);
+	return data;
+}
+
+/* All begin together, or none when there are not enough threads. */
+static double
+run_workers(worker *w, int threads)
+{
+	double rate = 0;
+	int go = 0, started = 1;
+
+	for (int i = 0; i < threads; i++)
+		w[i].go = &go;
+	while (started < threads && !pthread_create(&w[started].thread, NULL, work, &w[started]))
+		started++;
+	__atomic_store_n(&go, started == threads ? 1 : -1, __ATOMIC_RELEASE);
+	work(&w[0]);
+	for (int i = 0; i < started; i++) {
+		if (i)
+			pthread_join(w[i].thread, NULL);
+		rate += started == threads ? w[i].rate : 0;
+	}
+	return rate;
+}
+
+double
+lm_rate(const char *name, lm_kind kind, size_t bytes, int threads, double seconds)
+{
+	const level *l = levels;
+	worker *w = calloc((size_t)threads, sizeof *w);
+	double rate = 0;
+	int ready = 0;
+
+	while (l->name && strcmp(l->name, name))
+		l++;
+	size_t least = (size_t)CHAINS * (size_t)l->bytes;
+	size_t each = kind == LM_READ ? bytes / (size_t)threads : least;
+	for (; w && l->name && ready < threads; ready++) {
+		w[ready] = (worker){.level = l,
+				    .kind = kind,
+				    .bytes = each < least ? least : each,
+				    .seconds = seconds};
+		w[ready].data = pages(w[ready].bytes);
+		if (!w[ready].data)
+			break;
+	}
+	if (w && ready == threads)
+		rate = run_workers(w, threads);
+	for (int i = 0; i < ready; i++)
+		free(w[i].data);
+	free(w);
+	return rate;
+}

@@ -1,0 +1,20 @@
+/* limits.h -- what this machine can do at best: multiply-adds in registers, reading from memory. */
+#ifndef LM_LIMITS_H
+#define LM_LIMITS_H
+#include <stddef.h>
+
+/* GMAC/s of instruction mixes, GB/s of loads. */
+typedef enum lm_kind {
+	LM_FP32,       /* fma */
+	LM_INT8,       /* u8 x s8: vpdpbusd; without it two vpmaddubsw whose sum is widened */
+	LM_INT8_EXACT, /* u8 x s8: vpdpbusd; without it vpmaddwd on s16, which never saturates */
+	LM_READ,       /* of bytes again and again: from the cache or memory that holds them */
+	LM_KINDS
+} lm_kind;
+extern const char *const lm_names[LM_KINDS]; /* "fp32_gmacs", ... */
+
+/* The rate of one kind on a level that this CPU has ("avx2", ...), on so many threads at once, for
+ * so long.  `bytes` is what all threads read together.  0 where it cannot be told: a level without
+ * a loop here, no memory, no threads. */
+double lm_rate(const char *level, lm_kind, size_t bytes, int threads, double seconds);
+#endif
