@@ -141,6 +141,20 @@ pair_groups(uint8_t *to, const int8_t *w, int n)
 	return to;
 }
 
+/* Of a group of four k; the bytes are summed one after another, as vectors of columns. */
+static void
+add_corrections(uint32_t sum[ML_PANEL], const int8_t *w)
+{
+	int16_t all[4 * ML_PANEL];
+
+	for (int i = 0; i < 4 * ML_PANEL; i++)
+		all[i] = (int16_t)(128 * w[i] + (w[i] < 0 ? -w[i] : 0));
+	for (int column = 0; column < ML_PANEL; column++) {
+		const int16_t *four = all + 4 * (ptrdiff_t)column;
+		sum[column] += (uint32_t)(four[0] + four[1] + four[2] + four[3]);
+	}
+}
+
 void
 ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
 {
@@ -152,8 +166,8 @@ ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
 	for (int64_t p = 0; p < count; p++) {
 		const int8_t *w = panels + p * bytes;
 		uint32_t sum[ML_PANEL] = {0}; /* wraps around as the accumulators do */
-		for (int64_t i = 0; i < bytes; i++)
-			sum[i / 4 % ML_PANEL] += (uint32_t)(128 * w[i] + (w[i] < 0 ? -w[i] : 0));
+		for (int64_t i = 0; i < bytes; i += (int64_t)sizeof sum)
+			add_corrections(sum, w + i);
 		memcpy(sums + p * (int64_t)sizeof sum, sum, sizeof sum);
 		for (int64_t i = 0; i < k / 4; i += ML_FOLD_CHUNK) {
 			int64_t left = k / 4 - i;
