@@ -200,6 +200,46 @@ cut(ml_feed *f, const ml_value *input, int i, int64_t at, ml_tensor *t)
 	return ML_OK;
 }
 
+/* ---- padding ---- */
+
+/* The input that says which columns are padding: a mask whose second dim others share. */
+static int
+find_mask(const ml_module *m)
+{
+	for (int i = 0; i < m->main->nargs; i++) {
+		const ml_value *v = m->main->arg[i];
+		int64_t fixed;
+		if (v->type.rank != 2 || !v->name || !strcasestr(v->name, "mask") ||
+		    ml_dim_is_int(v->type.dim[1], &fixed))
+			continue;
+		for (int k = 0; k < m->main->nargs; k++) {
+			const ml_type *t = &m->main->arg[k]->type;
+			if (k != i && t->rank > 1 && t->dim[1] == v->type.dim[1])
+				return i;
+		}
+	}
+	return -1;
+}
+
+/* Columns that the mask says are padding end the row: models see samples at their own length. */
+static void
+trim(const ml_module *m, int mask, ml_tensor *inputs)
+{
+	const ml_tensor *t = &inputs[mask];
+	int64_t length = t->dim[1];
+
+	while (length > 1 && ml_read_f64(t->dtype, t->data, length - 1) == 0)
+		length--;
+	ml_dim shared = m->main->arg[mask]->type.dim[1];
+	for (int i = 0; i < m->main->nargs; i++) {
+		ml_tensor *in = &inputs[i];
+		if (in->rank < 2 || m->main->arg[i]->type.dim[1] != shared || !in->dim[1])
+			continue;
+		in->bytes = in->bytes / (size_t)in->dim[1] * (size_t)length;
+		in->dim[1] = length;
+	}
+}
+
 static ml_status
 find_sample(ml_feed *f, const ml_module *m, int64_t i, bool *there)
 {
@@ -229,10 +269,13 @@ sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there
 	if (!f->array) {
 		f->array = ML_NEW_ARRAY(&f->arena, ml_view, m->main->nargs + 1);
 		f->step = model_step(m);
+		f->mask = find_mask(m);
 	}
 	ML_STEP(find_sample(f, m, i, there));
 	for (int k = 0; *there && k < m->main->nargs; k++)
 		ML_STEP(cut(f, m->main->arg[k], k, i - f->first, &inputs[k]));
+	if (*there && f->step == 1 && f->mask >= 0)
+		trim(m, f->mask, inputs);
 	return ML_OK;
 }
 

@@ -70,6 +70,7 @@ run_passes(compilation *c)
 	po.exec = &exec;
 	po.data = o->calibration.array ? &data : NULL;
 	po.prune = o->prune;
+	po.max_loss = ml_max_loss(o);
 	po.record = &c->record;
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
@@ -145,6 +146,19 @@ try_code(compilation *c)
 			       &none);
 }
 
+/* What users of --int8 and the like must know is said without being asked for. */
+static void
+show_notes(const compilation *c)
+{
+	ml_text t;
+
+	ml_text_init(&t, &c->cx->arena);
+	for (int i = 0; i < c->record.notes.count; i++)
+		ml_put(&t, "%s\n", c->record.notes.at[i]);
+	if (t.length)
+		ml_show(c->o, "compression", t.at);
+}
+
 static ml_status
 write_reports(compilation *c)
 {
@@ -181,6 +195,7 @@ compile(void *job)
 	compilation *c = job;
 
 	ML_STEP(make(c));
+	show_notes(c);
 	return write_reports(c);
 }
 

@@ -74,6 +74,8 @@ ml_exec ml_exec_by_jit(const ml_options *);
 
 /* A value of int8, by its name. */
 bool ml_int8_named(const char *, ml_int8 *);
+/* The share that --max-loss allows; negative when it is none. */
+double ml_max_loss(const ml_options *);
 
 /* ---- calibrate.c ---- */
 
@@ -83,6 +85,7 @@ typedef struct ml_feed {
 	int set;              /* whose arrays are at hand, -1 for none */
 	int64_t first, count; /* its samples */
 	int64_t step;         /* elements of axis 0 in a sample; 0: arrays as they are */
+	int mask;             /* the input that says what is padding, or -1 */
 	ml_view *array;       /* one for each input */
 	ml_arena arena;
 } ml_feed;

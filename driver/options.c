@@ -1,6 +1,7 @@
 /* options.c -- the compiler's options: one list gives struct, names and kinds; values are checked.
  */
 #include "driver.h"
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum option_kind { FLAG, TEXT, INT, LIST, MODE } option_kind;
@@ -140,6 +141,31 @@ set_mode(ml_options *o, const option_row *r, const char **field, const char *val
 	return ML_OK;
 }
 
+double
+ml_max_loss(const ml_options *o)
+{
+	char *end;
+	double x = o->max_loss ? strtod(o->max_loss, &end) : .01;
+
+	if (!o->max_loss)
+		return x;
+	x = !strcmp(end, "%") ? x / 100 : x;
+	bool whole = end != o->max_loss && (!*end || !strcmp(end, "%"));
+	return whole && x > 0 && x <= 1 ? x : -1;
+}
+
+static ml_status
+set_text(ml_options *o, const option_row *r, const char **field, const char *value)
+{
+	*field = ml_strdup(&o->arena, value);
+	if (field != &o->max_loss || ml_max_loss(o) > 0)
+		return ML_OK;
+	*field = NULL;
+	ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
+	ml_hint(o->cx, "it is a share above 0, as 1%% or 0.01");
+	return ML_ERR_ARG;
+}
+
 static ml_status
 set(ml_options *o, const option_row *r, const char *value)
 {
@@ -150,7 +176,7 @@ set(ml_options *o, const option_row *r, const char *value)
 				value ? "takes no value" : "needs a value");
 	switch (r->kind) {
 	case FLAG: *(bool *)field = true; return ML_OK;
-	case TEXT: *(const char **)field = ml_strdup(&o->arena, value); return ML_OK;
+	case TEXT: return set_text(o, r, field, value);
 	case INT: return set_number(o, r, field, value);
 	case MODE: return set_mode(o, r, field, value);
 	case LIST: break;

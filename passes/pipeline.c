@@ -181,9 +181,17 @@ typedef struct pass_run {
 	int64_t *fuel;
 	ml_text *report; /* of times and rules */
 	ml_record *record;
-	int fired;       /* rules, with rule_stats */
+	ml_module *teacher; /* as it was before compression; NULL without data */
+	int fired;          /* rules, with rule_stats */
 	ml_arena *arena;
 } pass_run;
+
+/* The phases that change what a model computes. */
+static bool
+compresses(const ml_stage *s)
+{
+	return !strcmp(s->phase, "quantize");
+}
 
 static double
 seconds_now(void)
@@ -231,6 +239,8 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .fuel = r->fuel,
 			  .exec = r->o->exec,
 			  .data = r->o->data,
+			  .teacher = r->teacher,
+			  .max_loss = r->o->max_loss > 0 ? r->o->max_loss : .01,
 			  .record = r->record,
 			  .prune = r->o->prune};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
@@ -253,6 +263,22 @@ run_pass(pass_run *r, const ml_pass *pass)
 	return st;
 }
 
+static ml_status
+run_stages(const ml_pipeline *p, pass_run *r)
+{
+	for (int i = 0; i < p->stages.count; i++) {
+		const ml_pass *pass = p->stages.at[i].pass;
+		if (is_listed(r->o->skip, pass->name))
+			continue;
+		if (compresses(&p->stages.at[i]) && r->o->data && !r->teacher)
+			r->teacher = ml_module_clone(r->m);
+		ML_STEP(run_pass(r, pass));
+		if (r->o->stop_after && !strcmp(r->o->stop_after, pass->name))
+			break;
+	}
+	return ML_OK;
+}
+
 ml_status
 ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o)
 {
@@ -264,14 +290,10 @@ ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o
 	ml_text_init(&report, p->arena);
 	ml_record_init(&unread, p->arena);
 	r.record = o->record ? o->record : &unread;
-	for (int i = 0; i < p->stages.count; i++) {
-		const ml_pass *pass = p->stages.at[i].pass;
-		if (is_listed(o->skip, pass->name))
-			continue;
-		ML_STEP(run_pass(&r, pass));
-		if (o->stop_after && !strcmp(o->stop_after, pass->name))
-			break;
-	}
+	ml_status status = run_stages(p, &r);
+	if (r.teacher)
+		ml_module_free(r.teacher);
+	ML_STEP(status);
 	if (o->rule_stats && !r.fired)
 		ml_put(&report, "no rule fired\n");
 	if (report.length && o->show)

@@ -49,13 +49,15 @@ show(void *user, const char *title, const char *text)
 {
 	static const char *const outputs[] = {"ir", "dot", "llvm", "asm", "report"};
 
-	(void)user;
+	const cl_compiler *c = user;
+
 	for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
 		if (!strcmp(title, outputs[i])) {
 			fputs(text, stdout);
 			return;
 		}
-	fprintf(stderr, "# ---- %s ----\n%s", title, text);
+	if (!c->talk.quiet)
+		fprintf(stderr, "# ---- %s ----\n%s", title, text);
 }
 
 static void

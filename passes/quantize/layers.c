@@ -36,8 +36,9 @@ ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 	ml_type_static_count(&w->type, &count);
 	ml_dim_is_int(w->type.dim[axis], &channels);
 	inner = count / channels;
-	bool made = inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, &q)
-					      : ml_quantize_rows(px, w, channels, inner, &q));
+	bool made =
+		inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, NULL, &q)
+					  : ml_quantize_rows(px, w, channels, inner, &q));
 	if (!made) {
 		ml_remark(px->cx, n->prov, "kept in fp32: %s",
 			  inner > LONGEST ? "its sums may leave 32 bits"

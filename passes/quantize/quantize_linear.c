@@ -4,7 +4,7 @@
  * at run time.  q . wq is exact in s32; (q . wq - zero * colsum(wq)) * s * sw + b is the result in
  * f32.
  */
-#include "quantize.h"
+#include "linear.h"
 
 enum {
 	SMALLEST = 1024, /* weights: below, quantizing rows costs more than it saves */
@@ -21,16 +21,34 @@ const_of(ml_builder *b, ml_dtype dtype, const ml_type *like, int rank, ml_blob *
 	return ml_build_const(b, &t, blob);
 }
 
-/* linear(x, w, bias?) as integers. */
+void
+ml_keep_quantized(ml_module *m, const ml_quantized *q)
+{
+	ML_PUSH(&m->arena, m->blobs, q->values);
+	ML_PUSH(&m->arena, m->blobs, q->scales);
+	ML_PUSH(&m->arena, m->blobs, q->sums);
+}
+
 static ml_value *
-build_quantized(ml_builder *b, const ml_node *n, const ml_quantized *q)
+shared(ml_builder *b, ml_dtype dtype, const ml_type *like, int rank, ml_blob *blob)
+{
+	return const_of(b, dtype, like, rank, ml_blob_share(blob));
+}
+
+ml_value *
+ml_build_linear(ml_node *n, const ml_linear_plan *plan)
 {
 	ml_value *x = ml_in(n, 0), *w = ml_in(n, 1), *bias = ml_in(n, 2);
 	const int64_t last = x->type.rank - 1, first = 0;
+	ml_builder at = ml_builder_before(n), *b = &at;
 
-	ml_value *wq = const_of(b, ML_s8, &w->type, 2, q->values);
-	ml_value *sw = const_of(b, ML_f32, &w->type, 1, q->scales);
-	ml_value *sums = const_of(b, ML_s32, &w->type, 1, q->sums);
+	ml_value *wq = shared(b, ML_s8, &w->type, 2, plan->q.values);
+	ml_value *sw = shared(b, ML_f32, &w->type, 1, plan->q.scales);
+	ml_value *sums = shared(b, ML_s32, &w->type, 1, plan->q.sums);
+	if (plan->factor)
+		x = ml_op2(b, ML_OP_mul, x, shared(b, ML_f32, &x->type, 1, plan->factor));
+	if (plan->bias)
+		bias = shared(b, ML_f32, &w->type, 1, plan->bias);
 	ml_node *row = ml_begin(b, ML_OP_quantize_row, &x, 1);
 	row = row ? ml_finish(b, row) : NULL;
 	if (!row)
@@ -42,9 +60,8 @@ build_quantized(ml_builder *b, const ml_node *n, const ml_quantized *q)
 	return bias ? ml_op2(b, ML_OP_add, y, bias) : y;
 }
 
-/* What speaks against it; NULL when nothing does. */
-static const char *
-objection(const ml_node *n, int64_t *k, int64_t *columns)
+const char *
+ml_linear_objection(const ml_node *n, int64_t *k, int64_t *columns)
 {
 	const ml_value *w = ml_in(n, 1);
 
@@ -61,22 +78,22 @@ static ml_status
 quantize_node(ml_pass_ctx *px, ml_node *n)
 {
 	int64_t k, columns;
-	const char *why = objection(n, &k, &columns);
-	ml_quantized q;
+	const char *why = ml_linear_objection(n, &k, &columns);
+	ml_linear_plan plan = {0};
 
 	if (!why && *px->fuel <= 0)
 		return ML_OK;
-	if (!why && !ml_quantize_columns(px, ml_in(n, 1), k, columns, &q))
+	if (!why && !ml_quantize_columns(px, ml_in(n, 1), k, columns, NULL, &plan.q))
 		why = "its weights are not finite";
 	if (why) {
 		ml_remark(px->cx, n->prov, "kept in fp32: %s", why);
 		return ML_OK;
 	}
 	ml_spend_fuel(px);
-	ml_builder b = ml_builder_before(n);
-	ml_value *y = build_quantized(&b, n, &q);
+	ml_keep_quantized(n->block->module, &plan.q);
+	ml_value *y = ml_build_linear(n, &plan);
 	if (!y)
-		return b.failed;
+		return ML_ERR_PASS;
 	y->name = n->out[0].name;
 	ml_replace_uses(&n->out[0], y);
 	ml_node_remove(n);
@@ -89,10 +106,16 @@ quantize_node(ml_pass_ctx *px, ml_node *n)
 static ml_status
 quantize_block(void *user, ml_block *block)
 {
+	ml_pass_ctx *px = user;
+	bool calibrated = px->data && block == block->module->main;
+
 	for (ml_node *n = block->first, *next; n; n = next) {
 		next = n->next;
-		if (n->op == ML_OP_linear)
-			ML_STEP(quantize_node(user, n));
+		if (n->op == ML_OP_linear && !calibrated)
+			ML_STEP(quantize_node(px, n));
+		else if (n->op == ML_OP_conv)
+			ml_remark(px->cx, n->prov,
+				  "kept in fp32: convolutions need --int8=static and --calib");
 	}
 	ml_drop_unused(block);
 	return ML_OK;
@@ -101,7 +124,8 @@ quantize_block(void *user, ml_block *block)
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
-	return ml_for_each_block(m, quantize_block, px);
+	ML_STEP(ml_for_each_block(m, quantize_block, px));
+	return px->data ? ml_calibrate_linear(px, m) : ML_OK;
 }
 
 ML_PASS(quantize_linear, ML_LOSSY, run, "linear layers on s8 weights and u8 activations");

@@ -292,13 +292,83 @@ test_not_asked(void **state)
 	end(&s);
 }
 
+/* ---- padding ---- */
+
+static const char masked[] = "module \"m\" {\n"
+			     "  sym n\n"
+			     "  sym s\n"
+			     "  in %x \"x\" : f32[n, s, 2]\n"
+			     "  in %m \"attention_mask\" : s64[n, s]\n"
+			     "  out \"y\" = %x\n"
+			     "}\n";
+
+enum { LENGTH = 5 };
+
+typedef struct padded {
+	float x[SAMPLES * LENGTH * 2];
+	int64_t mask[SAMPLES * LENGTH];
+} padded;
+
+static int
+lend_padded(void *user, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	padded *p = user;
+
+	(void)name;
+	(void)why;
+	if (input)
+		*v = (ml_view){ML_s64, 2, {SAMPLES, LENGTH}, p->mask, sizeof p->mask};
+	else
+		*v = (ml_view){ML_f32, 3, {SAMPLES, LENGTH, 2}, p->x, sizeof p->x};
+	return set == 0;
+}
+
+/* Sample i has i % 6 tokens; one is left where there are none. */
+static void
+test_padding(void **state)
+{
+	padded p = {0};
+	ml_calibration c = {&p, lend_padded};
+	ml_tensor in[2];
+	jmp_buf nomem;
+	ml_module *m;
+	ml_feed feed;
+	setup s;
+	bool there;
+
+	(void)state;
+	begin(&s);
+	s.cx->memory.on_fail = &nomem;
+	for (int i = 0; i < SAMPLES * LENGTH; i++)
+		p.mask[i] = i % LENGTH < i / LENGTH % 6;
+	for (int i = 0; i < SAMPLES * LENGTH * 2; i++)
+		p.x[i] = (float)i;
+	assert_int_equal(ml_options_calibrate(s.o, &c), ML_OK);
+	assert_int_equal(ml_parse(s.cx, masked, sizeof masked - 1, NULL, NULL, &m), ML_OK);
+	ml_feed_begin(&feed, s.o);
+	ml_data data = ml_data_of_feed(&feed);
+	for (int i = 0; i < SAMPLES; i++) {
+		int length = i % 6 ? i % 6 : 1;
+		assert_int_equal(data.sample(data.user, m, i, in, &there), ML_OK);
+		assert_true(there);
+		assert_int_equal(in[0].dim[1], length);
+		assert_int_equal(in[1].dim[1], length);
+		assert_int_equal(in[0].bytes, length * 2 * sizeof(float));
+		assert_true(((float *)in[0].data)[2 * length - 1] ==
+			    (float)(i * LENGTH * 2 + 2 * length - 1));
+	}
+	ml_feed_end(&feed);
+	ml_module_free(m);
+	end(&s);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_result),    cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_refused),   cmocka_unit_test(test_not_asked),
-		cmocka_unit_test(test_evaluator),
+		cmocka_unit_test(test_evaluator), cmocka_unit_test(test_padding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

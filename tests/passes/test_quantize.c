@@ -92,7 +92,7 @@ check_matrix(const float *x, int rows, int columns)
 	ml_blob_drop(q.values);
 	ml_blob_drop(q.scales);
 	ml_blob_drop(q.sums);
-	assert_true(ml_quantize_columns(&b.px, m, rows, columns, &q));
+	assert_true(ml_quantize_columns(&b.px, m, rows, columns, NULL, &q));
 	for (int c = 0; c < columns; c++)
 		check_channel(x, &q, c, c, rows, columns);
 	ml_blob_drop(q.values);
@@ -152,7 +152,7 @@ test_not_finite(void **state)
 		float x[6] = {1, 2, 3, 4, bad[i], 6};
 		ml_value *m = matrix(&b, x, 2, 3);
 		assert_false(ml_quantize_rows(&b.px, m, 2, 3, &q));
-		assert_false(ml_quantize_columns(&b.px, m, 2, 3, &q));
+		assert_false(ml_quantize_columns(&b.px, m, 2, 3, NULL, &q));
 	}
 	tear_down(&b);
 }

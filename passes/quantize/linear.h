@@ -1,0 +1,21 @@
+/* linear.h -- linear layers on 8-bit integers: what one becomes, with and without calibration. */
+#ifndef ML_QUANTIZE_LINEAR_H
+#define ML_QUANTIZE_LINEAR_H
+#include "quantize.h"
+
+/* x w + b becomes ((x * factor) -> u8 per row) . q, scaled, + bias. */
+typedef struct ml_linear_plan {
+	ml_quantized q;
+	ml_blob *factor; /* f32[rows of w]: 1 / s of smooth.h; NULL: 1 */
+	ml_blob *bias;   /* f32[columns]: instead of the layer's; NULL: that one */
+} ml_linear_plan;
+
+/* Gives the references to the module. */
+void ml_keep_quantized(ml_module *, const ml_quantized *);
+/* What speaks against quantizing it; NULL when nothing does. */
+const char *ml_linear_objection(const ml_node *, int64_t *rows, int64_t *columns);
+/* The layer's result by integers, before the node; shares the plan's blobs. */
+ml_value *ml_build_linear(ml_node *, const ml_linear_plan *);
+/* Plans and quantizes the main block's layers by calibration data, within what may be lost. */
+ml_status ml_calibrate_linear(ml_pass_ctx *, ml_module *);
+#endif

@@ -1,0 +1,24 @@
+/* statistics.h -- what the channels of a value look like over calibration data. */
+#ifndef ML_STATISTICS_H
+#define ML_STATISTICS_H
+#include "../samples.h"
+
+enum { ML_SAMPLED_ROWS = 128 };
+
+/* Channels lie along the last axis; rows are slices along it. */
+typedef struct ml_statistics {
+	int64_t channels, rows;
+	int64_t rows_of_one;   /* of the last sample */
+	double *sum, *squares; /* per channel */
+	float *top;            /* per channel: the largest magnitude */
+	float *row;            /* some rows, evenly drawn: [drawn, channels] */
+	int64_t drawn;
+	bool finite;
+} ml_statistics;
+
+/* Of f32 values of the main block, whose last axis must be static. */
+ml_status ml_collect(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n,
+		     ml_statistics *);
+double ml_mean(const ml_statistics *, int64_t channel);
+double ml_variance(const ml_statistics *, int64_t channel);
+#endif

@@ -1,0 +1,104 @@
+/* samples.c -- calibration data as passes use it: three samples of four to learn from, the fourth
+ * to judge by, and values of a module over either. */
+#include "samples.h"
+
+enum { SHARE = 4 /* one sample of so many is for judging */ };
+
+static bool
+is_of(ml_part part, int64_t i)
+{
+	return (part == ML_JUDGE) == (i % SHARE == SHARE - 1);
+}
+
+ml_status
+ml_for_samples(ml_pass_ctx *px, const ml_module *m, ml_part part, int64_t most,
+	       ml_status (*see)(void *, const ml_tensor *), void *user)
+{
+	const ml_data *data = px->data;
+	ml_tensor *in = ML_NEW_ARRAY(px->scratch, ml_tensor, m->main->nargs + 1);
+	bool there = true;
+
+	for (int64_t i = 0; there && (!most || i < most); i++) {
+		ML_STEP(data->sample(data->user, m, i, in, &there));
+		if (there && is_of(part, i))
+			ML_STEP(see(user, in));
+	}
+	return ML_OK;
+}
+
+/* ---- values ---- */
+
+typedef struct watch {
+	ml_pass_ctx *px;
+	ml_runnable *runnable;
+	ml_tensor *out;
+	int n;
+	void (*see)(void *, int, const ml_tensor *);
+	void *user;
+} watch;
+
+/* The copy's node; copies have the ids of their originals. */
+static ml_node **
+nodes_by_id(ml_pass_ctx *px, const ml_module *m)
+{
+	ml_node **at = ML_NEW_ARRAY(px->scratch, ml_node *, m->next_id + 1);
+
+	for (ml_node *n = m->main->first; n; n = n->next)
+		at[n->id] = n;
+	return at;
+}
+
+/* The copy's results become the values. */
+static ml_status
+show_values(ml_pass_ctx *px, ml_module *copy, ml_value *const *value, int n)
+{
+	ml_node **at = nodes_by_id(px, copy);
+	ml_value **result = ML_NEW_ARRAY(px->scratch, ml_value *, n + 1);
+
+	ml_node_remove(copy->main->last);
+	ml_builder b = ml_builder_at_end(copy->main, NULL);
+	copy->output_names.count = 0;
+	for (int i = 0; i < n; i++) {
+		const ml_value *v = value[i];
+		result[i] = v->def ? &at[v->def->id]->out[v->index] : copy->main->arg[v->index];
+		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "v%d", i));
+	}
+	ML_STEP(ml_build_yield(&b, result, n));
+	ml_drop_unused(copy->main);
+	return ML_OK;
+}
+
+static ml_status
+see_sample(void *user, const ml_tensor *in)
+{
+	watch *w = user;
+	const ml_exec *exec = w->px->exec;
+	ml_arena arena;
+
+	ml_arena_init(&arena, &w->px->cx->memory);
+	ml_status status = exec->run(exec->user, w->runnable, in, w->out, &arena);
+	for (int i = 0; i < w->n && status == ML_OK; i++)
+		w->see(w->user, i, &w->out[i]);
+	ml_arena_free(&arena);
+	return status;
+}
+
+ml_status
+ml_watch(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_part part,
+	 int64_t most, void (*see)(void *, int, const ml_tensor *), void *user)
+{
+	watch w = {.px = px, .n = n, .see = see, .user = user};
+
+	if (!px->exec || !px->data)
+		return ml_error(px->cx, ML_ERR_ARG, NULL, "this needs calibration data");
+	w.out = ML_NEW_ARRAY(px->scratch, ml_tensor, n + 1);
+	ml_module *copy = ml_module_clone(m);
+	ml_status status = show_values(px, copy, value, n);
+	if (status == ML_OK)
+		status = px->exec->compile(px->exec->user, copy, &w.runnable);
+	ml_module_free(copy);
+	ML_STEP(status);
+	status = ml_for_samples(px, m, part, most, see_sample, &w);
+	px->exec->free(px->exec->user, w.runnable);
+	return status;
+}

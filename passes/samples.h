@@ -1,0 +1,17 @@
+/* samples.h -- calibration data as passes use it: three samples of four to learn from, the fourth
+ * to judge by, and values of a module over either. */
+#ifndef ML_SAMPLES_H
+#define ML_SAMPLES_H
+#include "pass.h"
+
+/* Judged samples are never learnt from. */
+typedef enum ml_part { ML_LEARN, ML_JUDGE } ml_part;
+
+/* Shows samples of this part, of the first `most` of the data; 0 = of all. */
+ml_status ml_for_samples(ml_pass_ctx *, const ml_module *, ml_part, int64_t most,
+			 ml_status (*see)(void *user, const ml_tensor *inputs), void *user);
+/* Runs a copy of the module over them and shows f32 values of its main block: which one, and what
+ * it is.  ML_ERR_ARG when there is nothing to run it with. */
+ml_status ml_watch(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n, ml_part,
+		   int64_t most, void (*see)(void *user, int which, const ml_tensor *), void *user);
+#endif

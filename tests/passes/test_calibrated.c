@@ -1,0 +1,298 @@
+/* test_calibrated.c -- what linear layers become by calibration data, against published formulas.
+ */
+#include "harness_exec.h"
+#include "passes/pipeline.h"
+#include "passes/quantize/quantize.h"
+#include "passes/quantize/smooth.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static ml_context cx;
+
+enum { ROWS = ML_SAMPLED_ROWS, K = 48, N = 40 };
+
+typedef struct layer {
+	float x[ROWS * K], w[K * N];
+	double sum[K], squares[K];
+	float top[K];
+	ml_statistics s;
+	ml_smoothing m;
+} layer;
+
+/* Channel 5 is `outlier` times as large as the others. */
+static void
+fill(layer *l, double outlier)
+{
+	uint64_t seed = 7;
+
+	memset(l, 0, sizeof *l);
+	for (int i = 0; i < K * N; i++)
+		l->w[i] = (float)harness_random(&seed);
+	for (int i = 0; i < ROWS * K; i++) {
+		double x = harness_random(&seed) * (i % K == 5 ? outlier : 1);
+		l->x[i] = (float)x;
+		l->sum[i % K] += x;
+		l->squares[i % K] += x * x;
+		l->top[i % K] = fmaxf(l->top[i % K], fabsf((float)x));
+	}
+	l->s = (ml_statistics){.channels = K,
+			       .rows = ROWS,
+			       .sum = l->sum,
+			       .squares = l->squares,
+			       .top = l->top,
+			       .row = l->x,
+			       .drawn = ROWS,
+			       .finite = true};
+	l->m = (ml_smoothing){&l->s, l->w, N};
+}
+
+/* The error of integers computed as they are: rows of x / s to u8, columns of s W to s8. */
+static double
+real_error(const layer *l, const float *s)
+{
+	double scale[N], error = 0;
+
+	for (int c = 0; c < N; c++) {
+		scale[c] = 0;
+		for (int j = 0; j < K; j++)
+			scale[c] = fmax(scale[c], fabs((double)(l->w[j * N + c] * s[j])) / 127);
+	}
+	for (int r = 0; r < ROWS; r++) {
+		const float *x = l->x + r * K;
+		double low = 0, high = 0;
+		for (int j = 0; j < K; j++) {
+			low = fmin(low, (double)(x[j] / s[j]));
+			high = fmax(high, (double)(x[j] / s[j]));
+		}
+		double step = (high - low) / 255;
+		for (int c = 0; c < N; c++) {
+			double y = 0, q = 0;
+			for (int j = 0; j < K; j++) {
+				double w = (double)l->w[j * N + c] * (double)s[j];
+				double xs = (double)x[j] / (double)s[j];
+				y += xs * w;
+				q += rint(xs / step) * step * rint(w / scale[c]) * scale[c];
+			}
+			error += (y - q) * (y - q);
+		}
+	}
+	return error / ROWS;
+}
+
+static void
+test_smoothing(void **state)
+{
+	static layer l;
+	float s[K], ones[K];
+
+	(void)state;
+	for (int j = 0; j < K; j++)
+		ones[j] = 1;
+	fill(&l, 30);
+	ml_smoothing_factors(&l.m, .3, s);
+	for (int j = 0; j < K; j++) {
+		float top = 0;
+		for (int c = 0; c < N; c++)
+			top = fmaxf(top, fabsf(l.w[j * N + c]));
+		double want = pow((double)l.top[j], .3) / pow((double)top, .7);
+		assert_true(fabs((double)s[j] / want - 1) < 1e-5);
+	}
+	/* the error that is expected is the one that comes */
+	const float *both[] = {ones, s};
+	for (int i = 0; i < 2; i++) {
+		double expected = ml_smoothing_error(&l.m, both[i], &cx.arena);
+		double real = real_error(&l, both[i]); /* of few weights: some scatter */
+		assert_true(expected > .6 * real && expected < 1.6 * real);
+	}
+	assert_true(ml_smooth(&l.m, s, &cx.arena) > 0);
+	assert_true(real_error(&l, s) < .2 * real_error(&l, ones));
+	fill(&l, 1);
+	if (ml_smooth(&l.m, s, &cx.arena) < 0)
+		assert_memory_equal(s, ones, sizeof s);
+	assert_true(real_error(&l, s) <= 1.05 * real_error(&l, ones));
+}
+
+/* ---- clipping ---- */
+
+static double
+weighted_error(const float *w, const double *importance, int column, double scale)
+{
+	double sum = 0;
+
+	for (int j = 0; j < K; j++) {
+		double x = (double)w[j * N + column];
+		double q = fmin(fmax(rint(x / scale), -127), 127);
+		sum += importance[j] * (x - q * scale) * (x - q * scale);
+	}
+	return sum;
+}
+
+/* Of the scales p max|w| / 127, the one with the least weighted error is taken. */
+static void
+test_clipping(void **state)
+{
+	static layer l;
+	double importance[K];
+	float factor[K];
+	int clipped = 0;
+	ml_quantized q;
+	ml_module *m = ml_module_new(&cx, "m");
+	ml_pass_ctx px = {.cx = &cx, .scratch = &m->arena};
+	ml_builder b = ml_builder_at_end(m->main, NULL);
+	ml_type t = {ML_f32, 2, {ml_dim_int(m->dims, K), ml_dim_int(m->dims, N)}};
+
+	(void)state;
+	fill(&l, 1);
+	for (int j = 0; j < K; j++) {
+		importance[j] = j == 3 ? 1e-6 : 1; /* its largest weights matter little */
+		factor[j] = 1;
+		for (int c = 0; c < N; c++)
+			l.w[j * N + c] *= j == 3 ? 1.3f : 1;
+	}
+	ml_value *w = ml_build_const(&b, &t, ml_blob_wrap(&cx.memory, l.w, sizeof l.w, NULL, NULL));
+	assert_true(ml_quantize_columns(&px, w, K, N, &(ml_row_facts){factor, importance}, &q));
+	for (int c = 0; c < N; c++) {
+		double top = 0, best = INFINITY,
+		       scale = (double)((const float *)q.scales->bytes)[c];
+		for (int j = 0; j < K; j++)
+			top = fmax(top, fabs((double)l.w[j * N + c]));
+		for (int p = 0; p <= 10; p++)
+			best = fmin(best,
+				    weighted_error(l.w, importance, c, (1 - .02 * p) * top / 127));
+		assert_true(weighted_error(l.w, importance, c, scale) <= best * 1.001);
+		clipped += scale < .99 * top / 127;
+		for (int j = 0; j < K; j++) {
+			double x = (double)l.w[j * N + c] / scale;
+			int got = ((const int8_t *)q.values->bytes)[j * N + c];
+			assert_true(fabs(fmin(fmax(x, -127), 127) - got) < .501);
+		}
+	}
+	assert_true(clipped > 0);
+	ml_blob_drop(q.values);
+	ml_blob_drop(q.scales);
+	ml_blob_drop(q.sums);
+	ml_module_free(m);
+}
+
+/* ---- biases ---- */
+
+static const char linear[] = "module \"m\" {\n"
+			     "  sym n\n"
+			     "  in %x \"x\" : f32[n, 32]\n"
+			     "  %far = const {3} : f32[]\n"
+			     "  %w = const #0000000000000011 : f32[32, 32]\n"
+			     "  %b = const #0000000000000012 : f32[32]\n"
+			     "  %y = add %x, %far : f32[n, 32]\n"
+			     "  %z = linear %y, %w, %b : f32[n, 32]\n"
+			     "  out \"z\" = %z\n"
+			     "}\n";
+
+static ml_blob *
+numbers(void *user, uint64_t hash, const ml_type *t)
+{
+	int64_t count;
+	void *bytes;
+
+	(void)user;
+	ml_type_static_count(t, &count);
+	ml_blob *blob = ml_blob_new(&cx.memory, (uint64_t)count * 4, &bytes);
+	for (int64_t i = 0; i < count; i++)
+		((float *)bytes)[i] = (float)harness_random(&hash);
+	return blob;
+}
+
+static const ml_value *
+constant(const ml_module *m, ml_op user, ml_dtype dtype, int rank)
+{
+	for (const ml_node *n = m->main->first; n; n = n->next)
+		for (int i = 0; n->op == user && i < n->nin; i++)
+			if (ml_is_const(ml_in(n, i)) && ml_in(n, i)->type.dtype == dtype &&
+			    ml_in(n, i)->type.rank == rank)
+				return ml_in(n, i);
+	return NULL;
+}
+
+/* b' = b + E[x] (W - Wq), with the mean over the samples that are for learning. */
+static void
+test_bias(void **state)
+{
+	harness_samples samples = {0};
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = harness_data(&samples);
+	ml_record record;
+	ml_pipeline_options po = {.opt_level = 2,
+				  .passes = "quantize_linear",
+				  .fuel = -1,
+				  .exec = &exec,
+				  .data = &data,
+				  .max_loss = 1,
+				  .record = &record};
+	ml_pipeline p;
+	ml_module *m;
+	ml_tensor in[1];
+	double mean[32] = {0}, rows = 0;
+	bool there = true;
+
+	(void)state;
+	ml_arena_init(&samples.arena, &cx.memory);
+	ml_record_init(&record, &cx.arena);
+	assert_int_equal(ml_parse(&cx, linear, sizeof linear - 1, numbers, NULL, &m), ML_OK);
+	const ml_node *n = m->main->first;
+	while (n->op != ML_OP_linear)
+		n = n->next;
+	ml_blob *wb = ml_blob_share(ml_const_blob(ml_in(n, 1)));
+	ml_blob *bb = ml_blob_share(ml_const_blob(ml_in(n, 2)));
+	const float *w = wb->bytes, *b = bb->bytes;
+	for (int64_t i = 0; there; i++) {
+		assert_int_equal(data.sample(data.user, m, i, in, &there), ML_OK);
+		for (int64_t k = 0; there && i % 4 != 3 && k < (int64_t)in[0].bytes / 4; k++) {
+			mean[k % 32] += (double)((float *)in[0].data)[k] + 3;
+			rows += 1.0 / 32;
+		}
+	}
+	assert_int_equal(ml_pipeline_init(&p, &cx, &cx.arena, &po, NULL, 0), ML_OK);
+	assert_int_equal(ml_pipeline_run(&p, m, &po), ML_OK);
+	const ml_value *q = constant(m, ML_OP_dot, ML_s8, 2);
+	const ml_value *scale = constant(m, ML_OP_mul, ML_f32, 1);
+	const ml_value *bias = constant(m, ML_OP_add, ML_f32, 1);
+	assert_non_null(q);
+	assert_non_null(bias);
+	double moved = 0;
+	for (int c = 0; c < 32; c++) {
+		double want = (double)b[c];
+		for (int j = 0; j < 32; j++)
+			want += mean[j] / rows *
+				((double)w[j * 32 + c] -
+				 ml_const_f64(q, j * 32 + c) * ml_const_f64(scale, c));
+		assert_true(fabs(ml_const_f64(bias, c) - want) < 1e-5);
+		moved += fabs(want - (double)b[c]);
+	}
+	assert_true(moved > 1e-3);
+	assert_int_equal(record.decisions.count, 1);
+	assert_string_equal(record.decisions.at[0].choice, "u8s8");
+	ml_blob_drop(wb);
+	ml_blob_drop(bb);
+	ml_module_free(m);
+	ml_arena_free(&samples.arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_smoothing),
+		cmocka_unit_test(test_clipping),
+		cmocka_unit_test(test_bias),
+	};
+	jmp_buf nomem;
+
+	cx.memory = ml_memory_libc();
+	cx.memory.on_fail = &nomem;
+	ml_arena_init(&cx.arena, &cx.memory);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	ml_arena_free(&cx.arena);
+	return failed;
+}

@@ -1,0 +1,192 @@
+/* test_gate.c -- layers that hurt stay in floats, those that cost least time; choices repeat. */
+#include "harness_exec.h"
+#include "passes/gate.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static ml_context cx;
+
+/* ---- the knapsack against trying all ---- */
+
+enum { MANY = 12 };
+
+static void
+test_choose(void **state)
+{
+	uint64_t seed = 3;
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		ml_gate_layer layer[MANY] = {0};
+		double most = 1, least = INFINITY, cost = 0, error = 0;
+		for (int i = 0; i < MANY; i++) {
+			/* whole buckets, so that nothing is rounded */
+			layer[i].error = floor(fabs(harness_random(&seed)) * 600) / 2000;
+			layer[i].seconds[0] = 2 + harness_random(&seed);
+			layer[i].seconds[1] = 1;
+		}
+		for (int set = 0; set < 1 << MANY; set++) {
+			double e = 0, t = 0;
+			for (int i = 0; i < MANY; i++)
+				if (set >> i & 1)
+					t += layer[i].seconds[0] - layer[i].seconds[1];
+				else
+					e += layer[i].error;
+			if (e <= most + 1e-9)
+				least = fmin(least, t);
+		}
+		ml_gate_choose(layer, MANY, most, &cx.arena);
+		for (int i = 0; i < MANY; i++)
+			if (layer[i].kept)
+				cost += layer[i].seconds[0] - layer[i].seconds[1];
+			else
+				error += layer[i].error;
+		assert_true(error <= most + 1e-9);
+		assert_true(fabs(cost - least) < 1e-6);
+	}
+	ml_gate_layer none[2] = {{.error = 1, .seconds = {1, 2}}, {.error = 0}};
+	ml_gate_choose(none, 2, 0, &cx.arena);
+	assert_true(none[0].kept);
+	assert_false(none[1].kept); /* it costs nothing */
+}
+
+/* ---- a model of which one layer breaks ---- */
+
+static const char text[] = "module \"m\" {\n"
+			   "  sym n\n"
+			   "  in %x \"x\" : f32[n, 8]\n"
+			   "  %w = const #0000000000000005 : f32[8, 8]\n"
+			   "  %a = linear %x, %w : f32[n, 8]\n"
+			   "  %b = linear %a, %w : f32[n, 8]\n"
+			   "  %c = linear %b, %w : f32[n, 8]\n"
+			   "  %z = tanh %c : f32[n, 8]\n"
+			   "  out \"z\" = %z\n"
+			   "}\n";
+
+static ml_blob *
+numbers(void *user, uint64_t hash, const ml_type *t)
+{
+	int64_t count;
+	void *bytes;
+
+	(void)user;
+	ml_type_static_count(t, &count);
+	ml_blob *blob = ml_blob_new(&cx.memory, (uint64_t)count * 4, &bytes);
+	for (int64_t i = 0; i < count; i++)
+		((float *)bytes)[i] = (float)harness_random(&hash);
+	return blob;
+}
+
+/* Layer 1 gives -y, the others almost y. */
+static ml_value *
+build(void *user, int i, ml_node *n)
+{
+	ml_builder b = ml_builder_before(n);
+	ml_value *w = ml_in(n, 1), *x = ml_in(n, 0);
+
+	++*(int *)user;
+	w = ml_op2(&b, ML_OP_mul, w, ml_build_f64(&b, ML_f32, i == 1 ? -1 : .9999));
+	ml_node *y = ml_begin(&b, ML_OP_linear, (ml_value *[]){x, w}, 2);
+	return y ? ml_finish1(&b, y) : NULL;
+}
+
+static const char *const names[] = {"first", "bad", "last"};
+
+static ml_status
+run(ml_record *record, ml_gate_layer layer[3], int *built)
+{
+	harness_samples samples = {0};
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = harness_data(&samples);
+	ml_arena scratch;
+	ml_module *m;
+	int at = 0;
+
+	ml_arena_init(&samples.arena, &cx.memory);
+	ml_arena_init(&scratch, &cx.memory);
+	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, numbers, NULL, &m), ML_OK);
+	ml_pass_ctx px = {.cx = &cx,
+			  .scratch = &scratch,
+			  .exec = &exec,
+			  .data = &data,
+			  .max_loss = .01,
+			  .record = record};
+	memset(layer, 0, 3 * sizeof *layer);
+	for (const ml_node *n = m->main->first; n; n = n->next)
+		if (n->op == ML_OP_linear) {
+			layer[at] = (ml_gate_layer){
+				.id = n->id, .name = names[at], .bytes = {256, 64}, .dim = {3, 8}};
+			at++;
+		}
+	assert_int_equal(at, 3);
+	*built = 0;
+	ml_gate g = {.px = &px,
+		     .m = m,
+		     .layer = layer,
+		     .layers = 3,
+		     .after = "u8s8",
+		     .build = build,
+		     .user = built};
+	ml_status status = ml_gate_run(&g);
+	int changed = 0;
+	if (status == ML_OK) {
+		assert_int_equal(ml_gate_apply(&g, m), ML_OK);
+		assert_int_equal(ml_verify(m), ML_OK);
+		for (const ml_node *n = m->main->first; n; n = n->next)
+			changed += n->op == ML_OP_linear && !ml_is_const(ml_in(n, 1));
+		assert_int_equal(changed, 2);
+	}
+	ml_module_free(m);
+	ml_arena_free(&scratch);
+	ml_arena_free(&samples.arena);
+	return status;
+}
+
+static void
+test_keeps(void **state)
+{
+	ml_gate_layer layer[3];
+	ml_record record, again, other;
+	int built;
+
+	(void)state;
+	ml_record_init(&record, &cx.arena);
+	assert_int_equal(run(&record, layer, &built), ML_OK);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(layer[i].kept, i == 1);
+	assert_true(layer[1].error > 10 * layer[0].error);
+	assert_true(layer[0].seconds[0] > 0);
+	assert_true(built > 2);
+	assert_int_equal(record.decisions.count, 3);
+	assert_string_equal(record.decisions.at[1].choice, "fp32");
+	ml_record_init(&again, &cx.arena);
+	again.replays = true;
+	for (int i = 0; i < 3; i++)
+		ML_PUSH(&cx.arena, again.replayed, record.decisions.at[i]);
+	assert_int_equal(run(&again, layer, &built), ML_OK);
+	assert_int_equal(built, 2); /* nothing but what is wanted is built */
+	assert_true(layer[1].kept && !layer[0].kept && !layer[2].kept);
+	ml_record_init(&other, &cx.arena);
+	other.replays = true;
+	assert_int_equal(run(&other, layer, &built), ML_ERR_ARG);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_choose),
+		cmocka_unit_test(test_keeps),
+	};
+	jmp_buf nomem;
+
+	cx.memory = ml_memory_libc();
+	cx.memory.on_fail = &nomem;
+	ml_arena_init(&cx.arena, &cx.memory);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	ml_arena_free(&cx.arena);
+	return failed;
+}
