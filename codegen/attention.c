@@ -159,6 +159,8 @@ ml_attention_grid(ml_kernel *k, ml_grid *grid)
 	ml_dims *dims = k->m->dims;
 	ml_attention a;
 
+	if (ml_attention_is_int8(k))
+		return ml_attention_int8_grid(k, grid);
 	ML_STEP(plan(k, &a));
 	grid->tiles = ml_dim_mul(dims, a.scores.batches, a.tiles_per_head);
 	ml_dim rows = ml_dim_mul(dims, row_bytes(dims, &a), ml_dim_int(dims, TILE_ROWS));
@@ -572,6 +574,8 @@ ml_attention_emit(ml_emit *e, ml_kernel *k, const char *name)
 {
 	attention_emit w = {.tile_row = NULL};
 
+	if (ml_attention_is_int8(k))
+		return ml_attention_int8_emit(e, k, name);
 	ML_STEP(plan(k, &w.a));
 	w.scores = (ml_dots_emit){.x = &w.x, .d = w.a.scores};
 	w.heads = (ml_dots_emit){.x = &w.x, .d = w.a.heads};

@@ -11,6 +11,9 @@ ml_status ml_pack_grid(ml_kernel *, ml_grid *);
 ml_status ml_pack_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_attention_grid(ml_kernel *, ml_grid *);
 ml_status ml_attention_emit(ml_emit *, ml_kernel *, const char *name);
+bool ml_attention_is_int8(const ml_kernel *); /* attention_int8.c */
+ml_status ml_attention_int8_grid(ml_kernel *, ml_grid *);
+ml_status ml_attention_int8_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_scatter_grid(ml_kernel *, ml_grid *);
 ml_status ml_scatter_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_scan_grid(ml_kernel *, ml_grid *);

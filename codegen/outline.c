@@ -190,7 +190,7 @@ reads_panels(const ml_outliner *o, const ml_node *n, int operand)
 	return n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT && operand == 1;
 }
 
-/* The specification of attention holds its body. */
+/* The specification of attention holds its body; on integers, itself: the kernel takes it apart. */
 static ml_value *
 copy_body(ml_node *copy)
 {
@@ -219,7 +219,7 @@ copy_node(ml_outliner *o, ml_value *v)
 	copy = ml_finish(&o->b, copy);
 	if (!copy)
 		return NULL;
-	if (n->op == ML_OP_attention)
+	if (n->op == ML_OP_attention && !ML_A(n, attention, int8).i64)
 		return remember(o, v, copy_body(copy));
 	if (ml_op_get(n->op)->traits & ML_CHECKS)
 		ML_PUSH(o->arena, o->check, n->prov);

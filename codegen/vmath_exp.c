@@ -83,6 +83,23 @@ ml_vm_exp(ml_emit *e, ml_v x)
 	return ml_vn_exp(e, x, NULL);
 }
 
+/* 2^x, |x| <= 0.5 */
+static const double exp2_short[] = {0.9999245569508708, 0.6931367338836214, 0.24263947854625845,
+				    0.055838282946220126};
+
+ml_v
+ml_vm_exp_short(ml_emit *e, ml_v x)
+{
+	/* the integer in the low bits is the exponent as floats have it, 0 at -127 */
+	ml_v magic = ml_vn_const(e, x, 0x1.8p23 + 127);
+	ml_v t = ml_vn_at_least(e, ml_vn_mul(e, x, ml_vn_const(e, x, 1.4426950408889634)), -127);
+	ml_v n = ml_vn_add(e, t, magic);
+	ml_v r = ml_vn_sub(e, t, ml_vn_sub(e, n, magic));
+	ml_v power = LLVMBuildShl(e->b, ml_vn_to_bits(e, n), ml_vn_int(e, x, 23), "");
+
+	return ml_vn_mul(e, ML_VN_POLY(e, r, exp2_short), ml_vn_from_bits(e, power, x));
+}
+
 /* exp(x) - 1 for |x| <= 40 */
 static ml_v
 expm1_near(ml_emit *e, ml_v x)

@@ -43,6 +43,7 @@ typedef enum ml_when {
 	ML_WHEN_STATIC = 1 << ML_INT8_STATIC,
 	ML_WHEN_WEIGHTS = 1 << ML_INT8_WEIGHTS,
 	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
+	ML_WHEN_INTEGERS = ML_WHEN_DYNAMIC | ML_WHEN_STATIC,
 	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
 	ML_WHEN_PRUNE = 1 << 8,                              /* whatever int8 is */

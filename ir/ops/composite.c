@@ -122,6 +122,8 @@ ml_type_attention(ml_builder *b, ml_node *n)
 	ml_type scores = *q, t = *q;
 
 	ML_STEP(same_float(b, n));
+	if (ML_A(n, attention, int8).i64)
+		ML_STEP(ml_want_dtype(b, n, 0, ML_f32));
 	for (int i = 0; i < 3; i++)
 		ML_STEP(ml_want_rank(b, n, i, 4, 4));
 	ML_STEP(ml_want_equal(b, n, q->dim[0], k->dim[0], "q, k and v have the same batch"));

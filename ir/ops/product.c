@@ -1,6 +1,5 @@
-/* product.c -- bodies of linear, conv and attention: dot and what is around it. */
+/* product.c -- bodies of linear and conv: dot and what is around it. */
 #include "../expand.h"
-#include <math.h>
 
 void
 ml_body_linear(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
@@ -100,58 +99,4 @@ ml_body_conv(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **ou
 		out[0] = conv_grouped(b, n, windows, in[1], k);
 	if (n->nin > 2)
 		out[0] = ml_op2(b, ML_OP_add, out[0], ml_per_channel(b, in[2], 2 + k));
-}
-
-/* ---- attention ---- */
-
-/* Scores of keys behind their query become -inf: key j is seen when j <= i + t - s. */
-static ml_value *
-hide_later_keys(ml_builder *b, ml_value *scores)
-{
-	ml_dims *dims = b->m->dims;
-
-	if (!scores)
-		return NULL;
-	ml_dim s = scores->type.dim[2], t = scores->type.dim[3], one = ml_dim_int(dims, 1);
-	ml_value *i = ml_build_iota(b, (ml_dim[]){s, one}, 2, 0, ML_s64);
-	ml_value *j = ml_build_iota(b, (ml_dim[]){one, t}, 2, 1, ML_s64);
-	ml_value *last = ml_op2(b, ML_OP_add, i, ml_build_dim(b, ml_dim_sub(dims, t, s)));
-	ml_value *none = ml_build_f64(b, scores->type.dtype, -INFINITY);
-
-	return ml_op3(b, ML_OP_select, ml_op2(b, ML_OP_le, j, last), scores, none);
-}
-
-/* x[b,h,..,..] . y[b,g,..,..] over x's last and y's `contract` axis, g heads of y serving h. */
-static ml_value *
-per_head(ml_builder *b, ml_value *x, ml_value *y, int64_t contract)
-{
-	static const int64_t batch[] = {0, 1};
-	int64_t three = 3, four = 4;
-	ml_dim split[5], joined[4];
-
-	if (!x)
-		return NULL;
-	if (x->type.dim[1] == y->type.dim[1])
-		return ml_build_dot(b, x, y, batch, batch, 2, &three, &contract, 1);
-	for (int i = 0; i < 4; i++)
-		joined[i] = split[i + (i > 0)] = x->type.dim[i];
-	split[1] = y->type.dim[1];
-	split[2] = ml_dim_floordiv(b->m->dims, x->type.dim[1], y->type.dim[1]);
-	joined[3] = y->type.dim[contract == 3 ? 2 : 3];
-	x = ml_build_reshape(b, x, split, 5);
-	x = ml_build_dot(b, x, y, batch, batch, 2, &four, &contract, 1);
-	return ml_build_reshape(b, x, joined, 4);
-}
-
-void
-ml_body_attention(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
-{
-	ml_value *scores = per_head(b, in[0], in[1], 3);
-
-	scores = ml_op_number(b, ML_OP_mul, scores, ML_A(n, attention, scale).f64);
-	if (n->nin > 3)
-		scores = ml_op2(b, ML_OP_add, scores, in[3]);
-	if (ML_A(n, attention, causal).i64)
-		scores = hide_later_keys(b, scores);
-	out[0] = per_head(b, ml_softmax_of(b, scores, 3), in[2], 2);
 }

@@ -2,6 +2,7 @@
 #include "harness_kernel.h"
 #include "jitted.h"
 #include "../../codegen/contract.h"
+#include "../../codegen/family.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -349,8 +350,9 @@ run_level(run *runs, int n, const ml_target *target)
 	jitted_open(&j, target);
 	must(r->cx, ml_kernel_emit(&j.e, k, "kernel"));
 	if (k->family == ML_FAMILY_CONTRACT || k->family == ML_FAMILY_ATTENTION)
-		ml_emit_contract_tiles(&j.e, r->in[0].dtype == ML_f32 ? ML_CONTRACT_F32
-								      : ML_CONTRACT_U8S8);
+		ml_emit_contract_tiles(&j.e, r->in[0].dtype == ML_f32 && !ml_attention_is_int8(k)
+						     ? ML_CONTRACT_F32
+						     : ML_CONTRACT_U8S8);
 	if (getenv("MLOPT_TEST_IR"))
 		LLVMDumpModule(j.e.module);
 	jitted_compile(&j);

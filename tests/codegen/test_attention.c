@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdio.h>
 
 #define SOFTMAX                                                                                    \
 	"  %20 = reduce_max %10 {axes = [3]} : f32[1, 2, d0, 1]\n"                                 \
@@ -125,6 +126,114 @@ test_shared_heads(void **state)
 	      some, 2);
 }
 
+/* ---- on integers ---- */
+
+#define INT8_HEAD                                                                                  \
+	"kernel attention 0 \nmodule \"\" {\n  sym d0\n  sym d1\n  sym d2\n"                       \
+	"  in %0 : f32[1, 2, d0, d2]\n"                                                            \
+	"  in %1 : f32[1, 2, d1, d2]\n"                                                            \
+	"  in %2 : f32[1, 2, d1, d2]\n"
+
+#define INT8_TAIL                                                                                  \
+	"  %9 = transpose %8 {perm = [0, 2, 1, 3]} : f32[1, d0, 2, d2]\n"                          \
+	"  out \"\" = %9\n}\n"
+
+/* All levels give the same bits.  The evaluator's exponentials are better than the kernel's, so
+ * that some probability may round to its neighbour. */
+static void
+check_int8(const char *text, const int64_t (*at)[3], int n)
+{
+	check_kernel(&(kernel_case){.text = text, .sizes = at, .nsizes = n, .tolerance = 1e-2});
+}
+
+static void
+test_int8(void **state)
+{
+	(void)state;
+	check_int8(INT8_HEAD "  %8 = attention %0, %1, %2 {scale = 0.25, int8 = 1} : "
+			     "f32[1, 2, d0, d2]\n" INT8_TAIL,
+		   sizes, sizeof sizes / sizeof *sizes);
+}
+
+/* Masks of every shape: keys, queries and keys, blocks hidden as a whole, later keys. */
+static void
+test_int8_masks(void **state)
+{
+	static const int64_t some[][3] = {{3, 300, 8}, {33, 700, 5}, {513, 64, 32}, {5, 17, 4}};
+	static const int64_t causal[][3] = {
+		{1, 1, 4}, {5, 5, 7}, {300, 300, 8}, {4, 700, 16}, {290, 600, 3}};
+
+	(void)state;
+	check_int8(INT8_HEAD
+		   "  in %3 : f32[d0, d1]\n"
+		   "  %8 = attention %0, %1, %2, %3 {int8 = 1} : f32[1, 2, d0, d2]\n" INT8_TAIL,
+		   some, 4);
+	check_int8(INT8_HEAD
+		   "  %3 = iota {shape = [1, d1], axis = 1} : s64[1, d1]\n"
+		   "  %4 = const {280} : s64[]\n"
+		   "  %5 = le %3, %4 : bool[1, d1]\n"
+		   "  %6 = const {-3.4028235e+38} : f32[]\n"
+		   "  %7 = const {0} : f32[]\n"
+		   "  %10 = select %5, %6, %7 : f32[1, d1]\n"
+		   "  %8 = attention %0, %1, %2, %10 {int8 = 1} : f32[1, 2, d0, d2]\n" INT8_TAIL,
+		   some, 2);
+	check_int8(INT8_HEAD "  %8 = attention %0, %1, %2 {causal = 1, int8 = 1} : "
+			     "f32[1, 2, d0, d2]\n" INT8_TAIL,
+		   causal, sizeof causal / sizeof *causal);
+}
+
+/* Four heads of queries read two of keys, which lie transposed; sizes that are known. */
+static void
+test_int8_shared_heads(void **state)
+{
+	static const int64_t some[][3] = {{1, 70, 16}, {50, 300, 20}};
+	static const char heads[] =
+		"  %3 = transpose %0 {perm = [0, 2, 1, 3]} : f32[2, 4, d0, d2]\n"
+		"  %4 = transpose %1 {perm = [0, 1, 3, 2]} : f32[2, 2, d1, d2]\n"
+		"  %5 = transpose %2 {perm = [0, 2, 1, 3]} : f32[2, 2, d1, d2]\n"
+		"  %8 = attention %3, %4, %5 {causal = 1, int8 = 1} : f32[2, 4, d0, d2]\n"
+		"  %9 = transpose %8 {perm = [0, 2, 1, 3]} : f32[2, d0, 4, d2]\n"
+		"  out \"\" = %9\n}\n";
+	char text[2048];
+
+	(void)state;
+	snprintf(text, sizeof text,
+		 "kernel attention 0 \nmodule \"\" {\n  sym d0\n  sym d1\n  sym d2\n"
+		 "  in %%0 : f32[2, d0, 4, d2]\n"
+		 "  in %%1 : f32[2, 2, d2, d1]\n"
+		 "  in %%2 : f32[2, d1, 2, d2]\n%s",
+		 heads);
+	check_int8(text, some, 2);
+	check_int8("kernel attention 0 \nmodule \"\" {\n"
+		   "  in %0 : f32[1, 128, 6, 32]\n"
+		   "  in %1 : f32[1, 3, 288, 32]\n"
+		   "  in %2 : f32[1, 3, 288, 20]\n"
+		   "  in %3 : f32[1, 1, 1, 288]\n"
+		   "  %4 = transpose %0 {perm = [0, 2, 1, 3]} : f32[1, 6, 128, 32]\n"
+		   "  %8 = attention %4, %1, %2, %3 {scale = 0.5, int8 = 1} : "
+		   "f32[1, 6, 128, 20]\n"
+		   "  %9 = transpose %8 {perm = [0, 2, 1, 3]} : f32[1, 128, 6, 20]\n"
+		   "  out \"\" = %9\n}\n",
+		   NULL, 0);
+}
+
+/* NaN, infinities, zeros, huge and tiny numbers, alone and as a mask. */
+static void
+test_int8_specials(void **state)
+{
+	static const int64_t some[][3] = {{3, 5, 8}, {5, 17, 2}, {40, 300, 1}};
+
+	(void)state;
+	check_kernel(&(kernel_case){
+		.text = INT8_HEAD
+		"  in %3 : f32[d0, d1]\n"
+		"  %8 = attention %0, %1, %2, %3 {int8 = 1} : f32[1, 2, d0, d2]\n" INT8_TAIL,
+		.sizes = some,
+		.nsizes = 3,
+		.tolerance = 1e-2,
+		.specials = true});
+}
+
 int
 main(void)
 {
@@ -133,6 +242,10 @@ main(void)
 		cmocka_unit_test(test_causal),
 		cmocka_unit_test(test_hidden_block),
 		cmocka_unit_test(test_shared_heads),
+		cmocka_unit_test(test_int8),
+		cmocka_unit_test(test_int8_masks),
+		cmocka_unit_test(test_int8_shared_heads),
+		cmocka_unit_test(test_int8_specials),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
