@@ -49,6 +49,8 @@ typedef struct ml_kernel {
 ml_status ml_kernel_parse(ml_context *, const char *text, size_t length, ml_kernel **);
 void ml_kernel_print(ml_text *, const ml_kernel *);
 ml_status ml_kernel_grid(ml_kernel *, ml_grid *);
+/* The inputs (bit i: input i) over which the kernel may write this result; in_place.c. */
+uint64_t ml_kernel_in_place(ml_kernel *, int result);
 /* Emits the kernel as function `name` into e's module. */
 ml_status ml_kernel_emit(ml_emit *, ml_kernel *, const char *name);
 #endif

@@ -3,7 +3,8 @@
  * Sizes are dims, so offsets are unknown until run time: a slot's size is the largest of its
  * buffers' sizes, its offset the sum of the slots before it; the generated plan function computes
  * both.  A buffer takes the free slot whose size fits best, where sizes are compared at sample
- * dims; equal canonical sizes fit perfectly.
+ * dims; equal canonical sizes fit perfectly.  A result of a kernel takes the slot of an operand
+ * that nobody reads later, where the kernel may write over it.
  */
 #include "plan.h"
 
@@ -50,8 +51,9 @@ sample(ml_plan *plan, ml_dim d)
 }
 
 typedef struct slot_use {
-	int busy_until; /* step, or -1 when free */
-	int64_t size;   /* at sample dims */
+	const ml_buffer *owner; /* the latest */
+	int busy_until;         /* step, or -1 when free */
+	int64_t size;           /* at sample dims */
 } slot_use;
 
 typedef ML_VEC(slot_use) slot_uses;
@@ -102,6 +104,50 @@ find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer 
 	return best;
 }
 
+/* The place of b among the results of the step that makes it, or -1. */
+static int
+result_of(const ml_step *s, const ml_buffer *b)
+{
+	for (int i = 0; i < s->nout; i++)
+		if (s->buffer[s->nin + i] == b)
+			return i;
+	return -1;
+}
+
+/* Every operand of the step that lies in c is one that the result may be written over. */
+static bool
+may_overwrite(const ml_step *s, int result, const ml_buffer *c)
+{
+	bool reads = false;
+
+	for (int i = 0; i < s->nin; i++) {
+		if (s->buffer[i] != c)
+			continue;
+		if (i >= 64 || !(s->in_place[result] >> i & 1))
+			return false;
+		reads = true;
+	}
+	return reads;
+}
+
+/* The slot of an operand that ends with the step that makes b, or -1. */
+static int
+slot_in_place(ml_plan *plan, const ml_sequence *q, const slot_uses *uses, int first_slot,
+	      const ml_buffer *b, ml_dim bytes)
+{
+	const ml_step *s = &q->steps.at[b->first];
+	int result = s->in_place ? result_of(s, b) : -1;
+
+	for (int i = 0; i < uses->count && result >= 0; i++) {
+		const ml_buffer *c = uses->at[i].owner;
+		if (c->last == b->first && bounded(plan, c->bytes) == bytes &&
+		    has_size(&plan->slots.at[first_slot + i].bytes, bytes) &&
+		    may_overwrite(s, result, c))
+			return i;
+	}
+	return -1;
+}
+
 /* Memory is reserved before the run, so every size needs a bound by then. */
 static ml_status
 check_bounded(ml_plan *plan, const ml_prov *at, ml_dim d)
@@ -147,7 +193,9 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 		ml_dim bytes = bounded(plan, b->bytes);
 		ML_STEP(check_bounded(plan, maker_of(s, b), bytes));
 		int64_t size = sample(plan, bytes);
-		int slot = find_slot(plan, &uses, first_slot, b, bytes, size);
+		int slot = slot_in_place(plan, s, &uses, first_slot, b, bytes);
+		if (slot < 0)
+			slot = find_slot(plan, &uses, first_slot, b, bytes, size);
 		if (slot < 0) {
 			slot = uses.count;
 			ML_PUSH(plan->arena, uses, ((slot_use){.size = size}));
@@ -158,6 +206,7 @@ assign_sequence(ml_plan *plan, ml_sequence *s)
 		if (uses.at[slot].size < size)
 			uses.at[slot].size = size;
 		uses.at[slot].busy_until = b->last;
+		uses.at[slot].owner = b;
 		b->index = first_slot + slot;
 	}
 	for (int i = 0; i < s->steps.count; i++)

@@ -313,6 +313,10 @@ finish(ml_outliner *o, ml_step *step, ml_value *const *result, int nresults)
 	ML_STEP(ml_build_yield(&o->b, result, nresults));
 	o->km->guards.count = 0; /* the module's own guards hold */
 	ML_STEP(ml_kernel_grid(&k, &grid));
+	uint64_t *in_place = ML_NEW_ARRAY(plan->arena, uint64_t, nresults);
+	for (int i = 0; i < nresults; i++)
+		in_place[i] = ml_kernel_in_place(&k, i);
+	step->in_place = in_place;
 	step->kind = ML_STEP_KERNEL;
 	step->spec = add_spec(plan, &k);
 	step->ndims = o->symbol.count;

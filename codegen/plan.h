@@ -58,7 +58,8 @@ typedef struct ml_step {
 	const ml_dim *dim; /* values of the specification's symbols */
 	int ndims;
 	ml_dim tiles, scratch_bytes;
-	int site, nsites; /* check texts of this step in the program's site table */
+	const uint64_t *in_place; /* of each result: bits of the inputs that it may overwrite */
+	int site, nsites;         /* check texts of this step in the program's site table */
 	/* IF: then, else; LOOP: body */
 	ml_sequence *body[2];
 	int scanned; /* LOOP: results after the carried ones */
