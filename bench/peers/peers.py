@@ -54,10 +54,11 @@ def measure_limits(args, isa=None):
     return run_json(command + (["--isa", isa] if isa else []))
 
 
-def compile_mlopt(args, row, model, precision, folder):
-    """The row's shared object of one precision, for one level, its shapes fixed like OpenVINO's."""
+def compile_mlopt(args, row, model, form, options, folder):
+    """The row's shared object of one form, for one level, its shapes fixed like OpenVINO's."""
     calib = folder / "calib.npz"
-    options = [o.format(calib=calib) for o in row.int8 if precision == "int8"]
+    calibrated = any("{calib}" in option for option in options)
+    options = [option.format(calib=calib) for option in options]
     options += [f"--dim={name}={size}" for name, size in row.dims.items() if name.isidentifier()]
     command = [args.build / "bin/mloptc", model, "-O3", "-q", *options,
                f"--mcpu={args.isa or 'native'}", "-o"]
@@ -67,10 +68,10 @@ def compile_mlopt(args, row, model, precision, folder):
         with open(new, "wb") as file:
             np.savez(file, **{k: np.concatenate([s[k] for s in samples]) for k in samples[0]})
 
-    if any("{calib}" in option for option in row.int8):
+    if calibrated:
         artefact(calib, calibrate, model)
     shape = "".join(f"-{size}" for size in row.dims.values())
-    return artefact(folder / f"mlopt-{precision}-{args.isa or 'native'}{shape}.so",
+    return artefact(folder / f"mlopt-{form}-{args.isa or 'native'}{shape}.so",
                     lambda new: subprocess.run([*map(str, command), new], check=True),
                     model, args.build / "bin/mloptc", args.build / "libmlopt.so",
                     ROOT / "bench/peers/rows.py")
@@ -86,10 +87,13 @@ def prepare(args, row):
     peers = [peer for peer in PEERS if peer not in args.left_out]
     commands = {}
     for precision in PRECISIONS:
-        compiled = compile_mlopt(args, row, model, precision, folder)
-        commands["mlopt", precision] = {"": [
-            args.build / "bin/mlopt", "bench", compiled, "--inputs", folder / "in.npz",
-            "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json"]}
+        own = row.int8 if precision == "int8" else {"fp32": ()}
+        commands["mlopt", precision] = {form: [
+            args.build / "bin/mlopt", "bench",
+            compile_mlopt(args, row, model, form, options, folder),
+            "--inputs", folder / "in.npz",
+            "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json"]
+            for form, options in own.items()}
         for peer in peers:
             commands[peer, precision] = {
                 form: [sys.executable, ROOT / "bench/peers/contender.py", peer, file,
@@ -99,7 +103,7 @@ def prepare(args, row):
 
 
 def choose_forms(commands, environment):
-    """(contender, precision) -> (name of its fastest form, command line).
+    """(contender, precision) -> (name of its fastest form, command line, times of all forms).
 
     A peer may fail in one of several forms: OpenVINO, capped to AVX2, refuses compressed weights.
     """
@@ -114,7 +118,7 @@ def choose_forms(commands, environment):
         if not times:
             sys.exit(f"{contender[0]} runs in none of its forms")
         form = min(times, key=times.get)
-        chosen[contender] = form, by_form[form]
+        chosen[contender] = form, by_form[form], times
     return chosen
 
 
@@ -136,15 +140,16 @@ def measure(args, row):
     rounds, limits = {contender: [] for contender in chosen}, []
     for _ in range(args.rounds):
         limits.append(measure_limits(args, args.isa))
-        for contender, (_, command) in chosen.items():
+        for contender, (_, command, _) in chosen.items():
             rounds[contender].append(run_json(command, **environment))
     limit = {key: statistics.median(l[key] for l in limits)
              for key in ("fp32_gmacs", "int8_gmacs", "read_gbs")}
     results = [{"row": row.name, "precision": precision, "isa": limits[0]["isa"],
                 "threads": args.threads, **work, **limit,
                 **limit_ms(limit, work, precision), "left_out": args.left_out,
-                "contenders": {name: figures(rounds[name, precision], form)
-                               for (name, p), (form, _) in chosen.items() if p == precision}}
+                "contenders": {name: figures(rounds[name, precision], form, times)
+                               for (name, p), (form, _, times) in chosen.items()
+                               if p == precision}}
                for precision in PRECISIONS]
     for result in results:
         leave_out(result, capped=bool(args.isa) and args.isa != args.cpu)
@@ -152,8 +157,8 @@ def measure(args, row):
     return results
 
 
-def figures(rounds, form):
-    return {"form": form, "median_ms": statistics.median(r["median_ms"] for r in rounds),
+def figures(rounds, form, times):
+    return {"form": form, "forms_ms": times, "median_ms": statistics.median(r["median_ms"] for r in rounds),
             "min_ms": min(r["min_ms"] for r in rounds), "uncapped": rounds[0].get("uncapped", [])}
 
 
@@ -163,7 +168,8 @@ def print_header(args, isa):
     print(f"{isa}, {args.threads} thread(s); medians in ms; ratio: the best peer's time by mlopt's")
     for peer, why in args.left_out.items():
         print(f"{peer} is left out: {why}")
-    print(f"{'row':12} {'':4} {'mlopt':>9} " + "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
+    print(f"{'row':12} {'':4} {'mlopt':>9} {'':7} " +
+          "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
           f"{'ratio':>7} {'to any':>7} {'of limit':>9}  wanted", flush=True)
 
 
@@ -175,7 +181,8 @@ def print_result(args, result):
     ratios = " ".join(f"{r:6.2f}x" if r else f"{'-':>7}"
                       for r in (result["ratio"], result["ratio_any"]))
     print(f"{result['row']:12} {result['precision']:4} "
-          f"{result['contenders']['mlopt']['median_ms']:9.3f} {columns}"
+          f"{result['contenders']['mlopt']['median_ms']:9.3f} "
+          f"{result['contenders']['mlopt']['form']:7}{columns}"
           f"{ratios} {result['limit_share']:8.0%}   {text_of(result)}", flush=True)
     for remark in remarks(result):
         print(f"{'':17} ({remark})", flush=True)

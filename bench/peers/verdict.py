@@ -73,6 +73,9 @@ def text_of(result):
 
 
 def remarks(result):
-    """What the row has to say of figures that do not count."""
-    return [f"{name} {result['precision']} {figure['left_out']}"
+    """What the row has to say of figures that do not count, and of mlopt's other forms."""
+    own = result["contenders"]["mlopt"]
+    others = [f"mlopt {result['precision']} {form}: {ms:.3f} ms before the rounds"
+              for form, ms in own["forms_ms"].items() if form != own["form"]]
+    return others + [f"{name} {result['precision']} {figure['left_out']}"
             for name, figure in result["contenders"].items() if figure.get("left_out")]

@@ -1,6 +1,7 @@
 /* fuse_requantize.c -- scales meet: what quantizes a layer's result takes its scale into factors.
  *
  *   quantize(x f, s, z)  =>  quantize(x (f / s), 1, z)
+ *   quantize(x, s, z)    =>  quantize(x (1 / s), 1, z)
  *
  * The division moves inwards through sums and bounds until it meets constants; so a layer ends with
  * one factor, one rounding and one zero point, and a residual enters with a factor of its own.
@@ -45,6 +46,21 @@ is_scaled(ml_match *m)
 	       ml_use_count(x) == 1 && takes_division(x, 0);
 }
 
+/* A scale that stays outside is divided by once, here: what is left is a product.  Not of inputs,
+ * whose numbers may lie halfway between integers. */
+static bool
+is_divided(ml_match *m)
+{
+	ml_value *s = GOT(m, s), *one = ml_build_f64(m->b, ML_f32, 1);
+
+	if (!ml_is_per_tensor(s, GOT(m, z)) || GOT(m, x)->type.dtype != ML_f32 || !GOT(m, x)->def ||
+	    ml_const_f64(s, 0) == 1)
+		return false;
+	GOT(m, o) = one;
+	GOT(m, c) = ml_match_fold(m, ml_op2(m->b, ML_OP_div, one, s));
+	return GOT(m, c) && ml_is_scale(GOT(m, c));
+}
+
 /* c / s; c is a factor, a bound or a summand. */
 static bool
 divides(ml_match *m)
@@ -80,6 +96,9 @@ static const ml_rule rules[] = {
 	{"quantize_unit",     /* q(x, s, z) => q(x / s, 1, z) */
 	 .lhs = OPA(quantize, ATTRS(ATTR(quantize, dtype, t)), ANY(x), CST(s), CST(z)),
 	 .rhs = OPA(quantize, ATTRS(ATTR(quantize, dtype, t)), DIVIDED(ANY(x)), CST(o), CST(z)), .when = is_scaled},
+	{"quantize_product",  /* q(x, s, z) => q(x (1 / s), 1, z) */
+	 .lhs = OPA(quantize, ATTRS(ATTR(quantize, dtype, t)), ANY(x), CST(s), CST(z)),
+	 .rhs = OPA(quantize, ATTRS(ATTR(quantize, dtype, t)), OP(mul, ANY(x), CST(c)), CST(o), CST(z)), .when = is_divided},
 	{"divide_factor",     .lhs = DIVIDED(OP(mul, ANY(x), CST(c))), .rhs = OP(mul, ANY(x), CST(c)), .when = divides},
 	{"divide_scale",      .lhs = DIVIDED(OP(dequantize, ANY(x), CST(c), CST(z))), .rhs = OP(dequantize, ANY(x), CST(c), CST(z)),
 	 .when = divides_scale, .shared = true},
