@@ -21,6 +21,7 @@ typedef struct compilation {
 	ml_plugins plugins;
 	ml_module *m;
 	ml_feed feed;
+	ml_candidates candidates;
 	ml_record record;
 	ml_plan *plan;
 	ml_levels levels;
@@ -63,7 +64,7 @@ run_passes(compilation *c)
 		.show = o->show_fn,
 		.show_user = o->show_user,
 	};
-	ml_exec exec = ml_exec_by_jit(o);
+	ml_exec exec = ml_exec_by_jit(&c->candidates);
 	ml_data data = ml_data_of_feed(&c->feed);
 	ml_pipeline p;
 
@@ -71,6 +72,7 @@ run_passes(compilation *c)
 	po.data = o->calibration.array ? &data : NULL;
 	po.prune = o->prune;
 	po.max_loss = ml_max_loss(o);
+	po.observer = o->observer;
 	po.record = &c->record;
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
@@ -216,9 +218,11 @@ run(compilation *c)
 	ml_arena_init(&c->arena, &cx->memory);
 	ml_record_init(&c->record, &c->arena);
 	ml_feed_begin(&c->feed, c->o);
+	c->candidates = (ml_candidates){.o = c->o};
 	status = ml_enter(cx, compile, c);
 	if (c->m)
 		ml_module_free(c->m);
+	ml_candidates_end(&c->candidates);
 	ml_plugins_close(&c->plugins);
 	ml_feed_end(&c->feed);
 	ml_arena_free(&c->arena);

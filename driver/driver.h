@@ -67,8 +67,16 @@ ml_status ml_check_cache(const ml_options *);
 
 /* ---- exec.c ---- */
 
-/* Candidates compiled with these options, which must outlive it. */
-ml_exec ml_exec_by_jit(const ml_options *);
+/* Candidates that were compiled with these options and live. */
+typedef struct ml_candidates {
+	const ml_options *o;
+	ml_runnable *live;
+} ml_candidates;
+
+/* The candidates must outlive it. */
+ml_exec ml_exec_by_jit(ml_candidates *);
+/* Frees those that were lost when an allocation failed. */
+void ml_candidates_end(ml_candidates *);
 
 /* ---- options.c ---- */
 

@@ -7,6 +7,7 @@
 struct ml_runnable {
 	ml_model *model;
 	ml_session *session;
+	ml_runnable *next, **link; /* of those that live */
 };
 
 /* ---- compiling ---- */
@@ -35,35 +36,64 @@ make_model(const ml_options *o, ml_module *m, ml_arena *arena, ml_model **model)
 static void
 exec_free(void *user, ml_runnable *r)
 {
-	const ml_options *o = user;
+	const ml_candidates *c = user;
 
+	*r->link = r->next;
+	if (r->next)
+		r->next->link = r->link;
 	ml_session_free(r->session);
 	ml_model_free(r->model);
-	ml_resize(&o->cx->memory, r, sizeof *r, 0);
+	ml_resize(&c->o->cx->memory, r, sizeof *r, 0);
+}
+
+/* Listed before it is filled: when memory ends on the way, what there is of it is found. */
+static ml_runnable *
+new_runnable(ml_candidates *c)
+{
+	ml_runnable *r = ml_resize(&c->o->cx->memory, NULL, 0, sizeof *r);
+
+	*r = (ml_runnable){.next = c->live, .link = &c->live};
+	if (r->next)
+		r->next->link = &r->next;
+	return c->live = r;
+}
+
+static ml_status
+make_session(const ml_options *o, ml_runnable *r)
+{
+	ml_session_options so = {.threads = ml_workers(o)};
+	ml_message why;
+	ml_status status = ml_session_new(r->model, &so, &r->session, &why);
+
+	return status == ML_OK ? ML_OK : ml_error(o->cx, status, NULL, "%s", why.text);
 }
 
 static ml_status
 exec_compile(void *user, const ml_module *original, ml_runnable **out)
 {
-	const ml_options *o = user;
-	ml_session_options so = {.threads = ml_workers(o)};
+	ml_candidates *c = user;
+	ml_runnable *r = new_runnable(c);
 	ml_module *m = ml_module_clone(original);
-	ml_runnable made = {0};
 	ml_arena arena;
-	ml_message why;
 
-	ml_arena_init(&arena, &o->cx->memory);
-	ml_status status = make_model(o, m, &arena, &made.model);
+	ml_arena_init(&arena, &c->o->cx->memory);
+	ml_status status = make_model(c->o, m, &arena, &r->model);
 	ml_arena_free(&arena);
 	ml_module_free(m);
-	ML_STEP(status);
-	*out = ml_resize(&o->cx->memory, NULL, 0, sizeof **out);
-	**out = made;
-	status = ml_session_new(made.model, &so, &(*out)->session, &why);
 	if (status == ML_OK)
-		return ML_OK;
-	exec_free(user, *out);
-	return ml_error(o->cx, status, NULL, "%s", why.text);
+		status = make_session(c->o, r);
+	if (status != ML_OK)
+		exec_free(c, r);
+	else
+		*out = r;
+	return status;
+}
+
+void
+ml_candidates_end(ml_candidates *c)
+{
+	while (c->live)
+		exec_free(c, c->live);
 }
 
 /* ---- running ---- */
@@ -93,8 +123,10 @@ run_session(const ml_options *o, ml_runnable *r)
 static ml_status
 exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
 {
-	ML_STEP(set_inputs(user, r, inputs));
-	ML_STEP(run_session(user, r));
+	const ml_candidates *c = user;
+
+	ML_STEP(set_inputs(c->o, r, inputs));
+	ML_STEP(run_session(c->o, r));
 	for (int i = 0; i < ml_model_describe(r->model)->noutputs; i++) {
 		ml_view v;
 		ML_STEP(ml_session_output(r->session, i, &v));
@@ -127,7 +159,7 @@ by_value(const void *a, const void *b)
 static ml_status
 exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double *seconds)
 {
-	const ml_options *o = user;
+	const ml_options *o = ((const ml_candidates *)user)->o;
 	ml_status status;
 	ml_arena arena;
 
@@ -147,9 +179,9 @@ exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double 
 }
 
 ml_exec
-ml_exec_by_jit(const ml_options *o)
+ml_exec_by_jit(ml_candidates *c)
 {
-	return (ml_exec){.user = (void *)o,
+	return (ml_exec){.user = c,
 			 .compile = exec_compile,
 			 .run = exec_run,
 			 .time = exec_time,

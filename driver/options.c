@@ -1,5 +1,6 @@
 /* options.c -- the compiler's options: one list gives struct, names and kinds; values are checked.
  */
+#include "../passes/quantize/observe.h"
 #include "driver.h"
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,12 @@ static ml_status
 set_text(ml_options *o, const option_row *r, const char **field, const char *value)
 {
 	*field = ml_strdup(&o->arena, value);
+	if (field == &o->observer && !ml_is_observer(value)) {
+		*field = NULL;
+		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
+		ml_hint(o->cx, "it is minmax, average, percentile, entropy or mse");
+		return ML_ERR_ARG;
+	}
 	if (field != &o->max_loss || ml_max_loss(o) > 0)
 		return ML_OK;
 	*field = NULL;

@@ -23,9 +23,10 @@ struct ml_pass_ctx {
 	const ml_exec *exec;
 	const ml_data *data;
 	const ml_module *teacher;
-	double max_loss;   /* what a candidate may lose, by the rule of agree.h */
-	ml_record *record; /* what the compilation decides and measures; always there */
-	const char *prune; /* what --prune= asks for, or NULL */
+	const char *observer; /* how ranges are taken: quantize/observe.h; NULL = extremes */
+	double max_loss;      /* what a candidate may lose, by the rule of agree.h */
+	ml_record *record;    /* what the compilation decides and measures; always there */
+	const char *prune;    /* what --prune= asks for, or NULL */
 };
 
 /* Takes one unit of fuel; false when there is none left. */

@@ -16,10 +16,11 @@ typedef struct ml_pipeline_options {
 	void (*show)(void *user, const char *title, const char *text);
 	void *show_user;
 	const ml_exec *exec;
-	const ml_data *data; /* to calibrate with, or NULL */
-	double max_loss;     /* see agree.h; 0 = a hundredth */
-	ml_record *record;   /* where passes write what they decide; NULL: nobody asks */
-	const char *prune;   /* what to take out: prune/target.c; NULL = nothing */
+	const ml_data *data;  /* to calibrate with, or NULL */
+	const char *observer; /* see quantize/observe.h; NULL = extremes */
+	double max_loss;      /* see agree.h; 0 = a hundredth */
+	ml_record *record;    /* where passes write what they decide; NULL: nobody asks */
+	const char *prune;    /* what to take out: prune/target.c; NULL = nothing */
 } ml_pipeline_options;
 
 typedef struct ml_pipeline {

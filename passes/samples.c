@@ -7,7 +7,7 @@ enum { SHARE = 4 /* one sample of so many is for judging */ };
 static bool
 is_of(ml_part part, int64_t i)
 {
-	return (part == ML_JUDGE) == (i % SHARE == SHARE - 1);
+	return part == ML_EVERY || (part == ML_JUDGE) == (i % SHARE == SHARE - 1);
 }
 
 ml_status

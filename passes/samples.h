@@ -4,8 +4,8 @@
 #define ML_SAMPLES_H
 #include "pass.h"
 
-/* Judged samples are never learnt from. */
-typedef enum ml_part { ML_LEARN, ML_JUDGE } ml_part;
+/* Judged samples are never learnt from; ML_EVERY is for what nobody judges. */
+typedef enum ml_part { ML_LEARN, ML_JUDGE, ML_EVERY } ml_part;
 
 /* Shows samples of this part, of the first `most` of the data; 0 = of all. */
 ml_status ml_for_samples(ml_pass_ctx *, const ml_module *, ml_part, int64_t most,

@@ -257,7 +257,8 @@ test_evaluator(void **state)
 	s.cx->memory.on_fail = &nomem;
 	for (int i = 0; i < IMAGES * PIXELS; i++)
 		image[i] = (float)(i * 37 % 17) / 16;
-	ml_exec exec = ml_exec_by_jit(s.o);
+	ml_candidates candidates = {.o = s.o};
+	ml_exec exec = ml_exec_by_jit(&candidates);
 	ml_module *m = quantize_digits(&s, &exec);
 	int layers = 0;
 	for (const ml_node *n = m->main->first; n; n = n->next) {

@@ -21,6 +21,7 @@ typedef struct setup {
 	ml_options *o;
 	ml_module *m;
 	ml_exec exec;
+	ml_candidates candidates;
 	ml_arena arena;
 	jmp_buf nomem;
 	ml_tensor in;
@@ -34,7 +35,8 @@ begin(setup *s)
 	assert_int_equal(ml_options_new(s->cx, &s->o), ML_OK);
 	s->cx->memory.on_fail = &s->nomem;
 	assert_int_equal(ml_parse(s->cx, text, strlen(text), NULL, NULL, &s->m), ML_OK);
-	s->exec = ml_exec_by_jit(s->o);
+	s->candidates = (ml_candidates){.o = s->o};
+	s->exec = ml_exec_by_jit(&s->candidates);
 	ml_arena_init(&s->arena, &s->cx->memory);
 	for (int i = 0; i < 12; i++)
 		s->x[i] = (float)(i - 6) / 16;
@@ -112,6 +114,63 @@ test_wrong_shape(void **state)
 	end(&s);
 }
 
+/* ---- memory that ends ---- */
+
+typedef struct purse {
+	bool empty;
+	int64_t spent;
+} purse;
+
+static void *
+spend(void *user, void *p, size_t old_size, size_t new_size)
+{
+	purse *a = user;
+
+	if (new_size && a->empty)
+		return NULL;
+	a->spent += (int64_t)new_size - (int64_t)old_size;
+	if (new_size)
+		return realloc(p, new_size);
+	free(p);
+	return NULL;
+}
+
+/* A candidate that is lost on the way is found again. */
+static void
+test_lost(void **state)
+{
+	purse a = {0};
+	ml_allocator allocator = {.resize = spend, .user = &a};
+	static setup s;
+	ml_runnable *r;
+	ml_tensor got;
+
+	(void)state;
+	assert_int_equal(ml_context_new(&allocator, &s.cx), ML_OK);
+	assert_int_equal(ml_options_new(s.cx, &s.o), ML_OK);
+	s.cx->memory.on_fail = &s.nomem;
+	assert_int_equal(ml_parse(s.cx, text, strlen(text), NULL, NULL, &s.m), ML_OK);
+	s.candidates = (ml_candidates){.o = s.o};
+	s.exec = ml_exec_by_jit(&s.candidates);
+	s.in = (ml_tensor){ML_f32, 2, {3, 4}, s.x, sizeof s.x};
+	ml_arena_init(&s.arena, &s.cx->memory);
+	if (!setjmp(s.nomem)) {
+		assert_int_equal(s.exec.compile(s.exec.user, s.m, &r), ML_OK);
+		assert_int_equal(s.exec.run(s.exec.user, r, &s.in, &got, &s.arena), ML_OK);
+		ml_arena_free(&s.arena);
+		ml_arena_init(&s.arena, &s.cx->memory);
+		a.empty = true; /* the session has what it needs, results have no place */
+		s.exec.run(s.exec.user, r, &s.in, &got, &s.arena);
+		fail_msg("there was memory");
+	}
+	a.empty = false;
+	assert_non_null(s.candidates.live);
+	ml_candidates_end(&s.candidates);
+	assert_null(s.candidates.live);
+	end(&s);
+	assert_int_equal(a.spent, 0);
+}
+
 int
 main(void)
 {
@@ -119,6 +178,7 @@ main(void)
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_wrong_shape),
+		cmocka_unit_test(test_lost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,108 @@
+"""engines.py -- who runs a task: mlopt in its modes, ONNX Runtime and NNCF as they quantize.
+
+An engine is a function (task, model, folder) -> function from a batch to the first output.
+A new column is a new row of ENGINES.
+"""
+
+import pathlib
+import sys
+
+TREE = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(TREE / "python"))
+
+THREADS = 2
+
+
+def samples(task):
+    data = task.calib()
+    n = len(next(iter(data.values())))
+    mask = "attention_mask" if getattr(task, "masks", None) or task.name == "sst2" else None
+    for i in range(n):
+        one = {k: v[i:i + 1] for k, v in data.items()}
+        if mask:
+            length = int(one[mask].sum())
+            one = {k: v[:, :length] for k, v in one.items()}
+        yield one
+
+
+def session(maker):
+    first = maker.get_outputs()[0].name
+    return lambda batch: maker.run([first], batch)[0]
+
+
+def mlopt(**options):
+    def engine(task, model, folder):
+        import mlopt as package
+
+        chosen = dict(options)
+        if chosen.pop("calibrated", False):
+            chosen["calib"] = task.calib()
+        if chosen.get("int8") == "task":
+            chosen["int8"] = task.mode
+        chosen["report"] = str(folder / f"{task.name}.json")
+        return session(package.InferenceSession(str(model), **chosen))
+    return engine
+
+
+def ort(quantize):
+    def engine(task, model, folder):
+        import onnxruntime
+
+        file = folder / f"{task.name}-{quantize.__name__ if quantize else 'fp32'}.onnx"
+        if quantize:
+            quantize(task, model, file)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = THREADS
+        return session(onnxruntime.InferenceSession(str(file if quantize else model), settings))
+    return engine
+
+
+def dynamic_tensor(task, model, file, per_channel=False):
+    import onnx
+    from onnxruntime import quantization as q
+
+    q.quantize_dynamic(model, file, per_channel=per_channel, weight_type=q.QuantType.QInt8,
+                       extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+
+
+def dynamic_channel(task, model, file):
+    dynamic_tensor(task, model, file, True)
+
+
+def static_qdq(task, model, file):
+    from onnxruntime import quantization as q
+
+    class Reader(q.CalibrationDataReader):
+        data = iter(list(samples(task))[:128])
+
+        def get_next(self):
+            return next(self.data, None)
+
+    ready = file.with_name("pre-" + file.name)
+    q.shape_inference.quant_pre_process(model, ready, skip_symbolic_shape=True)
+    q.quantize_static(ready, file, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True,
+                      weight_type=q.QuantType.QInt8, activation_type=q.QuantType.QUInt8)
+
+
+def nncf_static(task, model, folder):
+    import nncf
+    import openvino
+
+    kind = nncf.ModelType.TRANSFORMER if task.mode == "dynamic" else None
+    network = openvino.Core().read_model(model)
+    network = nncf.quantize(network, nncf.Dataset(list(samples(task))[:128]), subset_size=128,
+                            model_type=kind)
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32",
+                                                       "INFERENCE_NUM_THREADS": THREADS})
+    return lambda batch: compiled(batch)[compiled.output(0)]
+
+
+ENGINES = {
+    "fp32": mlopt(),
+    "mlopt": mlopt(int8="task", calibrated=True),
+    "mlopt plain": mlopt(int8="dynamic"),
+    "ORT dynamic": ort(dynamic_tensor),
+    "ORT per channel": ort(dynamic_channel),
+    "ORT static": ort(static_qdq),
+    "NNCF": nncf_static,
+}
