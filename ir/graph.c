@@ -35,6 +35,31 @@ ml_module_free(ml_module *m)
 	ml_resize(memory, m, sizeof *m, 0);
 }
 
+static void
+own_blocks(ml_module *m, ml_block *b)
+{
+	b->module = m;
+	for (ml_node *n = b->first; n; n = n->next)
+		for (int i = 0; i < n->nblocks; i++)
+			own_blocks(m, n->body[i]);
+}
+
+void
+ml_module_swap(ml_module *a, ml_module *b)
+{
+	ml_module was = *a;
+	ml_module *prev = b->prev, *next = b->next;
+
+	*a = *b;
+	*b = was;
+	a->prev = was.prev;
+	a->next = was.next;
+	b->prev = prev;
+	b->next = next;
+	own_blocks(a, a->main);
+	own_blocks(b, b->main);
+}
+
 ml_block *
 ml_block_new(ml_module *m, ml_node *owner)
 {

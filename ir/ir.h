@@ -180,6 +180,9 @@ ml_module *ml_module_new(ml_context *, const char *name);
 /* Copies nodes, never blobs; shares the dims table. */
 ml_module *ml_module_clone(const ml_module *);
 void ml_module_free(ml_module *);
+/* Two modules of one context exchange all they have: a pass that has built another module hands it
+ * over so. */
+void ml_module_swap(ml_module *, ml_module *);
 
 ml_value *ml_block_add_arg(ml_block *, const ml_type *, const char *name);
 ml_block *ml_block_new(ml_module *, ml_node *owner);
@@ -288,6 +291,8 @@ const ml_dim *ml_content(ml_builder *, ml_value *, int64_t *count);
 /* The body of a composite, built before the node from its operands, one value per result;
  * the node itself stays.  Bodies of elementwise composites are elementwise. */
 ml_status ml_expand(ml_builder *, ml_node *, ml_value **results);
+/* What a convolution reads for each of its results: x[N,C,..], padded, as [N,C,O..,K..]. */
+ml_value *ml_conv_windows(ml_builder *, const ml_node *conv, ml_value *x);
 
 /* ---- text, checks, reference ---- */
 

@@ -13,10 +13,10 @@ ml_body_linear(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **
 
 /* ---- conv ---- */
 
-/* x[N,C,..] padded with zeros as windows [N,C,O..,K..]. */
-static ml_value *
-conv_windows(ml_builder *b, const ml_node *n, ml_value *x, const ml_type *w)
+ml_value *
+ml_conv_windows(ml_builder *b, const ml_node *n, ml_value *x)
 {
+	const ml_type *w = &ml_in(n, 1)->type;
 	const ml_attr *low = &ML_A(n, conv, low), *high = &ML_A(n, conv, high);
 	int64_t interior[ML_MAX_RANK] = {0}, *size;
 	ml_dim before[ML_MAX_RANK], after[ML_MAX_RANK];
@@ -90,7 +90,7 @@ conv_grouped(ml_builder *b, const ml_node *n, ml_value *windows, ml_value *w, in
 void
 ml_body_conv(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
 {
-	ml_value *windows = conv_windows(b, n, in[0], &in[1]->type);
+	ml_value *windows = ml_conv_windows(b, n, in[0]);
 	int k = in[0]->type.rank - 2;
 
 	if (ML_A(n, conv, groups).i64 == 1)

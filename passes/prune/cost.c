@@ -2,31 +2,42 @@
 #include "prune.h"
 #include <math.h>
 
+static void
+add_unit(ml_pruning *p, int first, int count)
+{
+	ml_prunable u = {.first = first, .count = count};
+
+	for (int k = 0; k < count; k++)
+		u.bytes += 4.0 * (double)p->blocks.branch.at[first + k].parameters;
+	p->unit[p->units++] = u;
+}
+
+/* Layers; and branches, unless whole layers were asked for. */
 static ml_status
 find_units(ml_pruning *p)
 {
-	bool layers = p->target.kind == ML_TARGET_LAYERS;
+	bool whole = p->target.kind == ML_TARGET_LAYERS;
+	int branches = p->blocks.branch.count, layers = p->blocks.layer.count;
 
-	p->units = layers ? p->blocks.layer.count : p->blocks.branch.count;
-	p->unit = ML_NEW_ARRAY(p->arena, ml_prunable, p->units + 1);
-	for (int i = 0; i < p->units; i++) {
-		ml_prunable *u = &p->unit[i];
-		*u = layers ? (ml_prunable){.first = p->blocks.layer.at[i].first,
-					    .count = p->blocks.layer.at[i].count}
-			    : (ml_prunable){.first = i, .count = 1};
-		for (int k = 0; k < u->count; k++)
-			u->bytes += 4.0 * (double)p->blocks.branch.at[u->first + k].parameters;
-	}
-	if (p->units)
+	p->unit = ML_NEW_ARRAY(p->arena, ml_prunable, branches + layers + 1);
+	for (int i = 0; i < branches && !whole; i++)
+		add_unit(p, i, 1);
+	for (int i = 0; i < layers; i++)
+		if (whole || p->blocks.layer.at[i].count > 1)
+			add_unit(p, p->blocks.layer.at[i].first, p->blocks.layer.at[i].count);
+	if (!whole)
+		ML_STEP(ml_find_widths(p));
+	if (p->units || p->width.count)
 		return ML_OK;
 	ml_error(p->px->cx, ML_ERR_UNSUPPORTED, NULL,
-		 "nothing can be pruned: the model has no residual branches with weights");
+		 "nothing can be pruned: the model has no residual branches with weights%s",
+		 whole ? "" : ", and no layers of which neurons, heads or channels could go");
 	ml_hint(p->px->cx, "mlopt inspect --blocks lists what pruning can take out");
 	return ML_ERR_UNSUPPORTED;
 }
 
-static double
-weight_bytes(const ml_module *m)
+double
+ml_weight_bytes(const ml_module *m)
 {
 	double bytes = 0;
 	int64_t count;
@@ -49,12 +60,13 @@ is_alike(const ml_branch *a, const ml_branch *b)
 }
 
 static ml_status
-time_without(ml_pruning *p, const bool *keep, double *seconds)
+time_with(ml_pruning *p, const ml_cuts *cuts, double *seconds)
 {
 	ml_module *m;
 
-	ML_STEP(ml_prune_without(p->m, keep, p->arena, &m));
+	ML_STEP(ml_prune_with(p, cuts, &m));
 	ml_status st = ml_time_candidate(&p->samples, p->px, m, seconds);
+	*seconds *= p->seconds;
 	ml_module_free(m);
 	return st;
 }
@@ -66,9 +78,9 @@ time_branches(ml_pruning *p)
 	const ml_branch *b = p->blocks.branch.at;
 	int n = p->blocks.branch.count;
 	double *spent = ML_NEW_ARRAY(p->arena, double, n);
-	bool *keep = ML_NEW_ARRAY(p->arena, bool, n);
+	ml_cuts cuts = ml_no_cuts(p);
 
-	ML_STEP(ml_time_candidate(&p->samples, p->px, p->m, &p->seconds));
+	ML_STEP(ml_time_teacher(&p->samples, p->px, p->m, &p->seconds));
 	for (int i = 0; i < n; i++) {
 		int alike = 0, earlier = 0;
 		double left;
@@ -79,10 +91,10 @@ time_branches(ml_pruning *p)
 			continue;
 		}
 		for (int k = 0; k < n; k++) {
-			keep[k] = !is_alike(&b[i], &b[k]);
-			alike += !keep[k];
+			cuts.keep[k] = !is_alike(&b[i], &b[k]);
+			alike += !cuts.keep[k];
 		}
-		ML_STEP(time_without(p, keep, &left));
+		ML_STEP(time_with(p, &cuts, &left));
 		spent[i] = left < p->seconds ? (p->seconds - left) / alike : 0;
 	}
 	for (int i = 0; i < p->units; i++)
@@ -91,31 +103,68 @@ time_branches(ml_pruning *p)
 	return ML_OK;
 }
 
+static bool
+is_alike_width(const ml_width *a, const ml_width *b)
+{
+	return a->groups == b->groups && a->step == b->step && a->bytes == b->bytes;
+}
+
+ml_status
+ml_prune_time_widths(ml_pruning *p)
+{
+	ml_width *w = p->width.at;
+
+	for (int i = 0; i < p->width.count; i++) {
+		ml_cuts cuts = ml_no_cuts(p);
+		double left, gone = 0;
+		int earlier = 0;
+		while (!is_alike_width(&w[i], &w[earlier]))
+			earlier++;
+		w[i].seconds = w[earlier].seconds;
+		if (earlier < i)
+			continue;
+		for (int k = 0; k < p->width.count; k++) {
+			cuts.cut[k] = is_alike_width(&w[i], &w[k]) ? w[k].groups / 2 : 0;
+			gone += (double)cuts.cut[k];
+		}
+		ML_STEP(time_with(p, &cuts, &left));
+		w[i].seconds = left < p->seconds ? (p->seconds - left) / gone : 0;
+	}
+	return ML_OK;
+}
+
 /* ---- what is needed ---- */
 
 static void
 set_need(ml_pruning *p)
 {
-	double sum = 0, least = INFINITY;
+	bool timed = p->target.kind == ML_TARGET_SPEEDUP;
+	double branches = 0, widths = 0, least = INFINITY;
 
 	for (int i = 0; i < p->units; i++) {
 		ml_prunable *u = &p->unit[i];
-		switch (p->target.kind) {
-		case ML_TARGET_LAYERS: u->saved = 1; break;
-		case ML_TARGET_SPEEDUP: u->saved = u->seconds; break;
-		case ML_TARGET_SHARE:
-		case ML_TARGET_SIZE: u->saved = u->bytes; break;
-		}
-		sum += u->saved;
+		bool whole = p->target.kind == ML_TARGET_LAYERS;
+		u->saved = whole ? 1 : timed ? u->seconds : u->bytes;
+		if (!whole && u->count > 1)
+			continue;
+		branches += u->saved;
 		least = fmin(least, u->saved);
+	}
+	for (int i = 0; i < p->width.count; i++) {
+		ml_width *w = &p->width.at[i];
+		w->saved = timed ? w->seconds : w->bytes;
+		widths += w->saved * (double)w->most;
 	}
 	switch (p->target.kind) {
 	case ML_TARGET_LAYERS: p->need = p->target.value; break;
-	case ML_TARGET_SHARE: p->need = p->target.value * sum; break;
+	case ML_TARGET_SHARE:
+		p->need = p->target.value * (branches > 0 ? branches : ml_weight_bytes(p->m));
+		break;
 	case ML_TARGET_SPEEDUP: p->need = p->seconds * (1 - 1 / p->target.value); break;
-	case ML_TARGET_SIZE: p->need = weight_bytes(p->m) - p->target.value; break;
+	case ML_TARGET_SIZE: p->need = ml_weight_bytes(p->m) - p->target.value; break;
 	}
-	p->most = sum - least; /* one has to stay */
+	/* One branch has to stay; widths of what goes count for nothing. */
+	p->most = fmax(branches - (p->units ? least : 0), widths);
 }
 
 /* What would be possible, in the words of the target. */
@@ -124,45 +173,71 @@ check_need(const ml_pruning *p)
 {
 	ml_context *cx = p->px->cx;
 	const char *text = p->target.text;
-	int left = p->units - 1;
 
 	if (p->need > 0 && p->need <= p->most)
 		return ML_OK;
 	if (p->need <= 0)
 		return ml_error(cx, ML_ERR_ARG, NULL,
 				"prune=%s asks for nothing: the model's weights are %.2f MB", text,
-				weight_bytes(p->m) * 1e-6);
+				ml_weight_bytes(p->m) * 1e-6);
 	switch (p->target.kind) {
 	case ML_TARGET_LAYERS:
 		ml_error(cx, ML_ERR_ARG, NULL,
 			 "prune=%s is not possible: of the model's %d layers at most %d can go",
-			 text, p->units, left);
+			 text, p->units, p->units - 1);
 		break;
 	case ML_TARGET_SPEEDUP:
 		ml_error(cx, ML_ERR_ARG, NULL,
-			 "prune=%s is not possible: without %d of its %d branches the model is "
-			 "%.2fx as fast",
-			 text, left, p->units, p->seconds / (p->seconds - p->most));
+			 "prune=%s is not possible: without all that can go the model is %.2fx as "
+			 "fast",
+			 text, p->seconds / (p->seconds - p->most));
 		break;
 	case ML_TARGET_SIZE:
 	case ML_TARGET_SHARE:
 		ml_error(cx, ML_ERR_ARG, NULL,
-			 "prune=%s is not possible: without %d of its %d branches the model has "
-			 "%.2f of %.2f MB of weights",
-			 text, left, p->units, (weight_bytes(p->m) - p->most) * 1e-6,
-			 weight_bytes(p->m) * 1e-6);
+			 "prune=%s is not possible: without all that can go the model has %.2f of "
+			 "%.2f MB of weights",
+			 text, (ml_weight_bytes(p->m) - p->most) * 1e-6,
+			 ml_weight_bytes(p->m) * 1e-6);
 		break;
 	}
 	ml_hint(cx, "up to about half of what can go is worth trying");
 	return ML_ERR_ARG;
 }
 
+/* A disturbed clock must not make parts free, nor all that counts: where products with weights are
+ * the work, time goes with weights within a factor. */
+static void
+keep_in_proportion(ml_pruning *p)
+{
+	enum { FACTOR = 2 };
+	double bytes = 0;
+
+	for (int i = 0; i < p->blocks.branch.count; i++) {
+		bytes += 4.0 * (double)p->blocks.branch.at[i].parameters;
+		if (p->blocks.branch.at[i].kind == ML_BRANCH_CONV)
+			return;
+	}
+	for (int i = 0; i < p->units; i++) {
+		double share = p->seconds * p->unit[i].bytes / bytes;
+		p->unit[i].seconds = fmin(fmax(p->unit[i].seconds, share / FACTOR), share * FACTOR);
+	}
+	for (int i = 0; i < p->width.count && bytes > 0; i++) {
+		double share = p->seconds * p->width.at[i].bytes / bytes;
+		p->width.at[i].seconds =
+			fmin(fmax(p->width.at[i].seconds, share / FACTOR), share * FACTOR);
+	}
+}
+
 ml_status
 ml_prune_costs(ml_pruning *p)
 {
 	ML_STEP(find_units(p));
-	if (p->target.kind == ML_TARGET_SPEEDUP)
+	if (p->target.kind == ML_TARGET_SPEEDUP) {
 		ML_STEP(time_branches(p));
+		ML_STEP(ml_prune_time_widths(p));
+		keep_in_proportion(p);
+	}
 	set_need(p);
 	return check_need(p);
 }

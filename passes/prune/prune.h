@@ -3,6 +3,7 @@
 #define ML_PRUNE_PRUNE_H
 #include "blocks.h"
 #include "samples.h"
+#include "solve.h"
 
 /* What --prune= asks for. */
 typedef enum ml_target_kind {
@@ -27,6 +28,27 @@ typedef struct ml_prunable {
 	double saved;     /* in what the target counts */
 } ml_prunable;
 
+/* What a layer reads: neurons, heads or channels, of which some may go. */
+typedef struct ml_width {
+	uint32_t layer; /* id of the reader */
+	int64_t step;   /* neighbours that go together */
+	int64_t groups; /* of them; at most `most` of which go, `chunk` at once */
+	int64_t most, chunk;
+	double bytes, seconds, saved; /* of one group, as in ml_prunable */
+	double *score;                /* of groups: the squares of the result that go with them */
+	int *order;                   /* groups, least score first */
+	double weight;                /* loss for a unit of score */
+	ml_gram gram;                 /* of the reader's input */
+} ml_width;
+
+/* What goes: branches without `keep`, and so many groups of each width. */
+typedef struct ml_cuts {
+	bool *keep;
+	int64_t *cut;
+	double error;   /* as judged */
+	double seconds; /* of a run; 0 when time was not asked for */
+} ml_cuts;
+
 typedef struct ml_pruning {
 	ml_pass_ctx *px;
 	ml_module *m;
@@ -36,19 +58,36 @@ typedef struct ml_pruning {
 	ml_samples samples;
 	ml_prunable *unit;
 	int units;
-	double need;    /* to be saved, as `saved` counts */
-	double most;    /* of it, if everything went */
-	double seconds; /* of a run of the model as it is; 0 when not measured */
-	bool *keep;     /* branches: the plan */
-	double error;   /* of the plan */
+	ML_VEC(ml_width) width;
+	double need;          /* to be saved, as `saved` counts */
+	double most;          /* of it, if everything went */
+	double seconds;       /* of a run of the model as it is; 0 when not measured */
+	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
 } ml_pruning;
 
 /* cost.c: fills in the units, what each saves, and what is needed. */
 ml_status ml_prune_costs(ml_pruning *);
-/* score.c: the model without the branches that are not kept, judged. */
-ml_status ml_prune_judge(ml_pruning *, const bool *keep, double *error);
-ml_status ml_prune_without(const ml_module *, const bool *keep, ml_arena *, ml_module **);
+/* Branches, or widths, that take the same time are timed together. */
+ml_status ml_prune_time_widths(ml_pruning *);
+double ml_weight_bytes(const ml_module *);
+/* score.c: the model with these cuts, not repaired; and judged. */
+ml_cuts ml_no_cuts(ml_pruning *);
+/* As plans are written down: a letter for each branch, a number for each width. */
+const char *ml_prune_text(const ml_pruning *, const ml_cuts *);
+ml_status ml_prune_with(ml_pruning *, const ml_cuts *, ml_module **);
+ml_status ml_prune_judge(ml_pruning *, const ml_cuts *, double *error);
+/* The same, and timed when time is asked for: into the cuts. */
+ml_status ml_prune_try(ml_pruning *, ml_cuts *);
 ml_status ml_prune_scores(ml_pruning *);
-/* search.c: the plan of least error that saves enough. */
+/* width.c: what can be narrowed; what layers read, and the order in which groups can go; the loss
+ * that comes of it. */
+ml_status ml_find_widths(ml_pruning *);
+ml_status ml_learn_widths(ml_pruning *);
+ml_status ml_weigh_widths(ml_pruning *);
+ml_node *ml_prune_layer(const ml_module *, uint32_t id);
+/* Takes the least of the groups out of a module that still has the reader; others are fitted to
+ * stand for them. */
+ml_status ml_cut_width(ml_pruning *, ml_module *, const ml_width *, int64_t cut);
+/* search.c: plans that save enough. */
 ml_status ml_prune_search(ml_pruning *);
 #endif

@@ -1,39 +1,41 @@
 /* prune_blocks.c -- takes out what the model's results need least, until the target is met, and
  * fits the rest to the teacher. */
 #include "repair.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const char NAME[] = "prune_blocks", PLAN[] = "plan";
 
-/* ---- the plan, as it is written down: one letter for each branch ---- */
-
-enum { KEPT = 'k', GONE = 'x' };
+/* ---- the plan, as it is written down: a letter for each branch, a number for each width ---- */
 
 static ml_status
-read_plan(ml_pruning *p, const char *choice)
+refuse_plan(ml_pruning *p)
 {
-	int n = p->blocks.branch.count;
-
-	if (strlen(choice) != (size_t)n || strspn(choice, "kx") != (size_t)n)
-		return ml_error(p->px->cx, ML_ERR_ARG, NULL,
-				"the plan to be repeated is of another model: it has %d branches, "
-				"this one %d",
-				(int)strlen(choice), n);
-	for (int i = 0; i < n; i++)
-		p->keep[i] = choice[i] == KEPT;
-	return ML_OK;
+	return ml_error(p->px->cx, ML_ERR_ARG, NULL,
+			"the plan to be repeated is of another model, or had another target");
 }
 
-static void
-write_plan(ml_pruning *p)
+static ml_status
+read_plan(ml_pruning *p, const char *text)
 {
-	ml_text text;
+	ml_cuts cuts = ml_no_cuts(p);
+	int n = p->blocks.branch.count;
 
-	ml_text_init(&text, p->arena);
-	for (int i = 0; i < p->blocks.branch.count; i++)
-		ml_put(&text, "%c", p->keep[i] ? KEPT : GONE);
-	ml_record_decide(p->px->record, NAME, PLAN, text.at,
-			 ml_format(p->arena, "loss %.4f before repair", p->error));
+	if (strspn(text, "kx") != (size_t)n)
+		return refuse_plan(p);
+	for (int i = 0; i < n; i++)
+		cuts.keep[i] = *text++ == 'k';
+	for (int i = 0; i < p->width.count; i++) {
+		char *end;
+		if (*text != (i ? ',' : ';'))
+			return refuse_plan(p);
+		cuts.cut[i] = strtoll(text + 1, &end, 10);
+		if (cuts.cut[i] < 0 || cuts.cut[i] > p->width.at[i].most)
+			return refuse_plan(p);
+		text = end;
+	}
+	ML_PUSH(p->arena, p->plan, cuts);
+	return *text ? refuse_plan(p) : ML_OK;
 }
 
 static ml_status
@@ -42,59 +44,106 @@ choose(ml_pruning *p)
 	const char *choice;
 
 	ML_STEP(ml_record_choice(p->px->record, p->px->cx, NAME, PLAN, &choice));
-	p->keep = ML_NEW_ARRAY(p->arena, bool, p->blocks.branch.count);
 	if (choice) {
-		ML_STEP(read_plan(p, choice));
-	} else {
-		ML_STEP(ml_prune_costs(p));
-		ML_STEP(ml_prune_scores(p));
-		ML_STEP(ml_prune_search(p));
+		if (p->target.kind != ML_TARGET_LAYERS)
+			ML_STEP(ml_find_widths(p));
+		ML_STEP(ml_learn_widths(p));
+		return read_plan(p, choice);
 	}
-	write_plan(p);
-	return ML_OK;
+	ML_STEP(ml_prune_costs(p));
+	ML_STEP(ml_learn_widths(p));
+	ML_STEP(ml_prune_scores(p));
+	return ml_prune_search(p);
 }
 
 /* ---- doing it ---- */
 
 static void
-say_what_goes(ml_pruning *p)
+say_what_goes(ml_pruning *p, const ml_cuts *cuts)
 {
 	for (int i = 0; i < p->blocks.branch.count; i++) {
 		const ml_branch *b = &p->blocks.branch.at[i];
-		if (p->keep[i])
+		if (cuts->keep[i])
 			continue;
 		ml_remark(p->px->cx, b->sum->prov, "pruned: layer %d, %s", b->layer,
 			  ml_branch_kind_name(b->kind));
 		p->px->changes++;
 	}
+	for (int i = 0; i < p->width.count; i++) {
+		const ml_width *w = &p->width.at[i];
+		if (!cuts->cut[i])
+			continue;
+		ml_remark(p->px->cx, ml_prune_layer(p->m, w->layer)->prov,
+			  "narrowed: reads %lld of %lld %s", (long long)(w->groups - cuts->cut[i]),
+			  (long long)w->groups, w->step > 1 ? "groups" : "places");
+		p->px->changes++;
+	}
 }
 
+/* The student by a plan, repaired unless that makes it worse. */
 static ml_status
-apply(ml_pruning *p)
+make_student(ml_pruning *p, ml_cuts *cuts, ml_module **out)
 {
-	ml_module *teacher = ml_module_clone(p->m);
-	ml_status st = ml_remove_branches(p->m, &p->blocks, p->keep);
-	ml_text t;
+	ml_module *plain, *student;
+	double error;
 
+	ML_STEP(ml_prune_with(p, cuts, &plain));
+	student = ml_module_clone(plain);
+	ml_status st = ml_judge(&p->samples, p->px, plain, &cuts->error);
 	if (st == ML_OK)
-		st = ml_repair(p, p->m, teacher, p->keep);
+		st = ml_repair(p, student, p->m, cuts->keep);
 	if (st == ML_OK)
-		st = ml_judge(&p->samples, p->px, p->m, &p->error);
-	ml_module_free(teacher);
+		st = ml_judge(&p->samples, p->px, student, &error);
+	bool better = st == ML_OK && error < cuts->error;
+	if (better)
+		cuts->error = error;
+	ml_module_free(better ? plain : student);
+	*out = better ? student : plain;
+	return st;
+}
+
+/* The module becomes the other one, node by node. */
+static ml_status
+become(ml_pruning *p, ml_module *student, const ml_cuts *cuts)
+{
+	ml_text t;
+	double error;
+
+	ML_STEP(ml_judge(&p->samples, p->px, student, &error));
 	ml_text_init(&t, p->arena);
 	ml_agree_put(&t, &p->samples.agree);
+	ml_record_decide(p->px->record, NAME, PLAN, ml_prune_text(p, cuts), t.at);
 	ml_record_note(p->px->record, "pruned for %s: %s", p->target.text, t.at);
-	ml_remark(p->px->cx, NULL, "after repair: %s", t.at);
-	return st;
+	ml_remark(p->px->cx, NULL, "pruned: %s", t.at);
+	say_what_goes(p, cuts);
+	ml_module_swap(p->m, student);
+	return ML_OK;
 }
 
 static ml_status
 prune(ml_pruning *p)
 {
+	ml_module *best = NULL, *student;
+	const ml_cuts *cuts = NULL;
+	ml_status st = ML_OK;
+
 	ML_STEP(ml_samples_read(&p->samples, p->px, p->m, p->arena));
 	ML_STEP(choose(p));
-	say_what_goes(p);
-	return apply(p);
+	for (int i = 0; i < p->plan.count && st == ML_OK; i++) {
+		student = NULL;
+		st = make_student(p, &p->plan.at[i], &student);
+		if (st != ML_OK || (cuts && p->plan.at[i].error >= cuts->error)) {
+			ml_module_free(student);
+			continue;
+		}
+		ml_module_free(best);
+		best = student;
+		cuts = &p->plan.at[i];
+	}
+	if (st == ML_OK && best)
+		st = become(p, best, cuts);
+	ml_module_free(best);
+	return st;
 }
 
 static ml_status

@@ -1,20 +1,22 @@
 /* refit.c -- collects sums of products by running both models, and changes the weights. */
 #include "refit.h"
+#include "matrix.h"
+#include "narrow.h"
 #include <string.h>
 
 static const double RIDGE = 0.01;
 /* Rows for each column of x. */
-enum { ROWS_FIT = 16, ROWS_HELD = 4 };
+enum { ROWS_FIT = 16, ROWS_HELD = 4, WIDEST = 8192 };
 
 ml_node *
-ml_last_linear(const ml_branch *b)
+ml_last_layer(const ml_branch *b)
 {
 	ml_node *n = b->term->def;
 
 	while (n && n->op == ML_OP_reshape && ml_use_count(ml_in(n, 0)) == 1)
 		n = ml_in(n, 0)->def;
-	bool plain = n && n->op == ML_OP_linear && ml_is_const(ml_in(n, 1)) &&
-		     (n->nin < 3 || ml_is_const(ml_in(n, 2))) && n->out[0].type.dtype == ML_f32;
+	bool plain = n && ml_is_narrowable(n) && (n->nin < 3 || ml_is_const(ml_in(n, 2))) &&
+		     n->out[0].type.dtype == ML_f32 && (n->op == ML_OP_linear || n == b->term->def);
 	return plain ? n : NULL;
 }
 
@@ -42,18 +44,6 @@ set_results(ml_module *m, ml_value *const *result, int n)
 	return ml_build_yield(&b, result, n);
 }
 
-/* Rows of the last axis. */
-static ml_value *
-as_rows(ml_builder *b, ml_value *v)
-{
-	ml_dims *dims = b->m->dims;
-	ml_dim shape[2] = {ml_dim_int(dims, 1), v->type.dim[v->type.rank - 1]};
-
-	for (int i = 0; i + 1 < v->type.rank; i++)
-		shape[0] = ml_dim_mul(dims, shape[0], v->type.dim[i]);
-	return ml_build_reshape(b, v, shape, 2);
-}
-
 static ml_value *
 sum_of_products(ml_builder *b, ml_value *x, ml_value *y)
 {
@@ -74,17 +64,17 @@ enum { XX, XE, X, E, EE, RESULTS };
 
 /* A copy of the student that is also given the target, and gives sums. */
 static ml_status
-make_student(const ml_module *student, const ml_value *x, const ml_value *sum, ml_module *copy)
+make_student(const ml_node *layer, const ml_value *sum, ml_module *copy)
 {
-	ml_value *rows = same_value(copy, x), *have = same_value(copy, sum), *result[RESULTS];
+	ml_value *have = same_value(copy, sum), *result[RESULTS];
+	ml_node *n = same_value(copy, &layer->out[0])->def;
 	ml_builder b;
 
-	(void)student;
 	ml_node_remove(copy->main->last);
 	b = ml_builder_at_end(copy->main, NULL);
 	ml_value *want = ml_block_add_arg(copy->main, &have->type, "target");
-	ml_value *missing = as_rows(&b, ml_op2(&b, ML_OP_sub, want, have));
-	rows = as_rows(&b, rows);
+	ml_value *missing = ml_matrix_y(&b, n, ml_op2(&b, ML_OP_sub, want, have));
+	ml_value *rows = ml_matrix_x(&b, n, ml_in(n, 0));
 	result[XX] = sum_of_products(&b, rows, rows);
 	result[XE] = sum_of_products(&b, rows, missing);
 	result[X] = sum_of_rows(&b, rows);
@@ -100,11 +90,11 @@ make_student(const ml_module *student, const ml_value *x, const ml_value *sum, m
 }
 
 static ml_status
-compile_student(ml_pruning *p, const ml_module *student, const ml_value *x, const ml_value *sum,
+compile_student(ml_pruning *p, const ml_module *student, const ml_node *layer, const ml_value *sum,
 		ml_runnable **out)
 {
 	ml_module *copy = ml_module_clone(student);
-	ml_status st = make_student(student, x, sum, copy);
+	ml_status st = make_student(layer, sum, copy);
 
 	if (st == ML_OK)
 		st = p->px->exec->compile(p->px->exec->user, copy, out);
@@ -174,41 +164,22 @@ run_batch(ml_pruning *p, const ml_batch *b, ml_runnable *student, ml_runnable *t
 	return st;
 }
 
-static int
-greatest_divisor(int a, int b)
-{
-	return b ? greatest_divisor(b, a % b) : a;
-}
-
-/* Goes through n batches, which rise in size, so that any beginning of the walk has all sizes: by
- * the golden section. */
-static int
-spread(int i, int n)
-{
-	int step = (int)(0.618 * n) + 1;
-
-	while (greatest_divisor(step, n) > 1)
-		step++;
-	return (int)((int64_t)i * step % n);
-}
-
 ml_status
-ml_gram_collect(ml_pruning *p, const ml_module *student, const ml_value *x, const ml_value *sum,
+ml_gram_collect(ml_pruning *p, const ml_module *student, const ml_node *layer, const ml_value *sum,
 		const ml_module *teacher, const ml_value *target, ml_arena *arena, ml_gram *fit,
 		ml_gram *held)
 {
 	ml_runnable *s = NULL, *t = NULL;
-	int64_t d = 0, o = 0;
+	int64_t d, o;
 
-	ml_dim_is_int(x->type.dim[x->type.rank - 1], &d);
-	ml_dim_is_int(sum->type.dim[sum->type.rank - 1], &o);
+	ml_matrix_size(layer, &d, &o);
 	*fit = ml_gram_new(arena, d, o);
 	*held = ml_gram_new(arena, d, o);
-	ml_status st = compile_student(p, student, x, sum, &s);
+	ml_status st = compile_student(p, student, layer, sum, &s);
 	if (st == ML_OK)
 		st = compile_teacher(p, teacher, target, &t);
 	for (int i = 0; i < p->samples.batch.count && st == ML_OK; i++) {
-		const ml_batch *b = &p->samples.batch.at[spread(i, p->samples.batch.count)];
+		const ml_batch *b = ml_samples_spread(&p->samples, i);
 		ml_gram *to = b->held ? held : fit;
 		if (to->rows < (double)(d * (b->held ? ROWS_HELD : ROWS_FIT)))
 			st = run_batch(p, b, s, t, to);
@@ -220,51 +191,23 @@ ml_gram_collect(ml_pruning *p, const ml_module *student, const ml_value *x, cons
 	return st;
 }
 
-/* ---- weights ---- */
-
-static ml_value *
-changed(ml_builder *b, const ml_value *old, const ml_type *t, const double *change, int64_t n)
-{
-	void *bytes;
-	ml_blob *blob = ml_blob_new(b->m->arena.memory, (uint64_t)n * sizeof(float), &bytes);
-	float *to = bytes;
-
-	for (int64_t i = 0; i < n; i++)
-		to[i] = (float)((old ? ml_const_f64(old, i) : 0) + change[i]);
-	return ml_build_const(b, t, blob);
-}
-
-static ml_status
-change_layer(ml_node *n, const ml_gram *g, const double *dw, const double *db)
-{
-	ml_builder b = ml_builder_before(n);
-	const ml_value *w = ml_in(n, 1);
-	ml_type bias = {.dtype = ML_f32, .rank = 1, .dim = {w->type.dim[1]}};
-	ml_value *nw = changed(&b, w, &w->type, dw, g->d * g->o);
-	ml_value *nb = changed(&b, ml_in(n, 2), &bias, db, g->o);
-	ml_value *y = ml_op3(&b, ML_OP_linear, ml_in(n, 0), nw, nb);
-
-	ML_STEP(b.failed);
-	y->name = n->out[0].name;
-	ml_replace_uses(&n->out[0], y);
-	ml_drop_unused(n->block);
-	return ML_OK;
-}
-
 ml_status
 ml_refit_branch(ml_pruning *p, ml_module *student, const ml_branch *branch,
 		const ml_module *teacher, const ml_value *target, bool *better)
 {
-	ml_node *n = ml_last_linear(branch);
+	ml_node *n = ml_last_layer(branch);
+	int64_t d = 0, o;
 	ml_gram fit, held;
 	ml_arena arena;
 
 	*better = false;
-	if (!n)
+	if (n)
+		ml_matrix_size(n, &d, &o);
+	if (!n || d > WIDEST)
 		return ML_OK;
 	ml_arena_init(&arena, &p->px->cx->memory);
-	ml_status st = ml_gram_collect(p, student, ml_in(n, 0), &branch->sum->out[0], teacher,
-				       target, &arena, &fit, &held);
+	ml_status st = ml_gram_collect(p, student, n, &branch->sum->out[0], teacher, target, &arena,
+				       &fit, &held);
 	double *dw = ML_NEW_ARRAY(&arena, double, fit.d *fit.o);
 	double *db = ML_NEW_ARRAY(&arena, double, fit.o);
 	if (st == ML_OK && ml_gram_solve(&fit, RIDGE, &arena, dw, db)) {
@@ -276,7 +219,7 @@ ml_refit_branch(ml_pruning *p, ml_module *student, const ml_branch *branch,
 			  *better ? "" : ": rejected");
 	}
 	if (*better)
-		st = change_layer(n, &fit, dw, db);
+		st = ml_matrix_change(n, dw, db, &n);
 	ml_arena_free(&arena);
 	return st;
 }

@@ -5,12 +5,12 @@
 #include "prune.h"
 #include "solve.h"
 
-/* The linear layer that ends a branch, or NULL. */
-ml_node *ml_last_linear(const ml_branch *);
+/* The linear layer or convolution that ends a branch, or NULL. */
+ml_node *ml_last_layer(const ml_branch *);
 
-/* Sums over the samples: x of the layer's input in the student, e of `target` in the teacher minus
- * `sum` in the student; held-out samples apart. */
-ml_status ml_gram_collect(ml_pruning *, const ml_module *student, const ml_value *x,
+/* Sums over the samples: x of the layer in the student, e of `target` in the teacher minus `sum` in
+ * the student; held-out samples apart. */
+ml_status ml_gram_collect(ml_pruning *, const ml_module *student, const ml_node *layer,
 			  const ml_value *sum, const ml_module *teacher, const ml_value *target,
 			  ml_arena *, ml_gram *fit, ml_gram *held);
 

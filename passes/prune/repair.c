@@ -36,7 +36,7 @@ last_before_next(const ml_blocks *t, const bool *keep, int at)
 /* Refits the branch of the student with this sum. */
 static ml_status
 repair_branch(ml_pruning *p, ml_module *student, const ml_module *teacher, const ml_branch *own,
-	      const ml_branch *last)
+	      const ml_branch *last, bool *cut)
 {
 	ml_blocks blocks;
 	bool better;
@@ -48,6 +48,12 @@ repair_branch(ml_pruning *p, ml_module *student, const ml_module *teacher, const
 			continue;
 		if (own->norm == ML_NORM_POST && last->norm == ML_NORM_POST && own != last)
 			ML_STEP(take_norm(b, last));
+		/* What attention gives is as it was unless what follows has gone; heads that went
+		 * have been fitted for already. */
+		bool own_cut = own != last || b->parameters != own->parameters;
+		*cut |= own_cut;
+		if (!*cut || (b->kind == ML_BRANCH_ATTENTION && own == last))
+			return ML_OK;
 		return ml_refit_branch(p, student, b, teacher, &last->sum->out[0], &better);
 	}
 	return ML_OK;
@@ -64,10 +70,9 @@ ml_repair(ml_pruning *p, ml_module *student, const ml_module *teacher, const boo
 		if (!keep[i])
 			continue;
 		int last = last_before_next(&t, keep, i);
-		cut |= last > i || (i && !keep[i - 1]);
-		if (cut)
-			ML_STEP(repair_branch(p, student, teacher, &t.branch.at[i],
-					      &t.branch.at[last]));
+		cut |= i && !keep[i - 1];
+		ML_STEP(repair_branch(p, student, teacher, &t.branch.at[i], &t.branch.at[last],
+				      &cut));
 	}
 	return ML_OK;
 }

@@ -11,13 +11,16 @@ typedef struct ml_batch {
 	bool held; /* for judging only: never fitted to */
 } ml_batch;
 
+enum { ML_TIMED = 3 };
 typedef struct ml_samples {
 	ml_arena *arena;
-	ML_VEC(ml_batch) batch; /* rising in size */
-	int64_t count, held;    /* samples */
-	ml_tensor *typical;     /* one sample of median size, for timing */
+	ML_VEC(ml_batch) batch;      /* rising in size */
+	int64_t count, held;         /* samples */
+	ml_tensor *timing[ML_TIMED]; /* samples alone: small, middle, large */
 	ml_agree agree;
 	ml_runnable *teacher;
+	ml_runnable *timed; /* the teacher once more: sessions that saw larger inputs are slower */
+	bool half;          /* judge by every other batch: enough to rank candidates by */
 } ml_samples;
 
 /* Reads px->data and runs the teacher on what is held out, every fifth sample.  Where inputs are
@@ -25,10 +28,16 @@ typedef struct ml_samples {
 ml_status ml_samples_read(ml_samples *, ml_pass_ctx *, const ml_module *teacher, ml_arena *);
 void ml_samples_free(ml_samples *, ml_pass_ctx *);
 
+/* Batch i of a walk through all of them whose every beginning has batches of all sizes. */
+const ml_batch *ml_samples_spread(const ml_samples *, int i);
+
 /* How far a candidate is from the teacher on what is held out: samples->agree afterwards holds the
  * figures.  *error is what ml_agree_error() says. */
 ml_status ml_judge(ml_samples *, ml_pass_ctx *, const ml_module *candidate, double *error);
 ml_status ml_judge_runnable(ml_samples *, ml_pass_ctx *, ml_runnable *, double *error);
-/* Seconds of one run on the typical sample. */
-ml_status ml_time_candidate(const ml_samples *, ml_pass_ctx *, const ml_module *, double *seconds);
+/* Seconds of a run, the mean over samples of three sizes, when nothing disturbs it. */
+ml_status ml_time_teacher(ml_samples *, ml_pass_ctx *, const ml_module *, double *seconds);
+/* How much of the teacher's time a candidate takes; both run in turns, as clocks drift. */
+ml_status ml_time_runnable(const ml_samples *, ml_pass_ctx *, ml_runnable *, double *share);
+ml_status ml_time_candidate(const ml_samples *, ml_pass_ctx *, const ml_module *, double *share);
 #endif

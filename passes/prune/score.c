@@ -1,14 +1,48 @@
 /* score.c -- what the model loses with each unit: candidates without it are run and judged. */
 #include "prune.h"
 
-ml_status
-ml_prune_without(const ml_module *m, const bool *keep, ml_arena *arena, ml_module **out)
+ml_cuts
+ml_no_cuts(ml_pruning *p)
 {
-	ml_module *clone = ml_module_clone(m);
+	ml_cuts c = {.keep = ML_NEW_ARRAY(p->arena, bool, p->blocks.branch.count + 1),
+		     .cut = ML_NEW_ARRAY(p->arena, int64_t, p->width.count + 1)};
+
+	for (int i = 0; i < p->blocks.branch.count; i++)
+		c.keep[i] = true;
+	return c;
+}
+
+const char *
+ml_prune_text(const ml_pruning *p, const ml_cuts *cuts)
+{
+	ml_text text;
+
+	ml_text_init(&text, p->arena);
+	for (int i = 0; i < p->blocks.branch.count; i++)
+		ml_put(&text, "%c", cuts->keep[i] ? 'k' : 'x');
+	for (int i = 0; i < p->width.count; i++)
+		ml_put(&text, "%c%lld", i ? ',' : ';', (long long)cuts->cut[i]);
+	return text.at;
+}
+
+static ml_status
+make_cuts(ml_pruning *p, ml_module *m, const ml_cuts *cuts)
+{
 	ml_blocks blocks;
 
-	ml_find_blocks(clone, arena, &blocks);
-	ml_status st = ml_remove_branches(clone, &blocks, keep);
+	ml_find_blocks(m, p->arena, &blocks);
+	ML_STEP(ml_remove_branches(m, &blocks, cuts->keep));
+	for (int i = 0; i < p->width.count; i++)
+		ML_STEP(ml_cut_width(p, m, &p->width.at[i], cuts->cut[i]));
+	return ML_OK;
+}
+
+ml_status
+ml_prune_with(ml_pruning *p, const ml_cuts *cuts, ml_module **out)
+{
+	ml_module *clone = ml_module_clone(p->m);
+	ml_status st = make_cuts(p, clone, cuts);
+
 	if (st != ML_OK) {
 		ml_module_free(clone);
 		return st;
@@ -18,13 +52,33 @@ ml_prune_without(const ml_module *m, const bool *keep, ml_arena *arena, ml_modul
 }
 
 ml_status
-ml_prune_judge(ml_pruning *p, const bool *keep, double *error)
+ml_prune_judge(ml_pruning *p, const ml_cuts *cuts, double *error)
 {
 	ml_module *m;
 
-	ML_STEP(ml_prune_without(p->m, keep, p->arena, &m));
+	ML_STEP(ml_prune_with(p, cuts, &m));
 	ml_status st = ml_judge(&p->samples, p->px, m, error);
 	ml_module_free(m);
+	return st;
+}
+
+ml_status
+ml_prune_try(ml_pruning *p, ml_cuts *cuts)
+{
+	const ml_exec *exec = p->px->exec;
+	ml_runnable *r = NULL;
+	ml_module *m;
+
+	ML_STEP(ml_prune_with(p, cuts, &m));
+	ml_status st = exec->compile(exec->user, m, &r);
+	ml_module_free(m);
+	ML_STEP(st);
+	if (p->target.kind == ML_TARGET_SPEEDUP)
+		st = ml_time_runnable(&p->samples, p->px, r, &cuts->seconds);
+	cuts->seconds *= p->seconds;
+	if (st == ML_OK)
+		st = ml_judge_runnable(&p->samples, p->px, r, &cuts->error);
+	exec->free(exec->user, r);
 	return st;
 }
 
@@ -47,13 +101,16 @@ write_down(ml_pruning *p, const ml_prunable *u)
 ml_status
 ml_prune_scores(ml_pruning *p)
 {
-	bool *keep = ML_NEW_ARRAY(p->arena, bool, p->blocks.branch.count);
-
+	p->samples.half = true;
 	for (int i = 0; i < p->units; i++) {
+		ml_cuts cuts = ml_no_cuts(p);
 		for (int k = 0; k < p->blocks.branch.count; k++)
-			keep[k] = k < p->unit[i].first || k >= p->unit[i].first + p->unit[i].count;
-		ML_STEP(ml_prune_judge(p, keep, &p->unit[i].error));
+			cuts.keep[k] =
+				k < p->unit[i].first || k >= p->unit[i].first + p->unit[i].count;
+		ML_STEP(ml_prune_judge(p, &cuts, &p->unit[i].error));
 		write_down(p, &p->unit[i]);
 	}
+	ML_STEP(ml_weigh_widths(p));
+	p->samples.half = false;
 	return ML_OK;
 }

@@ -1,161 +1,323 @@
-/* search.c -- which units go: sets that save enough, by the sum of their scores; the best ones are
- * run and judged, and the least error counts. */
+/* search.c -- which cuts save enough: sets of branches and layers, the rest from widths, by the sum
+ * of their scores; the best ones are run and judged.
+ *
+ * Scores of parts taken out add up badly, and repair takes most of their loss away, while widths
+ * are fitted already: what is known of both is used to choose what is looked at, no more.
+ */
 #include "prune.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+static const double REPAIRED = 0.4; /* the share of a branch's loss that remains */
+static const double NEARLY = 0.97;  /* of what is to be saved is enough: clocks are no better */
 enum {
-	ENUMERATED = 14,  /* units: all sets are looked at */
-	CANDIDATES = 24,  /* that are run */
+	ENUMERATED = 18,  /* units: all sets are looked at */
+	CANDIDATES = 5,   /* that are run */
 	DRAWS = 256,      /* of scores, when there are too many sets */
 	MOST_JUDGED = 70, /* sets of layers: all are run when there are no more */
+	REPAIRS = 2,      /* sets of layers that are worth more than a look */
+	ROUNDS = 3,       /* until the time saved is what was predicted */
 };
 
-typedef struct set {
-	bool *gone;
+typedef struct candidate {
+	ml_cuts cuts;
 	double score;
-} set;
+	double need; /* to be saved by widths */
+} candidate;
 
 typedef struct search {
 	ml_pruning *p;
-	ML_VEC(set) sets;
+	ML_VEC(candidate) found;
 } search;
 
+/* ---- sets of units ---- */
+
 static double
-saved_by(const search *s, const bool *gone)
+saved_by(const ml_pruning *p, const bool *gone)
 {
 	double saved = 0;
 
-	for (int i = 0; i < s->p->units; i++)
-		saved += gone[i] ? s->p->unit[i].saved : 0;
+	for (int i = 0; i < p->units; i++)
+		saved += gone[i] ? p->unit[i].saved : 0;
 	return saved;
 }
 
-/* Saves enough, and not without any one of its units. */
 static bool
-is_tight(const search *s, const bool *gone)
+overlap(const ml_prunable *a, const ml_prunable *b)
 {
-	double saved = saved_by(s, gone);
+	return a->first < b->first + b->count && b->first < a->first + a->count;
+}
 
-	if (saved < s->p->need)
-		return false;
-	for (int i = 0; i < s->p->units; i++)
-		if (gone[i] && saved - s->p->unit[i].saved >= s->p->need)
+/* No part goes twice, and none without need. */
+static bool
+is_tight(const ml_pruning *p, const bool *gone)
+{
+	double saved = saved_by(p, gone);
+
+	for (int i = 0; i < p->units; i++) {
+		if (gone[i] && saved - p->unit[i].saved >= p->need)
 			return false;
+		for (int k = 0; k < i; k++)
+			if (gone[i] && gone[k] && overlap(&p->unit[i], &p->unit[k]))
+				return false;
+	}
 	return true;
 }
 
-static void
-add_set(search *s, const bool *gone)
-{
-	size_t n = (size_t)s->p->units;
-	set new = {ML_NEW_ARRAY(s->p->arena, bool, n), 0};
+/* ---- widths ---- */
 
-	for (int i = 0; i < s->sets.count; i++)
-		if (!memcmp(s->sets.at[i].gone, gone, n * sizeof *gone))
-			return;
-	memcpy(new.gone, gone, n * sizeof *gone);
-	for (size_t i = 0; i < n; i++)
-		new.score += gone[i] ? s->p->unit[i].error : 0;
-	ML_PUSH(s->p->arena, s->sets, new);
+static double
+cost_of(const ml_width *w, int64_t from, int64_t count)
+{
+	double score = 0;
+
+	for (int64_t i = from; i < from + count; i++)
+		score += w->score[w->order[i]];
+	return w->weight * score;
 }
+
+/* Cheapest parts first until enough is saved; adds what that costs.  False: there is not enough. */
+static bool
+fill_by_widths(const ml_pruning *p, double need, ml_cuts *cuts, double *cost)
+{
+	while (need > 0) {
+		double least = INFINITY;
+		int best = -1;
+		for (int i = 0; i < p->width.count; i++) {
+			const ml_width *w = &p->width.at[i];
+			if (w->saved <= 0 || cuts->cut[i] + w->chunk > w->most)
+				continue;
+			double c =
+				cost_of(w, cuts->cut[i], w->chunk) / (w->saved * (double)w->chunk);
+			if (best < 0 || c < least) {
+				least = c;
+				best = i;
+			}
+		}
+		if (best < 0)
+			return false;
+		const ml_width *w = &p->width.at[best];
+		*cost += cost_of(w, cuts->cut[best], w->chunk);
+		cuts->cut[best] += w->chunk;
+		need -= w->saved * (double)w->chunk;
+	}
+	return true;
+}
+
+/* Layers that go need not be narrowed. */
+static bool
+width_stays(const ml_pruning *p, const ml_width *w, const bool *keep)
+{
+	for (int i = 0; i < p->blocks.branch.count; i++)
+		for (int k = 0; k < p->blocks.branch.at[i].nodes; k++)
+			if (p->blocks.branch.at[i].node[k]->id == w->layer)
+				return keep[i];
+	return true;
+}
+
+/* Cuts widths so that with the branches that go `need` is saved. */
+static bool
+cut_widths(const ml_pruning *p, double need, ml_cuts *cuts, double *cost)
+{
+	for (int i = 0; i < p->width.count; i++)
+		cuts->cut[i] =
+			width_stays(p, &p->width.at[i], cuts->keep) ? 0 : p->width.at[i].groups;
+	bool enough = fill_by_widths(p, need, cuts, cost);
+	for (int i = 0; i < p->width.count; i++)
+		if (cuts->cut[i] == p->width.at[i].groups)
+			cuts->cut[i] = 0;
+	return enough;
+}
+
+static void
+add_candidate(search *s, const bool *gone)
+{
+	ml_pruning *p = s->p;
+	candidate c = {.cuts = ml_no_cuts(p), .need = p->need - saved_by(p, gone)};
+
+	for (int i = 0; i < p->units; i++)
+		for (int k = 0; gone[i] && k < p->unit[i].count; k++)
+			c.cuts.keep[p->unit[i].first + k] = false;
+	for (int i = 0; i < p->units; i++)
+		c.score += gone[i] ? REPAIRED * p->unit[i].error : 0;
+	if (!cut_widths(p, c.need, &c.cuts, &c.score))
+		return;
+	for (int i = 0; i < s->found.count; i++) {
+		candidate *same = &s->found.at[i];
+		if (memcmp(same->cuts.keep, c.cuts.keep,
+			   (size_t)p->blocks.branch.count * sizeof(bool)))
+			continue;
+		/* A layer, and all of its branches: what was measured together counts. */
+		if (c.score < same->score)
+			*same = c;
+		return;
+	}
+	ML_PUSH(p->arena, s->found, c);
+}
+
+/* ---- which sets ---- */
 
 static void
 enumerate(search *s)
 {
-	bool *gone = ML_NEW_ARRAY(s->p->arena, bool, s->p->units + 1);
+	const ml_pruning *p = s->p;
+	bool *gone = ML_NEW_ARRAY(p->arena, bool, p->units + 1);
 
-	for (unsigned bits = 1; bits < 1u << s->p->units; bits++) {
-		for (int i = 0; i < s->p->units; i++)
+	for (unsigned bits = 0; bits < 1u << p->units; bits++) {
+		for (int i = 0; i < p->units; i++)
 			gone[i] = bits >> i & 1;
-		if (is_tight(s, gone))
-			add_set(s, gone);
+		bool filled = p->width.count > 0 && __builtin_popcount(bits) <= 2;
+		if ((filled || saved_by(p, gone) >= p->need) && is_tight(p, gone))
+			add_candidate(s, gone);
 	}
 }
 
 /* Cheapest first by error for what is saved, then what turns out superfluous comes back. */
 static void
-fill_greedily(search *s, const double *error, bool *gone)
+fill_greedily(const ml_pruning *p, const double *error, int most, bool *gone)
 {
-	int n = s->p->units;
+	int n = p->units;
 
-	memset(gone, 0, (size_t)n * sizeof *gone);
-	while (saved_by(s, gone) < s->p->need) {
+	for (int i = 0; i < n; i++)
+		gone[i] = false;
+	for (int k = 0; k < most && saved_by(p, gone) < p->need; k++) {
 		int best = -1;
-		for (int i = 0; i < n; i++)
-			if (!gone[i] && s->p->unit[i].saved > 0 &&
-			    (best < 0 ||
-			     error[i] * s->p->unit[best].saved < error[best] * s->p->unit[i].saved))
+		for (int i = 0; i < n; i++) {
+			bool free = !gone[i] && p->unit[i].saved > 0;
+			for (int j = 0; j < n && free; j++)
+				free = !gone[j] || !overlap(&p->unit[i], &p->unit[j]);
+			if (free && (best < 0 || error[i] * p->unit[best].saved <
+							 error[best] * p->unit[i].saved))
 				best = i;
+		}
 		if (best < 0)
 			return;
 		gone[best] = true;
 	}
 	for (int i = n - 1; i >= 0; i--)
-		if (gone[i] && saved_by(s, gone) - s->p->unit[i].saved >= s->p->need)
+		if (gone[i] && saved_by(p, gone) - p->unit[i].saved >= p->need)
 			gone[i] = false;
 }
 
-/* Scores of single units mislead where several go: draws around them give other sets. */
+/* Draws around scores give other sets. */
 static void
 draw(search *s)
 {
-	bool *gone = ML_NEW_ARRAY(s->p->arena, bool, s->p->units + 1);
-	double *error = ML_NEW_ARRAY(s->p->arena, double, s->p->units + 1);
+	const ml_pruning *p = s->p;
+	bool *gone = ML_NEW_ARRAY(p->arena, bool, p->units + 1);
+	double *error = ML_NEW_ARRAY(p->arena, double, p->units + 1);
 	uint64_t seed = 1;
 
 	for (int k = 0; k < DRAWS; k++) {
-		for (int i = 0; i < s->p->units; i++) {
+		for (int i = 0; i < p->units; i++) {
 			seed = seed * 6364136223846793005u + 1442695040888963407u;
 			double u = (double)(seed >> 11) / (double)(1ull << 53);
-			error[i] = s->p->unit[i].error * (k ? 0.5 + u : 1);
+			error[i] = p->unit[i].error * (k ? 0.5 + u : 1);
 		}
-		fill_greedily(s, error, gone);
-		if (saved_by(s, gone) >= s->p->need)
-			add_set(s, gone);
+		int most = p->width.count ? k % (p->units + 1) : p->units;
+		fill_greedily(p, error, most, gone);
+		if (p->width.count || saved_by(p, gone) >= p->need)
+			add_candidate(s, gone);
 	}
 }
+
+/* ---- judging ---- */
 
 static int
 by_score(const void *a, const void *b)
 {
-	double d = ((const set *)a)->score - ((const set *)b)->score;
+	double d = ((const candidate *)a)->score - ((const candidate *)b)->score;
 
 	return (d > 0) - (d < 0);
 }
 
-static void
-set_keep(const search *s, const bool *gone, bool *keep)
+static bool
+takes_branches(const ml_pruning *p, const ml_cuts *c)
 {
-	memset(keep, 1, (size_t)s->p->blocks.branch.count * sizeof *keep);
-	for (int i = 0; i < s->p->units; i++)
-		for (int k = 0; gone[i] && k < s->p->unit[i].count; k++)
-			keep[s->p->unit[i].first + k] = false;
+	for (int i = 0; i < p->blocks.branch.count; i++)
+		if (!c->keep[i])
+			return true;
+	return false;
+}
+
+/* A row of the table of what was tried. */
+static void
+write_down(const ml_pruning *p, const ml_cuts *c)
+{
+	ml_table *t = ml_record_table(p->px->record, "prune_tried", "Cuts that were tried");
+	int row = ml_table_row(t, ml_prune_text(p, c));
+
+	ml_table_number(t, row, "loss before repair", ML_UNIT_NONE, c->error);
+	if (c->seconds > 0)
+		ml_table_number(t, row, "time", ML_UNIT_SECONDS, c->seconds);
+	ml_remark(p->px->cx, NULL, "tried %s: loss %.4f, %.3f ms", ml_prune_text(p, c), c->error,
+		  c->seconds * 1e3);
+}
+
+/* Parts of a model that is already faster save less: what is missing is asked of the widths. */
+static ml_status
+try_candidate(ml_pruning *p, candidate *c)
+{
+	double cost;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		ML_STEP(ml_prune_try(p, &c->cuts));
+		c->score = c->cuts.error * (takes_branches(p, &c->cuts) ? REPAIRED : 1);
+		write_down(p, &c->cuts);
+		double missing = p->need - (p->seconds - c->cuts.seconds);
+		if (p->target.kind != ML_TARGET_SPEEDUP || missing <= (1 - NEARLY) * p->need)
+			return ML_OK;
+		double before = c->need;
+		c->need = fmax(c->need, 0) + missing;
+		if (before > 0 && c->need > 2 * before)
+			c->need = 2 * before;
+		if (!cut_widths(p, c->need, &c->cuts, &cost))
+			break;
+	}
+	c->score = INFINITY;
+	return ML_OK;
+}
+
+static ml_status
+judge(search *s, int n)
+{
+	s->p->samples.half = true;
+	for (int i = 0; i < n; i++)
+		ML_STEP(try_candidate(s->p, &s->found.at[i]));
+	s->p->samples.half = false;
+	return ML_OK;
+}
+
+static ml_status
+refuse(const ml_pruning *p)
+{
+	ml_error(p->px->cx, ML_ERR_ARG, NULL,
+		 "prune=%s is not possible: no set of cuts that was tried saves so much",
+		 p->target.text);
+	ml_hint(p->px->cx, "ask for less, or for a share of the weights: prune=25%%");
+	return ML_ERR_ARG;
 }
 
 ml_status
 ml_prune_search(ml_pruning *p)
 {
 	search s = {.p = p};
-	bool *keep = ML_NEW_ARRAY(p->arena, bool, p->blocks.branch.count);
-	int judged;
 
 	if (p->units <= ENUMERATED)
 		enumerate(&s);
 	else
 		draw(&s);
-	qsort(s.sets.at, (size_t)s.sets.count, sizeof *s.sets.at, by_score);
-	judged = p->target.kind == ML_TARGET_LAYERS && s.sets.count <= MOST_JUDGED ? s.sets.count
-		 : s.sets.count < CANDIDATES                                       ? s.sets.count
-										   : CANDIDATES;
-	for (int i = 0; i < judged; i++) {
-		double error;
-		set_keep(&s, s.sets.at[i].gone, keep);
-		ML_STEP(ml_prune_judge(p, keep, &error));
-		if (i && error >= p->error)
-			continue;
-		p->error = error;
-		memcpy(p->keep, keep, (size_t)p->blocks.branch.count * sizeof *keep);
-	}
+	int n = s.found.count;
+	qsort(s.found.at, (size_t)n, sizeof *s.found.at, by_score);
+	bool all = p->target.kind == ML_TARGET_LAYERS && n <= MOST_JUDGED;
+	n = all || n < CANDIDATES ? n : CANDIDATES;
+	ML_STEP(judge(&s, n));
+	qsort(s.found.at, (size_t)n, sizeof *s.found.at, by_score);
+	if (!n || s.found.at[0].score == INFINITY)
+		return refuse(p);
+	int most = p->target.kind == ML_TARGET_LAYERS ? REPAIRS : 1;
+	for (int i = 0; i < n && i < most && s.found.at[i].score < INFINITY; i++)
+		ML_PUSH(p->arena, p->plan, s.found.at[i].cuts);
 	return ML_OK;
 }

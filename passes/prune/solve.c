@@ -80,31 +80,68 @@ ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
 	}
 }
 
-bool
-ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, double *db)
+/* The factor of x's covariance, as sums, with a ridge; NULL when there is none. */
+static double *
+factor(const ml_gram *g, double ridge, ml_arena *arena)
 {
-	int64_t d = g->d, o = g->o;
+	int64_t d = g->d;
 	double *a = ML_NEW_ARRAY(arena, double, d *d), trace = 0;
 
 	/* Around the means: what the bias takes, the weights need not. */
 	for (int64_t i = 0; i < d; i++) {
 		for (int64_t j = 0; j <= i; j++)
 			a[i * d + j] = g->xx[i * d + j] - g->x[i] * g->x[j] / g->rows;
-		memcpy(dw + i * o, g->xe + i * o, (size_t)o * sizeof *dw);
-		add_scaled(dw + i * o, -g->x[i] / g->rows, g->e, o);
 		trace += a[i * d + i];
 	}
 	if (!(trace > 0) || !isfinite(trace))
-		return false;
+		return NULL;
 	for (int64_t i = 0; i < d; i++)
 		a[i * d + i] += ridge * trace / (double)d;
-	if (!ml_cholesky(a, d))
+	return ml_cholesky(a, d) ? a : NULL;
+}
+
+bool
+ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, double *db)
+{
+	int64_t d = g->d, o = g->o;
+	double *l = factor(g, ridge, arena);
+
+	if (!l)
 		return false;
-	ml_cholesky_solve(a, d, dw, o);
+	for (int64_t i = 0; i < d; i++) {
+		memcpy(dw + i * o, g->xe + i * o, (size_t)o * sizeof *dw);
+		add_scaled(dw + i * o, -g->x[i] / g->rows, g->e, o);
+	}
+	ml_cholesky_solve(l, d, dw, o);
 	for (int64_t k = 0; k < o; k++)
 		db[k] = g->e[k] / g->rows;
 	for (int64_t i = 0; i < d; i++)
 		add_scaled(db, -g->x[i] / g->rows, dw + i * o, o);
+	return true;
+}
+
+/* One over the diagonal of the inverse, which is the sum of squares of the columns of L's. */
+bool
+ml_gram_conditional(const ml_gram *g, double ridge, ml_arena *arena, double *left)
+{
+	int64_t d = g->d;
+	double *l = factor(g, ridge, arena), *inverse = ML_NEW_ARRAY(arena, double, d *d);
+
+	if (!l)
+		return false;
+	memset(left, 0, (size_t)d * sizeof *left);
+	for (int64_t i = 0; i < d; i++) {
+		double *row = inverse + i * d;
+		row[i] = 1;
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(row, -l[i * d + j], inverse + j * d, j + 1);
+		for (int64_t j = 0; j <= i; j++) {
+			row[j] /= l[i * d + i];
+			left[j] += row[j] * row[j];
+		}
+	}
+	for (int64_t i = 0; i < d; i++)
+		left[i] = 1 / left[i];
 	return true;
 }
 

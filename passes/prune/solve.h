@@ -25,6 +25,9 @@ bool ml_gram_solve(const ml_gram *, double ridge, ml_arena *, double *dw, double
 /* The sum of squares that remains after such a change. */
 double ml_gram_remaining(const ml_gram *, const double *dw, const double *db);
 
+/* What is left of the variance of each column of x when all others are known, per row sum. */
+bool ml_gram_conditional(const ml_gram *, double ridge, ml_arena *, double *left);
+
 /* Cholesky in place: the lower triangle of a (n x n, symmetric) becomes L; false when it has none.
  */
 bool ml_cholesky(double *a, int64_t n);
