@@ -23,6 +23,7 @@ typedef struct compilation {
 	ml_feed feed;
 	ml_candidates candidates;
 	ml_record record;
+	ml_distill_options distilling;
 	ml_plan *plan;
 	ml_levels levels;
 } compilation;
@@ -76,6 +77,7 @@ run_passes(compilation *c)
 	po.record = &c->record;
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
+	ML_STEP(ml_choose_distill(o, &c->distilling, &po.distill));
 	begin(c, 2, "passes");
 	ML_STEP(ml_choose_int8(o, c->m, &po.int8));
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
@@ -223,6 +225,8 @@ run(compilation *c)
 	if (c->m)
 		ml_module_free(c->m);
 	ml_candidates_end(&c->candidates);
+	if (c->distilling.teacher)
+		ml_module_free(c->distilling.teacher);
 	ml_plugins_close(&c->plugins);
 	ml_feed_end(&c->feed);
 	ml_arena_free(&c->arena);

@@ -5,6 +5,7 @@
 #include "../codegen/plan.h"
 #include "../codegen/target.h"
 #include "../frontend/import.h"
+#include "../passes/distill/options.h"
 #include "../passes/pipeline.h"
 #include "mlopt/compile.h"
 
@@ -27,6 +28,8 @@ struct ml_options {
 	ML_VEC(ml_import_shape) import_shapes;
 	ML_VEC(ml_import_freeze) import_freezes;
 	ml_calibration calibration; /* array NULL: none */
+	ml_distill_options distilling; /* what distill= says */
+	ml_distill_hooks distill_hooks;
 	void (*show_fn)(void *user, const char *title, const char *text);
 	void *show_user;
 	void (*progress_fn)(void *user, int stage, int stages, const char *what);
@@ -104,6 +107,13 @@ void ml_feed_end(ml_feed *);
 ml_data ml_data_of_feed(ml_feed *);
 /* What --int8 means for the module. */
 ml_status ml_choose_int8(const ml_options *, const ml_module *, ml_int8 *);
+
+/* ---- distill.c ---- */
+
+/* A value of distill, which may be given several times; NULL: the default minutes. */
+ml_status ml_add_distill(ml_options *, const char *value);
+/* What is asked for, NULL when nothing is; reads the teacher, whom the caller frees. */
+ml_status ml_choose_distill(const ml_options *, ml_distill_options *, const ml_distill_options **);
 
 /* ---- plugins.c ---- */
 

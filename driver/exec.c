@@ -121,20 +121,38 @@ run_session(const ml_options *o, ml_runnable *r)
 }
 
 static ml_status
-exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
+exec_run_into(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs)
 {
-	const ml_candidates *c = user;
+	const ml_options *o = ((const ml_candidates *)user)->o;
+	int n = ml_model_describe(r->model)->noutputs;
 
-	ML_STEP(set_inputs(c->o, r, inputs));
-	ML_STEP(run_session(c->o, r));
-	for (int i = 0; i < ml_model_describe(r->model)->noutputs; i++) {
+	ML_STEP(set_inputs(o, r, inputs));
+	for (int i = 0; i < n; i++)
+		ML_STEP(ml_session_set_output(r->session, i, outputs[i].data, outputs[i].bytes));
+	ML_STEP(run_session(o, r));
+	for (int i = 0; i < n; i++) {
 		ml_view v;
 		ML_STEP(ml_session_output(r->session, i, &v));
-		outputs[i] = (ml_tensor){.dtype = v.dtype, .rank = v.rank, .bytes = v.bytes};
+		outputs[i] = (ml_tensor){
+			.dtype = v.dtype, .rank = v.rank, .data = v.data, .bytes = v.bytes};
 		memcpy(outputs[i].dim, v.dim, sizeof v.dim);
-		outputs[i].data = ml_alloc(arena, v.bytes);
-		if (v.bytes)
-			memcpy(outputs[i].data, v.data, v.bytes);
+	}
+	return ML_OK;
+}
+
+static ml_status
+exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
+{
+	int n = ml_model_describe(r->model)->noutputs;
+
+	for (int i = 0; i < n; i++)
+		outputs[i].data = NULL;
+	ML_STEP(exec_run_into(user, r, inputs, outputs));
+	for (int i = 0; i < n; i++) {
+		void *copy = ml_alloc(arena, outputs[i].bytes);
+		if (outputs[i].bytes)
+			memcpy(copy, outputs[i].data, outputs[i].bytes);
+		outputs[i].data = copy;
 	}
 	return ML_OK;
 }
@@ -184,6 +202,7 @@ ml_exec_by_jit(ml_candidates *c)
 	return (ml_exec){.user = c,
 			 .compile = exec_compile,
 			 .run = exec_run,
+			 .run_into = exec_run_into,
 			 .time = exec_time,
 			 .free = exec_free};
 }

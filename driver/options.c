@@ -133,6 +133,8 @@ set_mode(ml_options *o, const option_row *r, const char **field, const char *val
 {
 	ml_int8 mode;
 
+	if (field == &o->distill)
+		return ml_add_distill(o, value);
 	if (value && !ml_int8_named(value, &mode)) {
 		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
 		ml_hint(o->cx, "it is dynamic, static or weights");
@@ -281,8 +283,13 @@ make(void *job)
 	birth *b = job;
 	ml_options *o = ml_resize(&b->cx->memory, NULL, 0, sizeof *o);
 
-	*o = (ml_options){
-		.cx = b->cx, .opt_level = 3, .threads = -1, .fuel = -1, .cache_size = 256};
+	*o = (ml_options){.cx = b->cx,
+			  .opt_level = 3,
+			  .threads = -1,
+			  .fuel = -1,
+			  .cache_size = 256,
+			  .distill_steps = -1,
+			  .seed = 0};
 	ml_arena_init(&o->arena, &b->cx->memory);
 	b->o = o;
 	return ML_OK;

@@ -14,6 +14,12 @@ typedef struct ml_exec {
 	/* outputs are allocated in `arena`. */
 	ml_status (*run)(void *user, ml_runnable *, const ml_tensor *inputs, ml_tensor *outputs,
 			 ml_arena *arena);
+	/* The same into the caller's memory, where outputs[i].data is not NULL and has `bytes`;
+	 * into memory lent until the next run where it is.  An output of elementwise operators may
+	 * go where an input of its type is, if nothing else reads that input after it is computed.
+	 */
+	ml_status (*run_into)(void *user, ml_runnable *, const ml_tensor *inputs,
+			      ml_tensor *outputs);
 	/* Median of `runs` timed runs, in seconds. */
 	ml_status (*time)(void *user, ml_runnable *, const ml_tensor *inputs, int runs,
 			  double *seconds);

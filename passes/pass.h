@@ -27,6 +27,8 @@ struct ml_pass_ctx {
 	double max_loss;      /* what a candidate may lose, by the rule of agree.h */
 	ml_record *record;    /* what the compilation decides and measures; always there */
 	const char *prune;    /* what --prune= asks for, or NULL */
+	const struct ml_distill_options *distill; /* or NULL */
+	const ml_module *original; /* before anything was left out; NULL without distill */
 };
 
 /* Takes one unit of fuel; false when there is none left. */
@@ -48,6 +50,7 @@ typedef enum ml_when {
 	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
 	ML_WHEN_PRUNE = 1 << 8,                              /* whatever int8 is */
+	ML_WHEN_DISTILL = 1 << 9,                            /* whatever int8 is */
 } ml_when;
 typedef struct ml_stage {
 	const char *phase;

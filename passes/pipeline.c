@@ -145,13 +145,14 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 		return add_listed(p, cx, o->passes);
 	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
 	int least = o->int8 == ML_INT8_OFF ? 0 : o->int8 == ML_INT8_DYNAMIC ? 1 : 2;
-	/* What is pruned are layers that are whole. */
-	least = o->prune ? 2 : least;
+	/* What is pruned and trained are layers that are whole. */
+	least = o->prune || o->distill ? 2 : least;
+	int asked =
+		1 << o->int8 | (o->prune ? ML_WHEN_PRUNE : 0) | (o->distill ? ML_WHEN_DISTILL : 0);
 	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];
-		bool asked = s->when >> o->int8 & 1 || (o->prune && s->when & ML_WHEN_PRUNE);
-		if (s->level <= level && asked)
+		if (s->level <= level && s->when & asked)
 			ML_PUSH(arena, p->stages, *s);
 	}
 	return ML_OK;
@@ -181,8 +182,9 @@ typedef struct pass_run {
 	int64_t *fuel;
 	ml_text *report; /* of times and rules */
 	ml_record *record;
-	ml_module *teacher; /* as it was before compression; NULL without data */
-	int fired;          /* rules, with rule_stats */
+	ml_module *teacher;  /* as it was before compression; NULL without data */
+	ml_module *original; /* before anything was left out, where a student is trained */
+	int fired;           /* rules, with rule_stats */
 	ml_arena *arena;
 } pass_run;
 
@@ -243,7 +245,9 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .observer = r->o->observer,
 			  .max_loss = r->o->max_loss > 0 ? r->o->max_loss : .01,
 			  .record = r->record,
-			  .prune = r->o->prune};
+			  .prune = r->o->prune,
+			  .original = r->original,
+			  .distill = r->o->distill};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
 	double start = seconds_now();
@@ -264,6 +268,13 @@ run_pass(pass_run *r, const ml_pass *pass)
 	return st;
 }
 
+/* The phases that leave something of the model out. */
+static bool
+leaves_out(const ml_stage *s)
+{
+	return !strcmp(s->phase, "prune") || !strcmp(s->phase, "distill");
+}
+
 static ml_status
 run_stages(const ml_pipeline *p, pass_run *r)
 {
@@ -271,6 +282,8 @@ run_stages(const ml_pipeline *p, pass_run *r)
 		const ml_pass *pass = p->stages.at[i].pass;
 		if (is_listed(r->o->skip, pass->name))
 			continue;
+		if (leaves_out(&p->stages.at[i]) && r->o->distill && !r->original)
+			r->original = ml_module_clone(r->m);
 		if (compresses(&p->stages.at[i]) && r->o->data && !r->teacher)
 			r->teacher = ml_module_clone(r->m);
 		ML_STEP(run_pass(r, pass));
@@ -294,6 +307,8 @@ ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o
 	ml_status status = run_stages(p, &r);
 	if (r.teacher)
 		ml_module_free(r.teacher);
+	if (r.original)
+		ml_module_free(r.original);
 	ML_STEP(status);
 	if (o->rule_stats && !r.fired)
 		ml_put(&report, "no rule fired\n");

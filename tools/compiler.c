@@ -3,6 +3,7 @@
 #include "compiler.h"
 #include "put_name.h"
 #include <dlfcn.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,6 +72,49 @@ progress(void *user, int stage, int stages, const char *what)
 		fprintf(stderr, "[%d/%d] %s, at %.2f s\n", stage, stages, what, spent);
 	else if (!c->talk.quiet && isatty(STDERR_FILENO) && spent > PROGRESS_AFTER_SECONDS)
 		fprintf(stderr, "[%d/%d] %s\n", stage, stages, what);
+}
+
+/* ---- training ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void
+interrupt(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+/* One line that is written over; every line stays with -v.  Ctrl-C ends the training, and a second
+ * one the tool. */
+static bool
+show_training(void *user, const ml_distill_progress *p)
+{
+	const cl_compiler *c = user;
+	bool over = !c->talk.verbose && !c->talk.quiet && isatty(STDERR_FILENO);
+	char agreement[32] = "";
+
+	if (p->agreement == p->agreement)
+		snprintf(agreement, sizeof agreement, ", agreement %.1f %%", 100 * p->agreement);
+	if (over || c->talk.verbose)
+		fprintf(stderr,
+			"%sstep %lld of %lld: loss %.4f, held out %.5f (best %.5f)%s, %.0f s "
+			"left%s",
+			over ? "\r\033[K" : "", (long long)p->step, (long long)p->steps, p->loss,
+			p->error, p->best, agreement, p->left,
+			over && p->step < p->steps && !interrupted ? "" : "\n");
+	return !interrupted;
+}
+
+static void
+watch_training(cl_compiler *c)
+{
+	struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+	ml_distill_hooks hooks = {c, show_training};
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	c->ml_options_distill(c->options, &hooks);
 }
 
 /* ---- options ---- */
@@ -162,6 +206,9 @@ cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in,
 	for (int i = 0; s && i < s->count; i++)
 		if (c->ml_options_set(c->options, s->name[i], s->value[i]) != ML_OK)
 			return 1;
+	for (int i = 0; s && i < s->count; i++)
+		if (!strncmp(s->name[i], "distill", strlen("distill")))
+			watch_training(c);
 	for (int i = 0; in && i < in->freeze.count; i++)
 		if (freeze(c, in->freeze.at[i]))
 			return 1;

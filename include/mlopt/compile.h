@@ -46,6 +46,24 @@ typedef struct ml_calibration {
  * model takes, when an element is infinite or NaN, or when there are fewer than 8 samples. */
 ML_API ml_status ml_options_calibrate(ml_options *, const ml_calibration *);
 
+/* What a distillation has come to. */
+typedef struct ml_distill_progress {
+	int64_t step, steps;
+	double loss;          /* mean since the last call; 1 is about what it was at first */
+	double error;         /* of what is held out: KL, or ten times 1 - cosine */
+	double agreement;     /* of what is held out, 0 to 1; NaN where nothing decides */
+	double best;          /* the least error so far, which is kept */
+	double seconds, left; /* spent, and still to come */
+} ml_distill_progress;
+/* Called now and then while a student is trained, on the thread that compiles; false ends the
+ * training, and the best student so far is what is compiled. */
+typedef struct ml_distill_hooks {
+	void *user;
+	bool (*progress)(void *user, const ml_distill_progress *);
+} ml_distill_hooks;
+/* The struct is copied. */
+ML_API void ml_options_distill(ml_options *, const ml_distill_hooks *);
+
 /* Where texts go that options ask for: dumps (`title` = the pass), statistics, explanations.
  * Without it they are dropped. */
 ML_API void ml_options_show(ml_options *,

@@ -45,14 +45,14 @@ ml_clip_factor(ml_builder *b, ml_value *norm, double limit, ml_dtype dtype)
 }
 
 ml_value *
-ml_learning_rate(ml_builder *b, ml_value *step, ml_value *total, double peak, double warmup)
+ml_learning_rate(ml_builder *b, ml_value *step, ml_value *total, ml_value *peak, double warmup)
 {
 	ml_value *left = DIV(SUB(total, SUB(step, number(b, 1))), TIMES(total, 1 - warmup));
 	ml_value *part = ml_op2(b, ML_OP_min, number(b, 1), left);
 
 	if (warmup > 0)
 		part = ml_op2(b, ML_OP_min, part, DIV(step, TIMES(total, warmup)));
-	return TIMES(ml_op_number(b, ML_OP_max, part, 0), peak);
+	return MUL(ml_op_number(b, ML_OP_max, part, 0), peak);
 }
 
 /* 1 - beta^step in f64: in f32 the first steps would lose half of their digits. */

@@ -6,8 +6,9 @@ typedef struct training {
 	ml_module *m;
 	ml_builder b;
 	int n;
-	ml_value *loss, **weight, **gradient, **first, **second;
-	ml_value *step, *total;
+	int kept; /* outputs that the module has without training */
+	ml_value **keep, **weight, **gradient, **first, **second;
+	ml_value *step, *total, *peak;
 	const ml_train_options *options;
 } training;
 
@@ -20,16 +21,19 @@ add_input(training *t, const ml_type *type, const char *what, const ml_value *of
 				ml_format(&t->m->arena, of ? "%s of %s" : "%s", what, name));
 }
 
-/* Of a module with gradients: takes its outputs away, and adds what else a step reads. */
+/* Of a module with gradients: takes these away, and adds what else a step reads. */
 static void
-open_module(training *t, int loss)
+open_module(training *t)
 {
 	ml_arena *arena = &t->m->arena;
 	ml_node *yield = t->m->main->last;
 	int ninputs = t->m->main->nargs - t->n;
 	ml_type scalar = {.dtype = ML_f64};
 
-	t->loss = ml_in(yield, loss);
+	t->kept = yield->nin - t->n;
+	t->keep = ML_NEW_ARRAY(arena, ml_value *, t->kept);
+	for (int i = 0; i < t->kept; i++)
+		t->keep[i] = ml_in(yield, i);
 	t->weight = ML_NEW_ARRAY(arena, ml_value *, t->n);
 	t->gradient = ML_NEW_ARRAY(arena, ml_value *, t->n);
 	t->first = ML_NEW_ARRAY(arena, ml_value *, t->n);
@@ -44,8 +48,9 @@ open_module(training *t, int loss)
 		t->second[i] = add_input(t, &t->weight[i]->type, "second moment", t->weight[i]);
 	t->step = add_input(t, &scalar, "step", NULL);
 	t->total = add_input(t, &scalar, "total", NULL);
+	t->peak = add_input(t, &scalar, "peak", NULL);
 	ml_node_remove(yield);
-	t->m->output_names.count = 0;
+	t->m->output_names.count = t->kept;
 	t->b = ml_builder_at_end(t->m->main, NULL);
 }
 
@@ -71,17 +76,18 @@ static ml_status
 close_module(training *t)
 {
 	const ml_train_options *o = t->options;
-	ml_value **out = ML_NEW_ARRAY(&t->m->arena, ml_value *, 2 + 3 * t->n);
+	ml_value **out = ML_NEW_ARRAY(&t->m->arena, ml_value *, t->kept + 1 + 3 * t->n);
 	ml_value *(*after)[3] = ml_alloc_array(&t->m->arena, (size_t)t->n, sizeof *after);
 	ml_value *norm = ml_gradient_norm(&t->b, t->gradient, t->n);
 	ml_adamw_step step = {.step = t->step};
 	int nout = 0;
 
-	step.rate = ml_learning_rate(&t->b, t->step, t->total, o->peak, o->warmup);
+	step.rate = ml_learning_rate(&t->b, t->step, t->total, t->peak, o->warmup);
 	for (int i = 0; i < t->n; i++)
 		if (!update(t, &step, o->clip, norm, i, after[i]))
 			return t->b.failed;
-	add_output(t, out, &nout, t->loss, "loss");
+	for (int i = 0; i < t->kept; i++)
+		out[nout++] = t->keep[i];
 	add_output(t, out, &nout, norm, "norm");
 	for (int k = 0; k < 3; k++)
 		for (int i = 0; i < t->n; i++) {
@@ -104,7 +110,7 @@ ml_train_step(const ml_module *m, int loss, const ml_value *const *weight, int n
 		if (!ml_is_const(weight[i]))
 			return ml_error(m->cx, ML_ERR_ARG, NULL, "only constants can be trained");
 	ML_STEP(ml_grad_module(m, ml_in(m->main->last, loss), weight, n, &t.m));
-	open_module(&t, loss);
+	open_module(&t);
 	ml_status status = close_module(&t);
 	if (status != ML_OK) {
 		ml_module_free(t.m);

@@ -25,8 +25,8 @@ ml_value *ml_gradient_norm(ml_builder *, ml_value *const *gradient, int n);
 ml_value *ml_clip_factor(ml_builder *, ml_value *norm, double limit, ml_dtype);
 
 /* From 0 linearly to `peak` over the first `warmup` part of `total` steps, then linearly to 0.
- * step counts from 1; step and total are f64 scalars, and so is the rate. */
-ml_value *ml_learning_rate(ml_builder *, ml_value *step, ml_value *total, double peak,
+ * step counts from 1; step, total and peak are f64 scalars, and so is the rate. */
+ml_value *ml_learning_rate(ml_builder *, ml_value *step, ml_value *total, ml_value *peak,
 			   double warmup);
 
 /* Decoupled weight decay: Loshchilov and Hutter, "Decoupled Weight Decay Regularization". */
@@ -44,14 +44,15 @@ bool ml_build_adamw(ml_builder *, const ml_adamw *, const ml_adamw_step *, ml_va
 
 typedef struct ml_train_options {
 	ml_adamw adamw;
-	double peak, warmup; /* of ml_learning_rate */
-	double clip;         /* limit of the gradients' norm; 0 = none */
+	double warmup; /* of ml_learning_rate */
+	double clip;   /* limit of the gradients' norm; 0 = none */
 } ml_train_options;
 /* One step as a module: m with its constants `weight` as inputs, trained on its output `loss`.
- * Inputs: m's, weights, first moments, second moments, step and total (f64 scalars).
- * Outputs: the loss and the gradients' norm (f64) before the step, weights, first and second
- * moments after it, each of the type and in the order of its input, so that the caller feeds
- * them back. */
+ * Inputs: m's, weights, first moments, second moments, step, total and peak (f64 scalars).
+ * Outputs: m's and the gradients' norm (f64) before the step, weights, first and second moments
+ * after it, each of the type and in the order of its input, so that the caller feeds them back.
+ * They may go where their inputs are: with a limit of the norm, nothing is computed from a weight
+ * once the first of them is replaced. */
 ml_status ml_train_step(const ml_module *m, int loss, const ml_value *const *weight, int n,
 			const ml_train_options *, ml_module **);
 #endif

@@ -249,7 +249,7 @@ check_step(double step, double limit)
 	ml_value *vstep = input(&t, 0, 0, 0), *vtotal = input(&t, 0, 0, 0);
 	result[3] = ml_gradient_norm(&t.b, (ml_value *[]){vg, vg2}, 2);
 	result[4] = ml_clip_factor(&t.b, result[3], limit, ML_f64);
-	result[5] = ml_learning_rate(&t.b, vstep, vtotal, 2e-3, 0.25);
+	result[5] = ml_learning_rate(&t.b, vstep, vtotal, ml_build_f64(&t.b, ML_f64, 2e-3), 0.25);
 	assert_true(ml_build_adamw(
 		&t.b, &o, &(ml_adamw_step){.rate = result[5], .step = vstep, .clip = result[4]}, vp,
 		vg, vm, vv, result));
@@ -324,10 +324,10 @@ test_training(void **state)
 {
 	static const ml_train_options o = {
 		.adamw = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decay = 0.1},
-		.peak = 0.05,
 		.warmup = 0.4,
 		.clip = 1};
-	double x[ROWS * K], y[ROWS], total = STEPS, w[K] = {1, -1, 0.5, 0.25, 2}, m[K] = {0};
+	double x[ROWS * K], y[ROWS], total = STEPS, peak = 0.05, w[K] = {1, -1, 0.5, 0.25, 2},
+				     m[K] = {0};
 	double v[K] = {0}, w2[K], m2[K] = {0}, v2[K] = {0}, g[K], last = INFINITY;
 	ml_module *fit, *step;
 	bench t;
@@ -344,14 +344,14 @@ test_training(void **state)
 	assert_int_equal(ml_verify(step), ML_OK);
 	assert_string_equal(step->output_names.at[3], "next first moment of w");
 	for (double at_step = 1; at_step <= STEPS; at_step++) {
-		ml_tensor in[] = {tensor(2, ROWS, K, x),  tensor(2, ROWS, 1, y),
-				  tensor(2, K, 1, w),     tensor(2, K, 1, m),
-				  tensor(2, K, 1, v),     tensor(0, 0, 0, &at_step),
-				  tensor(0, 0, 0, &total)};
+		ml_tensor in[] = {tensor(2, ROWS, K, x),   tensor(2, ROWS, 1, y),
+				  tensor(2, K, 1, w),      tensor(2, K, 1, m),
+				  tensor(2, K, 1, v),      tensor(0, 0, 0, &at_step),
+				  tensor(0, 0, 0, &total), tensor(0, 0, 0, &peak)};
 		ml_tensor out[5];
 		assert_int_equal(ml_evaluate(step, in, out, &t.cx.arena, NULL), ML_OK);
 		double loss = plain_gradient(x, y, w2, g), norm = norm_of(g);
-		double rate = o.peak * fmin(fmin(1, at_step / 2), (total - at_step + 1) / 3);
+		double rate = peak * fmin(fmin(1, at_step / 2), (total - at_step + 1) / 3);
 		plain_adamw(&o.adamw, rate, at_step, fmin(1, 1 / norm), g, w2, m2, v2, K);
 		expect_close(at(&out[0], 0), loss);
 		expect_close(at(&out[1], 0), norm);

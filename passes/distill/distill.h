@@ -1,0 +1,118 @@
+/* distill.h -- inside of distillation: what is trained, towards what, on which batches. */
+#ifndef ML_DISTILL_DISTILL_H
+#define ML_DISTILL_DISTILL_H
+#include "../prune/samples.h"
+#include "train.h"
+#include "options.h"
+
+/* ---- terms.c: what the student is to do as the teacher does ---- */
+
+typedef enum ml_likeness {
+	ML_LIKE_LOGITS,    /* KL of what they decide */
+	ML_LIKE_DIRECTION, /* cosine of rows; of rows' means where there are many */
+	ML_LIKE_NUMBERS,   /* squares of differences */
+} ml_likeness;
+
+typedef struct ml_lesson {
+	ml_likeness like;
+	bool hidden; /* between layers, not of an output */
+	int target;
+	ml_value *student;
+} ml_lesson;
+
+typedef struct ml_goal {
+	ML_VEC(ml_value *) target; /* the teacher's values */
+	ML_VEC(ml_lesson) term;
+} ml_goal;
+
+/* Outputs that decide, if there are any, else all that are numbers; and, where the teacher's graph
+ * is what the student was cut from (`cut`), hidden states behind cuts and the last one. */
+ml_status ml_find_goal(ml_goal *, ml_module *teacher, ml_module *student, bool cut,
+		       const ml_agree *, ml_arena *);
+/* The student with the teacher's values as further inputs and one f32 scalar for each term, its
+ * share; the outputs are the loss, the sum of the terms by their shares, and each term. */
+ml_status ml_build_loss(const ml_module *student, const ml_goal *, ml_module **);
+/* A copy of m whose outputs are these of its values. */
+ml_status ml_module_of_values(const ml_module *m, ml_value *const *, int n, ml_module **);
+
+/* ---- weights.c: what is trained ---- */
+
+typedef struct ml_weights {
+	ML_VEC(ml_value *) constant; /* of the student */
+	ml_tensor *now, *first, *second, *best;
+	size_t bytes; /* of `now` */
+} ml_weights;
+
+/* The float constants of layers and norms; tables that are looked up stay as they are. */
+void ml_find_weights(ml_weights *, const ml_module *, ml_arena *);
+/* A copy of a module that has these nodes, with the constants as its last inputs. */
+ml_status ml_module_of_weights(const ml_module *, const ml_weights *, ml_module **);
+/* The values in a copy of the module, whose nodes have equal ids. */
+void ml_values_in(const ml_module *copy, ml_value *const *, int n, ml_value **, ml_arena *);
+void ml_keep_best(ml_weights *);
+void ml_restore_best(ml_weights *);
+/* `now` becomes the constants of the student. */
+ml_status ml_put_weights(ml_module *, const ml_weights *);
+
+/* ---- batches.c: samples, shuffled, of one length, changed a little ---- */
+
+typedef struct ml_pool {
+	ml_arena *arena;
+	const ml_module *m;
+	ML_VEC(ml_tensor *) sample;
+	int inputs, batch;
+	ml_dim cut;     /* the size along which positions can be left out, or NULL */
+	int tokens;     /* the input that holds tokens, or -1 */
+	int64_t *usual; /* tokens as often as they are in the samples */
+	int64_t nusual;
+	uint64_t random;
+	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
+	int *shuffled;      /* the samples before they were sorted */
+	int nstart, next;
+	double changed; /* share of samples that augmentation changes */
+	ml_tensor *in;  /* the batch */
+} ml_pool;
+
+void ml_pool_init(ml_pool *, const ml_samples *, const ml_module *, uint64_t seed, ml_arena *);
+/* The next batch, in the pool's memory. */
+const ml_tensor *ml_pool_next(ml_pool *);
+uint64_t ml_random(uint64_t *state);
+
+/* ---- train.c ---- */
+
+enum { ML_DISTILL_BATCH = 32 };
+
+typedef struct ml_trainer {
+	ml_pass_ctx *px;
+	const ml_distill_options *options;
+	ml_arena *arena;
+	ml_module *teacher, *student;
+	ml_samples samples;
+	ml_pool pool;
+	ml_goal goal;
+	ml_weights weights;
+	ml_runnable *target;    /* teacher's targets of a batch */
+	ml_runnable *step;      /* of training */
+	ml_runnable *judged;    /* the student's outputs, by its weights */
+	ml_tensor *in, *out;    /* of `step` */
+	ml_tensor *target_in;   /* the teacher's inputs */
+	int *input_of;          /* which of the student's inputs the teacher's are */
+	float *share;           /* of the terms in the loss */
+	double *scale;          /* of the terms: 1 / their value before training */
+	double at, steps, peak; /* at: counts from 1 */
+	double begun;           /* seconds */
+	ml_distill_progress progress;
+	double until;              /* the step that an earlier training was ended at, or infinity */
+	double error, best, first; /* held out: now, at best, before training */
+	double best_agreement, first_agreement;
+	bool canceled;
+} ml_trainer;
+
+/* Compiles what training runs. */
+ml_status ml_trainer_open(ml_trainer *);
+void ml_trainer_close(ml_trainer *);
+/* One step; *loss is of before it. */
+ml_status ml_trainer_step(ml_trainer *, double *loss);
+/* Held-out error and agreement. */
+ml_status ml_trainer_judge(ml_trainer *);
+#endif

@@ -1,0 +1,313 @@
+/* distill_student.c -- trains a student to give its teacher's results, within minutes or steps. */
+#include "../prune/blocks.h"
+#include "distill.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	PROBES = 6, /* steps that change nothing: what terms are at first, and how long */
+	LEAST_SAMPLES = 8,
+	LEAST_STEPS = 10,
+	JUDGEMENTS = 20,
+};
+static const double PEAK = 3e-4;
+static const char NAME[] = "distill_student";
+
+extern const ml_pass ml_pass_prune_blocks;
+
+static double
+seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- shares ---- */
+
+/* What the terms' sums count: outputs, and hidden states. */
+static void
+set_shares(ml_trainer *t, double outputs, double hidden)
+{
+	for (int i = 0; i < t->goal.term.count; i++)
+		t->share[i] = (float)(t->scale[i] * (t->goal.term.at[i].hidden ? hidden : outputs));
+}
+
+/* Terms are measured by what they are before training, those of a kind together: where nothing
+ * was cut a difference is none at first. */
+static void
+scale_terms(ml_trainer *t, const double *sum)
+{
+	for (int i = 0; i < t->goal.term.count; i++) {
+		double total = 0;
+		for (int k = 0; k < t->goal.term.count; k++)
+			if (t->goal.term.at[k].hidden == t->goal.term.at[i].hidden &&
+			    t->goal.term.at[k].like == t->goal.term.at[i].like)
+				total += sum[k] / PROBES;
+		t->scale[i] = total > 0 ? 1 / total : 0;
+	}
+}
+
+/* Steps at a rate of 0 leave the weights as they are, but not the moments. */
+static ml_status
+probe(ml_trainer *t, double *seconds)
+{
+	double *sum = ML_NEW_ARRAY(t->arena, double, t->goal.term.count), loss;
+	double begun = 0;
+
+	t->at = t->steps = 1;
+	t->peak = 0;
+	for (int i = 0; i <= PROBES; i++) {
+		if (i == 1)
+			begun = seconds_now(); /* the first one also gets memory */
+		ML_STEP(ml_trainer_step(t, &loss));
+		for (int k = 0; i && k < t->goal.term.count; k++)
+			sum[k] += ml_read_f64(ML_f32, t->out[1 + k].data, 0);
+	}
+	*seconds = (seconds_now() - begun) / PROBES;
+	for (int i = 0; i < t->weights.constant.count; i++) {
+		memset(t->weights.first[i].data, 0, t->weights.first[i].bytes);
+		memset(t->weights.second[i].data, 0, t->weights.second[i].bytes);
+	}
+	scale_terms(t, sum);
+	return ML_OK;
+}
+
+/* ---- the loop ---- */
+
+static ml_status
+judge(ml_trainer *t)
+{
+	ML_STEP(ml_trainer_judge(t));
+	if (t->error < t->best) {
+		t->best = t->error;
+		t->best_agreement = t->progress.agreement;
+		ml_keep_best(&t->weights);
+	}
+	return ML_OK;
+}
+
+static void
+draw(ml_trainer *t, double loss)
+{
+	static const char plot[] = "Distillation";
+	ml_record *r = t->px->record;
+
+	if (t->at > 0)
+		ml_curve_add(ml_record_curve(r, plot, "step", "loss"), t->at, loss);
+	ml_curve_add(ml_record_curve(r, plot, "step", "held-out error"), t->at, t->error);
+	if (t->samples.agree.decides)
+		ml_curve_add(ml_record_curve(r, plot, "step", "agreement"), t->at,
+			     t->progress.agreement);
+}
+
+static void
+report(ml_trainer *t, double loss)
+{
+	const ml_distill_hooks *h = &t->options->hooks;
+	ml_distill_progress *p = &t->progress;
+
+	p->step = (int64_t)t->at;
+	p->steps = (int64_t)t->steps;
+	p->loss = loss;
+	p->error = t->error;
+	p->best = t->best;
+	p->seconds = seconds_now() - t->begun;
+	draw(t, loss);
+	p->left = t->at > 0 ? p->seconds / t->at * (t->steps - t->at) : 0;
+	if (h->progress && !h->progress(h->user, p))
+		t->canceled = true;
+}
+
+/* Hidden states alone where outputs decide: with few samples, what is fitted to them holds for
+ * others as well, and what is fitted to a handful of logits does not. */
+static bool
+has_features(const ml_trainer *t)
+{
+	bool hidden = false;
+
+	for (int i = 0; i < t->goal.term.count; i++)
+		hidden |= t->goal.term.at[i].hidden;
+	return hidden && t->samples.agree.decides;
+}
+
+static ml_status
+train(ml_trainer *t)
+{
+	int64_t steps = (int64_t)t->steps, every = steps / JUDGEMENTS + 1, since = 0;
+	bool features = has_features(t);
+	double sum = 0, loss;
+
+	for (int64_t i = 1; i <= steps && (double)i <= t->until && !t->canceled; i++) {
+		t->at = (double)i;
+		set_shares(t, features ? 0 : 1, 1);
+		ML_STEP(ml_trainer_step(t, &loss));
+		sum += loss;
+		since++;
+		if (i % every && i < steps)
+			continue;
+		ML_STEP(judge(t));
+		report(t, sum / (double)since);
+		sum = 0;
+		since = 0;
+	}
+	return ML_OK;
+}
+
+/* ---- the student ---- */
+
+static ml_status
+keep_layers(ml_trainer *t, const int *keep, int n)
+{
+	ml_blocks b;
+
+	ml_find_blocks(t->student, t->arena, &b);
+	bool *stays = ML_NEW_ARRAY(t->arena, bool, b.branch.count + 1);
+	for (int i = 0; i < n; i++) {
+		if (keep[i] >= b.layer.count)
+			return ml_error(t->px->cx, ML_ERR_ARG, NULL,
+					"distill: layer %d cannot be kept: the model has %d layers",
+					keep[i], b.layer.count);
+		for (int k = 0; k < b.layer.at[keep[i]].count; k++)
+			stays[b.layer.at[keep[i]].first + k] = true;
+	}
+	return ml_remove_branches(t->student, &b, stays);
+}
+
+/* As many as pruning would leave, which looks for those that are needed least. */
+static ml_status
+choose_layers(ml_trainer *t, int n)
+{
+	ml_pass_ctx px = *t->px;
+	ml_blocks b;
+
+	ml_find_blocks(t->student, t->arena, &b);
+	if (n > b.layer.count)
+		return ml_error(px.cx, ML_ERR_ARG, NULL,
+				"distill: a student of %d layers, but the model has %d", n,
+				b.layer.count);
+	if (n == b.layer.count)
+		return ML_OK;
+	px.prune = ml_format(t->arena, "%d", b.layer.count - n);
+	return ml_pass_prune_blocks.run(&px, t->student);
+}
+
+/* ---- from beginning to end ---- */
+
+static ml_status
+refuse_equal(ml_trainer *t)
+{
+	ml_error(t->px->cx, ML_ERR_ARG, NULL,
+		 "distill: the student gives exactly the teacher's results, its loss is 0");
+	ml_hint(t->px->cx,
+		"make a smaller one with --prune or --distill=student:N, or give another "
+		"teacher");
+	return ML_ERR_ARG;
+}
+
+/* As many steps as fit, or were asked for, or were made last time. */
+static ml_status
+choose_steps(ml_trainer *t, double step, double judged)
+{
+	const ml_distill_options *o = t->options;
+	ml_record *r = t->px->record;
+	const char *choice;
+
+	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "stopped at", &choice));
+	t->until = choice ? atof(choice) : INFINITY;
+	t->steps = (double)o->steps;
+	if (o->steps >= 0)
+		return ML_OK;
+	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "steps", &choice));
+	t->steps = choice ? atof(choice) : floor((o->minutes * 60 - JUDGEMENTS * judged) / step);
+	t->steps = fmax(t->steps, LEAST_STEPS);
+	const char *text = ml_format(t->arena, "%.0f", t->steps);
+	ml_record_decide(r, NAME, "steps", text,
+			 ml_format(t->arena, "a step takes %.1f ms", 1e3 * step));
+	return ML_OK;
+}
+
+static void
+write_down(ml_trainer *t)
+{
+	ml_record *r = t->px->record;
+
+	ml_record_decide(r, NAME, "stopped at", ml_format(t->arena, "%.0f", t->at), NULL);
+	ml_record_change(r, "held-out error", ML_UNIT_NONE, t->first, t->best);
+	if (t->samples.agree.decides)
+		ml_record_change(r, "held-out agreement", ML_UNIT_SHARE, t->first_agreement,
+				 t->best_agreement);
+}
+
+static ml_status
+distill(ml_trainer *t)
+{
+	const ml_distill_options *o = t->options;
+	double seconds, judged;
+
+	if (o->nkeep)
+		ML_STEP(keep_layers(t, o->keep, o->nkeep));
+	if (o->layers)
+		ML_STEP(choose_layers(t, o->layers));
+	ML_STEP(ml_samples_read(&t->samples, t->px, t->teacher, t->arena));
+	ml_pool_init(&t->pool, &t->samples, t->student, o->seed, t->arena);
+	if (t->samples.count < LEAST_SAMPLES || !t->samples.held)
+		return ml_error(t->px->cx, ML_ERR_ARG, NULL,
+				"distill: %lld samples are too few, %d are needed at least",
+				(long long)t->samples.count, LEAST_SAMPLES);
+	ML_STEP(ml_find_goal(&t->goal, t->teacher, t->student, !o->teacher, &t->samples.agree,
+			     t->arena));
+	ML_STEP(ml_trainer_open(t));
+	ML_STEP(ml_trainer_judge(t)); /* the first run also gets memory */
+	judged = seconds_now();
+	ML_STEP(ml_trainer_judge(t));
+	judged = seconds_now() - judged;
+	t->first = t->best = t->error;
+	t->first_agreement = t->best_agreement = t->progress.agreement;
+	if (t->error == 0)
+		return refuse_equal(t);
+	ML_STEP(probe(t, &seconds));
+	ML_STEP(choose_steps(t, seconds, judged));
+	t->peak = PEAK;
+	t->begun = seconds_now();
+	t->at = 0;
+	report(t, 1);
+	ML_STEP(train(t));
+	ml_restore_best(&t->weights);
+	write_down(t);
+	return ml_put_weights(t->student, &t->weights);
+}
+
+static ml_status
+run(ml_pass_ctx *px, ml_module *m)
+{
+	ml_trainer t = {.px = px,
+			.options = px->distill,
+			.arena = px->scratch,
+			.student = m,
+			.teacher = (ml_module *)px->original};
+
+	if (!px->distill)
+		return ml_error(px->cx, ML_ERR_ARG, NULL, "distill needs minutes or steps");
+	if (!px->exec || !px->data) {
+		ml_error(px->cx, ML_ERR_ARG, NULL, "distill needs calibration data");
+		ml_hint(px->cx, "give inputs without labels: --calib=DATA.npz");
+		return ML_ERR_ARG;
+	}
+	if (px->distill->teacher)
+		t.teacher = px->distill->teacher;
+	ml_module *own = t.teacher ? NULL : ml_module_clone(m);
+	t.teacher = own ? own : t.teacher;
+	ml_status status = distill(&t);
+	if (status == ML_OK)
+		px->changes += t.weights.constant.count;
+	ml_trainer_close(&t);
+	if (own)
+		ml_module_free(own);
+	return status;
+}
+
+ML_PASS(distill_student, ML_LOSSY, run, "a student is trained to give its teacher's results");

@@ -1,0 +1,17 @@
+/* options.h -- what a user says of a distillation. */
+#ifndef ML_DISTILL_OPTIONS_H
+#define ML_DISTILL_OPTIONS_H
+#include "../../ir/ir.h"
+#include "mlopt/compile.h"
+
+typedef struct ml_distill_options {
+	double minutes; /* of training */
+	int64_t steps;  /* instead of minutes; -1: as many as fit */
+	uint64_t seed;
+	int layers;             /* of the student; 0: those of the module as it is, or as listed */
+	int *keep, nkeep;       /* its layers in rising order; nkeep 0: to be chosen */
+	ml_module *teacher;     /* another model, or NULL */
+	const char *checkpoint; /* a file, or NULL */
+	ml_distill_hooks hooks;
+} ml_distill_options;
+#endif

@@ -1,0 +1,255 @@
+/* test_distill.c -- the pass distill_student on small models: what is learned, kept and refused. */
+#include "harness_exec.h"
+#include "passes/distill/distill.h"
+#include "passes/prune/blocks.h"
+#include "passes/pipeline.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+typedef struct bench {
+	ml_context cx;
+	ml_module *m;
+	ml_record record;
+	harness_samples samples;
+	ml_exec exec;
+	ml_data data;
+	ml_distill_options distill;
+	ml_pipeline_options o;
+	int calls, cancel_at;
+	double last_error, first_error, best;
+} bench;
+
+#define WEIGHTS                                                                                    \
+	"  %u = const {1, -1, 0.5, 2, 0.25, 1} : f32[2, 3]\n"                                      \
+	"  %d = const {1, 0.5, -1, 1, 2, -0.5} : f32[3, 2]\n"                                      \
+	"  %v = const {0.3, 0.15, -0.3, 0.3, 0.6, -0.15} : f32[3, 2]\n"                            \
+	"  %c = const {0.25, -2, 1.5, 1} : f32[2, 2]\n"
+#define FFN(name, in, down)                                                                        \
+	"  %" name "u = linear " in ", %u : f32[b, 3, 2, 3]\n"                                     \
+	"  %" name "a = gelu %" name "u : f32[b, 3, 2, 3]\n"                                       \
+	"  %" name "d = linear %" name "a, " down " : f32[b, 3, 2, 2]\n"                           \
+	"  %" name " = add " in ", %" name "d : f32[b, 3, 2, 2]\n"
+static const char model[] =
+	"module \"m\" {\n  sym b\n  in %x \"x\" : f32[b, 3, 2, 2]\n" WEIGHTS FFN("l", "%x", "%d")
+		FFN("m", "%l", "%v")
+			FFN("n", "%m",
+			    "%d") "  %y = linear %n, %c : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n";
+
+static bool
+progress(void *user, const ml_distill_progress *p)
+{
+	bench *b = user;
+
+	if (!b->calls++)
+		b->first_error = p->error;
+	b->last_error = p->error;
+	b->best = p->best;
+	return b->calls != b->cancel_at;
+}
+
+static void
+open_bench(bench *b, const int *keep, int nkeep)
+{
+	*b = (bench){.cx.memory = ml_memory_libc()};
+	ml_arena_init(&b->cx.arena, &b->cx.memory);
+	ml_arena_init(&b->samples.arena, &b->cx.memory);
+	assert_int_equal(ml_parse(&b->cx, model, strlen(model), NULL, NULL, &b->m), ML_OK);
+	b->exec = harness_exec(&b->cx);
+	b->data = harness_data(&b->samples);
+	ml_record_init(&b->record, &b->cx.arena);
+	b->distill = (ml_distill_options){.steps = 400,
+					  .seed = 1,
+					  .keep = (int *)keep,
+					  .nkeep = nkeep,
+					  .hooks = {b, progress}};
+	b->o = (ml_pipeline_options){.opt_level = 2,
+				     .fuel = -1,
+				     .passes = "distill_student",
+				     .verify_each = true,
+				     .exec = &b->exec,
+				     .data = &b->data,
+				     .distill = &b->distill,
+				     .record = &b->record};
+}
+
+static void
+close_bench(bench *b)
+{
+	ml_module_free(b->m);
+	ml_arena_free(&b->samples.arena);
+	ml_arena_free(&b->cx.arena);
+}
+
+static ml_status
+distill(bench *b)
+{
+	ml_arena arena;
+	ml_pipeline p;
+
+	ml_arena_init(&arena, &b->cx.memory);
+	ml_status st = ml_pipeline_init(&p, &b->cx, &arena, &b->o, NULL, 0);
+	if (st == ML_OK)
+		st = ml_pipeline_run(&p, b->m, &b->o);
+	ml_arena_free(&arena);
+	return st;
+}
+
+static const char *
+printed(bench *b)
+{
+	ml_text t;
+
+	ml_text_init(&t, &b->cx.arena);
+	ml_print(&t, b->m);
+	return t.at;
+}
+
+static const char *
+choice_of(const bench *b, const char *subject)
+{
+	for (int i = 0; i < b->record.decisions.count; i++)
+		if (!strcmp(b->record.decisions.at[i].subject, subject))
+			return b->record.decisions.at[i].choice;
+	return "";
+}
+
+static int
+count_layers(bench *b)
+{
+	ml_blocks found;
+
+	ml_find_blocks(b->m, &b->cx.arena, &found);
+	return found.layer.count;
+}
+
+static const int ends[] = {0, 2};
+
+/* Two layers of three come nearer to what three gave, and the same seed gives the same bits. */
+static void
+test_learns(void **state)
+{
+	bench b, same, other;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(count_layers(&b), 2);
+	assert_true(b.best < 0.95 * b.first_error);
+	assert_true(b.first_error > 0);
+	assert_string_equal(choice_of(&b, "stopped at"), "400");
+	open_bench(&same, ends, 2);
+	assert_int_equal(distill(&same), ML_OK);
+	assert_string_equal(printed(&same), printed(&b));
+	open_bench(&other, ends, 2);
+	other.distill.seed = 2;
+	assert_int_equal(distill(&other), ML_OK);
+	assert_string_not_equal(printed(&other), printed(&b));
+	close_bench(&other);
+	close_bench(&same);
+	close_bench(&b);
+}
+
+/* Canceled at once, the student is what it was before training; later, the best one. */
+static void
+test_canceled(void **state)
+{
+	bench b, again;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	b.distill.steps = 0;
+	assert_int_equal(distill(&b), ML_OK);
+	open_bench(&again, ends, 2);
+	again.cancel_at = 1;
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(printed(&again), printed(&b));
+	assert_string_equal(choice_of(&again, "stopped at"), "0");
+	close_bench(&again);
+	close_bench(&b);
+}
+
+/* A training that was timed and ended early is repeated to the step. */
+static void
+test_replay(void **state)
+{
+	bench b, again;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	b.distill.steps = -1;
+	b.distill.minutes = 0.001;
+	b.cancel_at = 5;
+	assert_int_equal(distill(&b), ML_OK);
+	open_bench(&again, ends, 2);
+	again.distill.steps = -1;
+	again.distill.minutes = 0.5;
+	again.record.replays = true;
+	for (int i = 0; i < b.record.decisions.count; i++)
+		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(choice_of(&again, "steps"), choice_of(&b, "steps"));
+	assert_string_equal(printed(&again), printed(&b));
+	close_bench(&again);
+	close_bench(&b);
+}
+
+static void
+check_refused(bench *b, ml_status status, const char *text)
+{
+	assert_int_equal(distill(b), status);
+	const ml_diag *d = &b->cx.diags.at[b->cx.diags.count - 1];
+	if (!strstr(d->text, text))
+		fail_msg("'%s' does not say '%s'", d->text, text);
+	close_bench(b);
+}
+
+static ml_status
+endless_sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there)
+{
+	harness_samples *s = user;
+	ml_data plain = harness_data(s);
+
+	ML_STEP(plain.sample(s, m, i, inputs, there));
+	for (int k = 0; *there && k < m->main->nargs; k++)
+		ml_write_f64(inputs[k].dtype, inputs[k].data, 0, 3e38);
+	return ML_OK;
+}
+
+static void
+test_refused(void **state)
+{
+	static const int all[] = {0, 1, 2}, more[] = {0, 7};
+	bench b;
+
+	(void)state;
+	/* The loss of what is untouched is exactly 0. */
+	open_bench(&b, all, 3);
+	check_refused(&b, ML_ERR_ARG, "exactly the teacher's results, its loss is 0");
+	open_bench(&b, more, 2);
+	check_refused(&b, ML_ERR_ARG, "layer 7 cannot be kept: the model has 3 layers");
+	open_bench(&b, NULL, 0);
+	b.distill.layers = 4;
+	check_refused(&b, ML_ERR_ARG, "a student of 4 layers, but the model has 3");
+	open_bench(&b, ends, 2);
+	b.o.data = NULL;
+	check_refused(&b, ML_ERR_ARG, "needs calibration data");
+	open_bench(&b, ends, 2);
+	b.data.sample = endless_sample;
+	check_refused(&b, ML_ERR_VALUE, "is not finite");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_learns),
+		cmocka_unit_test(test_canceled),
+		cmocka_unit_test(test_replay),
+		cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
