@@ -7,6 +7,8 @@ ml_status ml_rows_grid(ml_kernel *, ml_grid *);
 ml_status ml_rows_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_contract_grid(ml_kernel *, ml_grid *);
 ml_status ml_contract_emit(ml_emit *, ml_kernel *, const char *name);
+ml_status ml_u4_grid(ml_kernel *, ml_grid *);
+ml_status ml_u4_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_pack_grid(ml_kernel *, ml_grid *);
 ml_status ml_pack_emit(ml_emit *, ml_kernel *, const char *name);
 ml_status ml_attention_grid(ml_kernel *, ml_grid *);

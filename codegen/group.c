@@ -218,7 +218,7 @@ fits(const ml_node *n, const ml_group *g)
 {
 	const ml_type *t = &n->out[0].type;
 
-	if (g->family == ML_FAMILY_CONTRACT)
+	if (g->family == ML_FAMILY_CONTRACT || g->family == ML_FAMILY_U4)
 		return ml_type_same_shape(t, &g->space);
 	return g->family == ML_FAMILY_ROWS &&
 	       (ml_type_same_shape(t, &g->space) || is_row_scalar(t, g));
@@ -453,7 +453,10 @@ place_node(ml_planner *p, ml_node *n)
 		else
 			take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);
 		break;
-	case ML_COMPOSITE: new_group(p, ML_FAMILY_ATTENTION, &n->out[0].type, 0, n); break;
+	case ML_COMPOSITE:
+		new_group(p, n->op == ML_OP_linear_u4 ? ML_FAMILY_U4 : ML_FAMILY_ATTENTION,
+			  &n->out[0].type, 0, n);
+		break;
 	case ML_SOURCE:
 	case ML_MOVE:
 	case ML_INDEX:
@@ -533,7 +536,7 @@ store_through_views(ml_planner *p, ml_group *g)
 		if (!ml_value_needs_buffer(v))
 			continue;
 		while ((g->family == ML_FAMILY_ROWS || g->family == ML_FAMILY_CONTRACT ||
-			g->family == ML_FAMILY_ATTENTION) &&
+			g->family == ML_FAMILY_U4 || g->family == ML_FAMILY_ATTENTION) &&
 		       p->plan->opt_level > 0 && (next = only_view(stored)) &&
 		       (!ml_note_of(next->def)->group ||
 			ml_note_of(next->def)->group->nodes.count == 1)) {

@@ -11,6 +11,7 @@ typedef struct family_row {
 static const family_row families[ML_FAMILY_COUNT] = {
 	[ML_FAMILY_ROWS] = {"rows", ml_rows_grid, ml_rows_emit},
 	[ML_FAMILY_CONTRACT] = {"contract", ml_contract_grid, ml_contract_emit},
+	[ML_FAMILY_U4] = {"u4", ml_u4_grid, ml_u4_emit},
 	[ML_FAMILY_PACK] = {"pack", ml_pack_grid, ml_pack_emit},
 	[ML_FAMILY_ATTENTION] = {"attention", ml_attention_grid, ml_attention_emit},
 	[ML_FAMILY_SCATTER] = {"scatter", ml_scatter_grid, ml_scatter_emit},

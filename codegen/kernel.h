@@ -18,6 +18,7 @@
 typedef enum ml_family {
 	ML_FAMILY_ROWS, /* elementwise, movement, gather, reductions: one pass per row; rows.c */
 	ML_FAMILY_CONTRACT,  /* dot with prologue and epilogue; dots.c */
+	ML_FAMILY_U4,        /* linear_u4 with epilogue; linear_u4.c */
 	ML_FAMILY_PACK,      /* a dynamic right operand into panels; dots.c */
 	ML_FAMILY_ATTENTION, /* q, k, v to output, scores of one row block in scratch; attention.c
 			      */

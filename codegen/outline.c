@@ -187,7 +187,8 @@ copy_attrs(ml_outliner *o, ml_node *to, const ml_node *from)
 static bool
 reads_panels(const ml_outliner *o, const ml_node *n, int operand)
 {
-	return n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT && operand == 1;
+	return (n->op == ML_OP_dot && o->family == ML_FAMILY_CONTRACT && operand == 1) ||
+	       (n->op == ML_OP_linear_u4 && operand > 0);
 }
 
 /* The specification of attention holds its body; on integers, itself: the kernel takes it apart. */

@@ -1,4 +1,5 @@
 /* plan.c -- schedules the groups of a graph as steps, with the buffers they read and write. */
+#include "linear_u4.h"
 #include "plan.h"
 #include <assert.h>
 
@@ -33,7 +34,8 @@ is_unused(const ml_node *n)
 static bool
 has_family(const ml_node *n, int opt_level)
 {
-	return n->op == ML_OP_attention && opt_level > 0 && n->out[0].type.dtype == ML_f32;
+	return opt_level > 0 && (ml_u4_has_kernel(n) ||
+				 (n->op == ML_OP_attention && n->out[0].type.dtype == ML_f32));
 }
 
 /* Expands the other bodies until only core operators are left, then drops what nobody reads. */
@@ -203,6 +205,14 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 	int nfree = 0;
 	ml_dim size[3];
 
+	if (dot->op == ML_OP_linear_u4) {
+		*w = (ml_weight){.blob = ml_const_blob(b),
+				 .form = r->operand == 1 ? ML_WEIGHT_NIBBLES : ML_WEIGHT_COLUMNS,
+				 .element = ml_dtype_bytes(b->type.dtype),
+				 .k = int_of(b->type.dim[0]),
+				 .n = int_of(b->type.dim[1])};
+		return true;
+	}
 	if (!ml_is_const(b) || dot->op != ML_OP_dot)
 		return false;
 	for (int64_t i = 0; i < b->type.rank; i++) {

@@ -90,12 +90,15 @@ typedef struct ml_spec {
 typedef enum ml_weight_form {
 	ML_WEIGHT_PLAIN,
 	ML_WEIGHT_PANELS_F32,
-	ML_WEIGHT_PANELS_S8
+	ML_WEIGHT_PANELS_S8,
+	ML_WEIGHT_NIBBLES, /* these two as linear_u4.h says */
+	ML_WEIGHT_COLUMNS,
 } ml_weight_form;
 typedef struct ml_weight {
 	ml_blob *blob; /* borrowed from the module */
 	ml_weight_form form;
 	int64_t k, n;               /* of panels */
+	int64_t element;            /* COLUMNS: bytes */
 	int64_t k_stride, n_stride; /* in elements of the blob; k_stride of one axis of k */
 	int nk;                     /* axes of k that are no neighbours in the blob, outer first */
 	int64_t k_size[ML_MAX_RANK], k_step[ML_MAX_RANK];

@@ -28,6 +28,8 @@ void ml_tile_f32(ml_emit *, const ml_tile *);
 /* By instructions that multiply u8 by s8 and add four products to s32. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);
+/* Its instruction: acc + a . b, four bytes to a lane of 16. */
+ml_v ml_tile_dot(ml_emit *, ml_v acc, ml_v a, ml_v b);
 /* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
 void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
 /* By byte multiplications that saturate, on weights of which that is known not to happen, for x86

@@ -42,9 +42,8 @@ call_sdot(ml_emit *e, const char *intrinsic, ml_v acc, ml_v a, ml_v b)
 	return LLVMBuildSub(e->b, acc, call_neon(e, intrinsic, LLVMConstNull(type), high, b), "");
 }
 
-/* acc + a . b, four bytes to a lane */
-static ml_v
-dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
+ml_v
+ml_tile_dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 {
 	switch (e->target->level) {
 	case ML_LEVEL_AVX512VNNI:
@@ -74,7 +73,7 @@ step(ml_emit *e, const ml_tile *t, const pointers *p, const ml_v *row, ml_v at, 
 	for (int i = 0; i < t->rows; i++) {
 		ml_v a = ml_splat(e, ml_load(e, e->i32, ml_gep(e, e->i8, row[i], at), 1));
 		for (int j = 0; j < t->panels; j++)
-			acc[i * t->panels + j] = dot(e, acc[i * t->panels + j], a, b[j]);
+			acc[i * t->panels + j] = ml_tile_dot(e, acc[i * t->panels + j], a, b[j]);
 	}
 }
 

@@ -1,5 +1,6 @@
 /* weights.c -- the weights image: constants laid out as kernels want to read them. */
 #include "contract.h"
+#include "linear_u4.h"
 #include "plan.h"
 #include <string.h>
 
@@ -25,6 +26,19 @@ contract_form(ml_weight_form form)
 	return form == ML_WEIGHT_PANELS_F32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
 }
 
+static uint64_t
+bytes_of(const ml_weight *w)
+{
+	switch (w->form) {
+	case ML_WEIGHT_PLAIN: return w->blob->size;
+	case ML_WEIGHT_NIBBLES: return (uint64_t)ml_u4_nibble_bytes(w->k, w->n);
+	case ML_WEIGHT_COLUMNS: return (uint64_t)ml_u4_panel_bytes(w->k, w->n, w->element);
+	default:
+		return (uint64_t)w->batches *
+		       (uint64_t)ml_pack_bytes(contract_form(w->form), w->k, w->n);
+	}
+}
+
 uint64_t
 ml_plan_weight(ml_plan *plan, const ml_weight *w)
 {
@@ -33,10 +47,7 @@ ml_plan_weight(ml_plan *plan, const ml_weight *w)
 	for (int i = 0; i < plan->weights.count; i++)
 		if (same_weight(&plan->weights.at[i], w))
 			return plan->weights.at[i].offset;
-	added.bytes = w->form == ML_WEIGHT_PLAIN
-			      ? w->blob->size
-			      : (uint64_t)w->batches *
-					(uint64_t)ml_pack_bytes(contract_form(w->form), w->k, w->n);
+	added.bytes = bytes_of(w);
 	added.offset = plan->weights_bytes;
 	plan->weights_bytes += (added.bytes + ALIGN - 1) / ALIGN * ALIGN;
 	ML_PUSH(plan->arena, plan->weights, added);
@@ -92,6 +103,10 @@ ml_write_weights(const ml_plan *plan, uint8_t *image)
 		memset(image + end, 0, (size_t)(w->offset - end));
 		if (w->form == ML_WEIGHT_PLAIN) {
 			memcpy(image + w->offset, w->blob->bytes, (size_t)w->bytes);
+		} else if (w->form == ML_WEIGHT_NIBBLES) {
+			ml_u4_pack_nibbles(image + w->offset, w->blob->bytes, w->k, w->n);
+		} else if (w->form == ML_WEIGHT_COLUMNS) {
+			ml_u4_pack(image + w->offset, w->blob->bytes, w->k, w->n, w->element);
 		} else {
 			ml_arena scratch;
 			ml_arena_init(&scratch, &plan->m->cx->memory);

@@ -14,6 +14,10 @@ ml_panel_bytes(ml_dims *dims, const ml_read *r)
 	ml_contract_form form = r->value->type.dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
 	ml_dim size[3];
 
+	if (r->packed_for->op == ML_OP_linear_u4) {
+		ml_dim bytes = ml_type_bytes(dims, &r->value->type);
+		return r->operand == 1 ? ml_dim_floordiv(dims, bytes, ml_dim_int(dims, 2)) : bytes;
+	}
 	ml_panel_sizes(dims, r, size);
 	return ml_dim_mul(dims, size[0], ml_pack_dim(dims, form, size[1], size[2]));
 }
@@ -21,7 +25,7 @@ ml_panel_bytes(ml_dims *dims, const ml_read *r)
 const char *
 ml_step_kind_name(const ml_plan *plan, const ml_step *s)
 {
-	static const char *const family[] = {"rows",      "contract", "pack",
+	static const char *const family[] = {"rows",      "contract", "u4",  "pack",
 					     "attention", "scatter",  "scan"};
 
 	if (s->kind == ML_STEP_KERNEL)
@@ -64,6 +68,11 @@ attention_macs(ml_dims *dims, const ml_node *n)
 static void
 note_macs(ml_dims *dims, ml_work *w, const ml_node *n)
 {
+	if (n->op == ML_OP_linear_u4) {
+		ml_dim macs = ml_type_count(dims, &n->out[0].type);
+		w->macs = sum(dims, w->macs, ml_dim_mul(dims, macs, ml_in(n, 1)->type.dim[0]));
+		w->dtype = ML_u8;
+	}
 	if (n->op != ML_OP_dot && n->op != ML_OP_attention)
 		return;
 	w->macs = sum(dims, w->macs,

@@ -314,7 +314,9 @@ ml_choose_int8(const ml_options *o, const ml_module *m, ml_int8 *mode)
 {
 	bool calibrated = o->calibration.array != NULL;
 
-	*mode = ML_INT8_OFF;
+	*mode = o->int4 ? ML_INT8_INT4 : ML_INT8_OFF;
+	if (o->int4 && o->int8)
+		return ml_error(o->cx, ML_ERR_ARG, NULL, "int8 and int4 exclude each other");
 	if (!o->int8)
 		return ML_OK;
 	if (!ml_int8_named(o->int8, mode))

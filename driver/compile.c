@@ -80,6 +80,8 @@ run_passes(compilation *c)
 	ML_STEP(ml_choose_distill(o, &c->distilling, &po.distill));
 	begin(c, 2, "passes");
 	ML_STEP(ml_choose_int8(o, c->m, &po.int8));
+	if (o->int4 && !ml_int4_named(o->int4, &po.int4))
+		po.int4.group = ML_INT4_GROUP;
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
 	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, c->plugins.passes.at,
 				 c->plugins.passes.count));

@@ -27,7 +27,7 @@ struct ml_options {
 	ML_VEC(ml_import_dim) import_dims;
 	ML_VEC(ml_import_shape) import_shapes;
 	ML_VEC(ml_import_freeze) import_freezes;
-	ml_calibration calibration; /* array NULL: none */
+	ml_calibration calibration;    /* array NULL: none */
 	ml_distill_options distilling; /* what distill= says */
 	ml_distill_hooks distill_hooks;
 	void (*show_fn)(void *user, const char *title, const char *text);
@@ -85,6 +85,7 @@ void ml_candidates_end(ml_candidates *);
 
 /* A value of int8, by its name. */
 bool ml_int8_named(const char *, ml_int8 *);
+bool ml_int4_named(const char *, ml_int4 *);
 /* The share that --max-loss allows; negative when it is none. */
 double ml_max_loss(const ml_options *);
 
@@ -105,7 +106,7 @@ void ml_feed_begin(ml_feed *, const ml_options *);
 void ml_feed_end(ml_feed *);
 /* What passes read it by. */
 ml_data ml_data_of_feed(ml_feed *);
-/* What --int8 means for the module. */
+/* What --int8 and --int4 mean for the module. */
 ml_status ml_choose_int8(const ml_options *, const ml_module *, ml_int8 *);
 
 /* ---- distill.c ---- */

@@ -128,16 +128,35 @@ ml_int8_named(const char *name, ml_int8 *mode)
 	return false;
 }
 
+bool
+ml_int4_named(const char *name, ml_int4 *int4)
+{
+	static const char *const groups[] = {"32", "64", "128"};
+
+	for (int i = 0; i < 3; i++) {
+		size_t n = strlen(groups[i]);
+		const char *rest = name + n;
+		if (strncmp(name, groups[i], n) || (*rest && strcmp(rest, ",symmetric")))
+			continue;
+		*int4 = (ml_int4){.group = 32 << i, .symmetric = *rest};
+		return true;
+	}
+	return false;
+}
+
 static ml_status
 set_mode(ml_options *o, const option_row *r, const char **field, const char *value)
 {
+	bool is_int8 = field == &o->int8;
 	ml_int8 mode;
+	ml_int4 int4;
 
 	if (field == &o->distill)
 		return ml_add_distill(o, value);
-	if (value && !ml_int8_named(value, &mode)) {
+	if (value && !(is_int8 ? ml_int8_named(value, &mode) : ml_int4_named(value, &int4))) {
 		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
-		ml_hint(o->cx, "it is dynamic, static or weights");
+		ml_hint(o->cx, is_int8 ? "it is dynamic, static or weights"
+				       : "it is 32, 64 or 128, with or without \",symmetric\"");
 		return ML_ERR_ARG;
 	}
 	*field = ml_strdup(&o->arena, value ? value : "");

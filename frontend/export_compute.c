@@ -215,6 +215,7 @@ ml_export_expands(const ml_node *n)
 	switch (n->op) {
 	case ML_OP_attention:
 	case ML_OP_rms_norm:
+	case ML_OP_linear_u4:
 	case ML_OP_quantize_row: return true;
 	case ML_OP_quantize:
 	case ML_OP_dequantize: return !quantizes_plainly(n);

@@ -107,6 +107,7 @@ ML_GRADIENT_IS(batch_norm, BODY);
 
 /* Rounded: a straight-through estimate would be another function than the gradient. */
 ML_GRADIENT_IS(quantize_row, NONE);
+ML_GRADIENT_IS(linear_u4, NONE);
 ML_GRADIENT_IS(quantize, ENDS);
 ML_GRADIENT_IS(dequantize, BODY);
 

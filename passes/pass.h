@@ -10,6 +10,13 @@
 #include "mlopt/pass.h"
 #include "record.h"
 
+/* Weights of four bits: rows that share a scale, and whether their zero point is always 8. */
+enum { ML_INT4_GROUP = 32 }; /* unless told */
+typedef struct ml_int4 {
+	int group;
+	bool symmetric;
+} ml_int4;
+
 /* What a pass is given. */
 struct ml_pass_ctx {
 	ml_context *cx;
@@ -29,6 +36,7 @@ struct ml_pass_ctx {
 	const char *prune;    /* what --prune= asks for, or NULL */
 	const struct ml_distill_options *distill; /* or NULL */
 	const ml_module *original; /* before anything was left out; NULL without distill */
+	ml_int4 int4;              /* group 0: nobody asked for four bits */
 };
 
 /* Takes one unit of fuel; false when there is none left. */
@@ -39,12 +47,19 @@ ml_status ml_for_each_block(ml_module *, ml_status (*visit)(void *, ml_block *),
 int ml_drop_unused(ml_block *);
 
 /* The pipeline's rows. */
-typedef enum ml_int8 { ML_INT8_OFF, ML_INT8_DYNAMIC, ML_INT8_STATIC, ML_INT8_WEIGHTS } ml_int8;
+typedef enum ml_int8 {
+	ML_INT8_OFF,
+	ML_INT8_DYNAMIC,
+	ML_INT8_STATIC,
+	ML_INT8_WEIGHTS,
+	ML_INT8_INT4, /* four bits, where they do eight, dynamic */
+} ml_int8;
 typedef enum ml_when {
 	ML_WHEN_OFF = 1 << ML_INT8_OFF,
-	ML_WHEN_DYNAMIC = 1 << ML_INT8_DYNAMIC,
 	ML_WHEN_STATIC = 1 << ML_INT8_STATIC,
 	ML_WHEN_WEIGHTS = 1 << ML_INT8_WEIGHTS,
+	ML_WHEN_INT4 = 1 << ML_INT8_INT4,
+	ML_WHEN_DYNAMIC = 1 << ML_INT8_DYNAMIC | ML_WHEN_INT4,
 	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
 	ML_WHEN_INTEGERS = ML_WHEN_DYNAMIC | ML_WHEN_STATIC,
 	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,

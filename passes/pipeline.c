@@ -144,7 +144,9 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 	if (o->passes)
 		return add_listed(p, cx, o->passes);
 	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
-	int least = o->int8 == ML_INT8_OFF ? 0 : o->int8 == ML_INT8_DYNAMIC ? 1 : 2;
+	int least = o->int8 == ML_INT8_OFF                                  ? 0
+		    : o->int8 == ML_INT8_DYNAMIC || o->int8 == ML_INT8_INT4 ? 1
+									    : 2;
 	/* What is pruned and trained are layers that are whole. */
 	least = o->prune || o->distill ? 2 : least;
 	int asked =
@@ -247,7 +249,8 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .record = r->record,
 			  .prune = r->o->prune,
 			  .original = r->original,
-			  .distill = r->o->distill};
+			  .distill = r->o->distill,
+			  .int4 = r->o->int4};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
 	double start = seconds_now();

@@ -60,6 +60,36 @@ ml_type_linear(ml_builder *b, ml_node *n)
 	return ML_OK;
 }
 
+ml_status
+ml_type_linear_u4(ml_builder *b, ml_node *n)
+{
+	const ml_type *x = &ml_in(n, 0)->type, *w = &ml_in(n, 1)->type, *s = &ml_in(n, 2)->type;
+	ml_type t = *x;
+	int64_t k, groups;
+
+	ML_STEP(ml_want_dtype(b, n, 0, ML_f32));
+	ML_STEP(ml_want_dtype(b, n, 1, ML_u8));
+	ML_STEP(ml_want_kind(b, n, 2, ML_KF));
+	ML_STEP(ml_want_rank(b, n, 0, 1, ML_MAX_RANK - 1)); /* its body splits a dim */
+	for (int i = 1; i < n->nin; i++)
+		ML_STEP(ml_want_rank(b, n, i, 2, 2));
+	ML_STEP(ml_want_equal(b, n, x->dim[x->rank - 1], w->dim[0],
+			      "inner dimensions must be equal"));
+	ML_STEP(ml_want_equal(b, n, s->dim[1], w->dim[1], "scales for every column"));
+	if (!ml_dim_is_int(w->dim[0], &k) || !ml_dim_is_int(s->dim[0], &groups) || groups < 1 ||
+	    k % groups)
+		return ml_type_fail(b, n, ML_ERR_SHAPE, "groups divide the inner dimension evenly");
+	if (n->nin > 3) {
+		ML_STEP(ml_want_dtype(b, n, 3, ML_u8));
+		for (int i = 0; i < 2; i++)
+			ML_STEP(ml_want_equal(b, n, ml_in(n, 3)->type.dim[i], s->dim[i],
+					      "a zero point for every scale"));
+	}
+	t.dim[t.rank - 1] = w->dim[1];
+	n->out[0].type = t;
+	return ML_OK;
+}
+
 /* Floats of one type, or u8 by s8, which gives exact sums in s32; these have no bias. */
 static ml_status
 conv_dtype(ml_builder *b, ml_node *n, ml_dtype *t)

@@ -23,15 +23,14 @@ typedef struct observation {
 
 static const double AVERAGED = .01; /* what a sample counts in a moving average */
 
-/* The copy's nodes by their place in the block, which the original's `scratch` gets. */
-static ml_node **
-pair_nodes(ml_pass_ctx *px, ml_module *m, const ml_module *copy)
+ml_node **
+ml_pair_nodes(ml_arena *arena, ml_module *m, const ml_module *copy)
 {
 	int64_t nodes = 0;
 
 	for (ml_node *n = m->main->first; n; n = n->next)
 		n->scratch = nodes++;
-	ml_node **at = ML_NEW_ARRAY(px->scratch, ml_node *, nodes);
+	ml_node **at = ML_NEW_ARRAY(arena, ml_node *, nodes);
 	nodes = 0;
 	for (ml_node *n = copy->main->first; n; n = n->next)
 		at[nodes++] = n;
@@ -53,7 +52,7 @@ extreme(ml_builder *b, ml_op op, ml_value *v)
 static ml_status
 watch(observation *o, ml_module *copy, ml_value *const *value)
 {
-	ml_node **at = pair_nodes(o->px, o->m, copy);
+	ml_node **at = ml_pair_nodes(o->px->scratch, o->m, copy);
 	ml_value **result = ML_NEW_ARRAY(o->px->scratch, ml_value *, 2 * o->n);
 
 	ml_node_remove(copy->main->last);

@@ -125,7 +125,8 @@ static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
 	ML_STEP(ml_for_each_block(m, quantize_block, px));
-	return px->data ? ml_calibrate_linear(px, m) : ML_OK;
+	/* Beside layers of four bits, nothing here decides how near the whole comes. */
+	return px->data && !px->int4.group ? ml_calibrate_linear(px, m) : ML_OK;
 }
 
 ML_PASS(quantize_linear, ML_LOSSY, run, "linear layers on s8 weights and u8 activations");

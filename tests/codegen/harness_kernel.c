@@ -3,6 +3,7 @@
 #include "jitted.h"
 #include "../../codegen/contract.h"
 #include "../../codegen/family.h"
+#include "../../codegen/linear_u4.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -231,9 +232,36 @@ pack_input(const run *r, char *to)
 				   1);
 }
 
+/* Inputs of a layer on 4-bit weights from 1 on. */
+static size_t
+u4_bytes(const ml_tensor *t, int i)
+{
+	int64_t element = ml_dtype_bytes(t->dtype);
+
+	return (size_t)(i == 1 ? ml_u4_nibble_bytes(t->dim[0], t->dim[1])
+			       : ml_u4_panel_bytes(t->dim[0], t->dim[1], element));
+}
+
+static bool
+is_u4_panel(const run *r, int i)
+{
+	return r->k->family == ML_FAMILY_U4 && i > 0 && r->in[i].rank == 2;
+}
+
+static void
+pack_u4(const ml_tensor *t, int i, char *to)
+{
+	if (i == 1)
+		ml_u4_pack_nibbles((uint8_t *)to, t->data, t->dim[0], t->dim[1]);
+	else
+		ml_u4_pack(to, t->data, t->dim[0], t->dim[1], ml_dtype_bytes(t->dtype));
+}
+
 static size_t
 input_bytes(const run *r, int i)
 {
+	if (is_u4_panel(r, i))
+		return u4_bytes(&r->in[i], i);
 	if (!r->c->packed || i != 1)
 		return r->in[i].bytes;
 	return panel_bytes(r, r->in[1].dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8);
@@ -310,7 +338,9 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 		size_t bytes = i < r->nin ? input_bytes(r, i) : result_bytes(r, i - r->nin);
 		g[i] = guard(bytes, at_end);
 		buffer[i] = g[i].at;
-		if (i == 1 && r->c->packed)
+		if (i < r->nin && is_u4_panel(r, i))
+			pack_u4(&r->in[i], i, g[i].at);
+		else if (i == 1 && r->c->packed)
 			pack_input(r, g[i].at);
 		else if (i < r->nin)
 			memcpy(g[i].at, r->in[i].data, bytes);

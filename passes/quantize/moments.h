@@ -1,0 +1,18 @@
+/* moments.h -- second moments of what layers read, over calibration data. */
+#ifndef ML_MOMENTS_H
+#define ML_MOMENTS_H
+#include "../pass.h"
+
+/* Sum of x'x over the rows x (the last axis, of constant size k) of an f32 value in the main block,
+ * as f64[k, k]. */
+typedef struct ml_moments {
+	ml_value *value;
+	int64_t k;
+	double *sum;
+} ml_moments;
+
+/* Fills in the sums of these values over the samples, or over the first ones that have so many rows
+ * together.  Memory: one more f32 matrix per value.  ML_ERR_ARG when there is nothing to run the
+ * module with, or the data's errors. */
+ml_status ml_second_moments(ml_pass_ctx *, ml_module *, ml_moments *, int n, int64_t rows);
+#endif

@@ -1,0 +1,271 @@
+/* quantize_u4.c -- weights of linear layers as four bits with a scale and zero point per group.
+ *
+ * Where calibration data shows what a layer reads, its rows are rounded by GPTQ, their scales
+ * chosen with the error weighted by the inputs' second moments; else each group is rounded by
+ * itself.  A layer that computes a result of the model directly (logits) keeps eight bits: its
+ * errors reach the user undamped.
+ */
+#include "moments.h"
+#include "u4.h"
+#include <string.h>
+
+enum {
+	SMALLEST = 1024,            /* weights */
+	ROWS = 32768,               /* of calibration data */
+	ROUND_BYTES = 256 * 1 << 20 /* of moments that are collected in one go */
+};
+
+typedef struct layer {
+	ml_node *n;
+	int64_t k, columns;
+	bool known;  /* data can show what it reads */
+	int moments; /* of that, in its round */
+} layer;
+
+typedef struct layers {
+	ml_pass_ctx *px;
+	ml_module *m;
+	ML_VEC(layer) at;
+} layers;
+
+/* ---- which ---- */
+
+static int
+group_of(const ml_pass_ctx *px)
+{
+	return px->int4.group ? px->int4.group : ML_INT4_GROUP;
+}
+
+/* Does a result of the model show v through index maps and additions alone? */
+static bool
+is_result(const ml_value *v)
+{
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		const ml_node *user = u->user;
+		if (user->op == ML_OP_yield)
+			return user->block == user->block->module->main;
+		if ((user->op == ML_OP_add || ml_op_get(user->op)->cls == ML_MOVE) &&
+		    is_result(&user->out[0]))
+			return true;
+	}
+	return false;
+}
+
+static const char *
+objection(const ml_pass_ctx *px, const layer *l)
+{
+	const ml_value *w = ml_in(l->n, 1);
+
+	if (!ml_is_const(w) || w->type.dtype != ML_f32 || ml_in(l->n, 0)->type.rank == ML_MAX_RANK)
+		return "the weights are no f32 constant";
+	if (l->k * l->columns < SMALLEST)
+		return "it has few weights";
+	if (l->k % group_of(px))
+		return "groups do not divide its inner size";
+	return is_result(&l->n->out[0]) ? "it computes a result of the model" : NULL;
+}
+
+static ml_status
+find_layers(void *user, ml_block *block)
+{
+	layers *s = user;
+	bool main = block == block->module->main;
+
+	for (ml_node *n = block->first; n; n = n->next) {
+		layer l = {.n = n};
+		if (n->op != ML_OP_linear)
+			continue;
+		ml_dim_is_int(ml_in(n, 1)->type.dim[0], &l.k);
+		ml_dim_is_int(ml_in(n, 1)->type.dim[1], &l.columns);
+		const char *why = objection(s->px, &l);
+		if (why) {
+			ml_remark(s->px->cx, n->prov, "kept above 4 bits: %s", why);
+			continue;
+		}
+		l.known = main && s->px->data;
+		ML_PUSH(s->px->scratch, s->at, l);
+	}
+	return ML_OK;
+}
+
+/* ---- rewriting ---- */
+
+static ml_value *
+constant(ml_builder *b, ml_dtype dtype, int64_t rows, int64_t columns, ml_blob *blob)
+{
+	ml_type t = {.dtype = dtype, .rank = 2};
+
+	t.dim[0] = ml_dim_int(b->m->dims, rows);
+	t.dim[1] = ml_dim_int(b->m->dims, columns);
+	return ml_build_const(b, &t, blob);
+}
+
+static ml_value *
+build_quantized(ml_builder *b, const layer *l, const ml_u4 *u, ml_blob *q)
+{
+	int64_t groups = u->k / u->size, count = groups * u->n;
+	ml_memory *memory = &b->m->cx->memory;
+	void *scale, *zero;
+	ml_blob *scales = ml_blob_new(memory, (uint64_t)count * 2, &scale), *zeros;
+
+	for (int64_t i = 0; i < count; i++)
+		ml_write_f64(ML_f16, scale, i, u->scale[i]);
+	ml_value *in[4] = {ml_in(l->n, 0), constant(b, ML_u8, u->k, u->n, q),
+			   constant(b, ML_f16, groups, u->n, scales)};
+	if (!u->symmetric) {
+		zeros = ml_blob_new(memory, (uint64_t)count, &zero);
+		memcpy(zero, u->zero, (size_t)count);
+		in[3] = constant(b, ML_u8, groups, u->n, zeros);
+	}
+	ml_node *n = ml_begin(b, ML_OP_linear_u4, in, u->symmetric ? 3 : 4);
+	n = n ? ml_finish(b, n) : NULL;
+	if (!n)
+		return NULL;
+	ml_value *bias = ml_in(l->n, 2);
+	return bias ? ml_op2(b, ML_OP_add, &n->out[0], bias) : &n->out[0];
+}
+
+static bool
+is_finite(const float *w, int64_t count)
+{
+	float sum = 0; /* of zeros, NaN when one is not finite */
+
+	for (int64_t i = 0; i < count; i++)
+		sum += w[i] * 0;
+	return sum == 0;
+}
+
+/* Mean squares of the input's elements: the diagonal of its moments. */
+static const float *
+importance_of(const ml_moments *m, ml_arena *arena)
+{
+	float *mean = ML_NEW_ARRAY(arena, float, m->k);
+	double sum = 0;
+
+	for (int64_t i = 0; i < m->k; i++)
+		sum += m->sum[i * m->k + i];
+	for (int64_t i = 0; i < m->k; i++)
+		mean[i] = sum > 0 ? (float)(m->sum[i * m->k + i] / sum * (double)m->k) : 1;
+	return mean;
+}
+
+/* False when the weights are not finite. */
+static bool
+round_weights(const ml_u4 *u, const ml_moments *m, ml_arena *arena)
+{
+	if (!is_finite(u->w, u->k * u->n))
+		return false;
+	ml_u4_fit(u, m ? importance_of(m, arena) : NULL, arena);
+	if (m) {
+		double *h = ML_NEW_ARRAY(arena, double, u->k * u->k);
+		memcpy(h, m->sum, (size_t)(u->k * u->k) * sizeof *h);
+		if (ml_u4_gptq(u, h, arena))
+			return true;
+	}
+	ml_u4_round(u);
+	return true;
+}
+
+static ml_status
+quantize_layer(ml_pass_ctx *px, const layer *l, const ml_moments *m, ml_arena *arena)
+{
+	int64_t count = l->k * l->columns, groups = l->k / group_of(px) * l->columns;
+	ml_u4 u = {.k = l->k,
+		   .n = l->columns,
+		   .size = group_of(px),
+		   .symmetric = px->int4.symmetric,
+		   .w = ML_NEW_ARRAY(arena, float, count),
+		   .scale = ML_NEW_ARRAY(arena, float, groups),
+		   .zero = ML_NEW_ARRAY(arena, uint8_t, groups)};
+	void *bytes;
+
+	memcpy(u.w, ml_const_blob(ml_in(l->n, 1))->bytes, (size_t)count * sizeof *u.w);
+	ml_blob *q = ml_blob_new(&px->cx->memory, (uint64_t)count, &bytes);
+	u.q = bytes;
+	if (!round_weights(&u, m, arena)) {
+		ml_blob_drop(q);
+		ml_remark(px->cx, l->n->prov, "kept above 4 bits: its weights are not finite");
+		return ML_OK;
+	}
+	ml_builder b = ml_builder_before(l->n);
+	ml_value *y = build_quantized(&b, l, &u, q);
+	if (!y)
+		return b.failed;
+	ml_spend_fuel(px);
+	y->name = l->n->out[0].name;
+	ml_replace_uses(&l->n->out[0], y);
+	ml_remark(px->cx, l->n->prov, "quantized: 4-bit weights in groups of %d%s", group_of(px),
+		  m ? ", by GPTQ" : "");
+	ml_node_remove(l->n);
+	px->changes++;
+	return ML_OK;
+}
+
+/* ---- rounds: as many layers as their moments have room for ---- */
+
+typedef struct round {
+	ml_arena arena;
+	ML_VEC(ml_moments) moments;
+	int64_t bytes;
+} round;
+
+/* Makes room for the moments of what the layer reads, perhaps together with others; false when
+ * there is none. */
+static bool
+add_moments(round *r, layer *l)
+{
+	ml_value *x = ml_in(l->n, 0);
+	int64_t bytes = l->k * l->k * (int64_t)sizeof(double);
+
+	for (l->moments = 0; l->moments < r->moments.count; l->moments++)
+		if (r->moments.at[l->moments].value == x)
+			return true;
+	if (r->moments.count && r->bytes + bytes > ROUND_BYTES)
+		return false;
+	r->bytes += bytes;
+	ML_PUSH(&r->arena, r->moments,
+		((ml_moments){x, l->k, ML_NEW_ARRAY(&r->arena, double, l->k * l->k)}));
+	return true;
+}
+
+/* Quantizes layers from `from` on; *next is the first of the next round.  Later rounds see what
+ * earlier ones have made of the model. */
+static ml_status
+run_round(layers *s, int from, int *next, round *r)
+{
+	ml_pass_ctx *px = s->px;
+	int to = from;
+
+	while (to < s->at.count && (!s->at.at[to].known || add_moments(r, &s->at.at[to])))
+		to++;
+	if (r->moments.count)
+		ML_STEP(ml_second_moments(px, s->m, r->moments.at, r->moments.count, ROWS));
+	for (int i = from; i < to && *px->fuel > 0; i++) {
+		const layer *l = &s->at.at[i];
+		const ml_moments *m = l->known ? &r->moments.at[l->moments] : NULL;
+		ml_arena arena;
+		ml_arena_init(&arena, &px->cx->memory);
+		ml_status status = quantize_layer(px, l, m, &arena);
+		ml_arena_free(&arena);
+		ML_STEP(status);
+	}
+	*next = to;
+	return ML_OK;
+}
+
+static ml_status
+run(ml_pass_ctx *px, ml_module *m)
+{
+	layers s = {.px = px, .m = m};
+	ml_status status = ml_for_each_block(m, find_layers, &s);
+
+	for (int i = 0; i < s.at.count && status == ML_OK;) {
+		round r = {.bytes = 0};
+		ml_arena_init(&r.arena, &px->cx->memory);
+		status = run_round(&s, i, &i, &r);
+		ml_arena_free(&r.arena);
+	}
+	return status;
+}
+
+ML_PASS(quantize_u4, ML_LOSSY, run, "linear layers on 4-bit weights with a scale per group");
