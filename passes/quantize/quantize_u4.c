@@ -36,7 +36,8 @@ group_of(const ml_pass_ctx *px)
 	return px->int4.group ? px->int4.group : ML_INT4_GROUP;
 }
 
-/* Does a result of the model show v through index maps and additions alone? */
+/* Does a result of the model show all of v, through index maps and additions alone?  Keys and
+ * values that a model hands out are parts of a layer's result, or behind those of the past. */
 static bool
 is_result(const ml_value *v)
 {
@@ -44,8 +45,9 @@ is_result(const ml_value *v)
 		const ml_node *user = u->user;
 		if (user->op == ML_OP_yield)
 			return user->block == user->block->module->main;
-		if ((user->op == ML_OP_add || ml_op_get(user->op)->cls == ML_MOVE) &&
-		    is_result(&user->out[0]))
+		bool whole = user->op == ML_OP_add || user->op == ML_OP_reshape ||
+			     user->op == ML_OP_transpose;
+		if (whole && is_result(&user->out[0]))
 			return true;
 	}
 	return false;
