@@ -1,5 +1,6 @@
 /* contract.c -- loops over panels and rows around the tiles, and the tile function of a level. */
 #include "contract.h"
+#include "scalar.h"
 #include "tile.h"
 #include <assert.h>
 #include <stdio.h>
@@ -14,7 +15,11 @@ typedef struct shape {
 	tile_kind kind;
 } shape;
 
-enum { MAX_PARAMS = 10 };
+enum {
+	MAX_PARAMS = 10,
+	MAX_ROWS = 64,     /* whose sums are kept while k is gone through in passes */
+	PASS_BYTES = 4096, /* of a row of A, at most */
+};
 
 static shape
 choose_shape(const ml_target *t, ml_contract_form form)
@@ -25,6 +30,8 @@ choose_shape(const ml_target *t, ml_contract_form form)
 		return (shape){64, 2, 0, 2, FOLD};
 	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
 		return (shape){4, 8, 0, 8, WIDE};
+	if (form == ML_CONTRACT_U8S8 && t->level == ML_LEVEL_DOTPROD)
+		return (shape){3, 1, 0, 1, IN_REGISTERS};
 	return zmm ? (shape){9, 3, 4, 4, IN_REGISTERS} : (shape){6, 1, 2, 2, IN_REGISTERS};
 }
 
@@ -34,12 +41,13 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 	static const char *const forms[] = {"f32", "u8s8"};
 	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
-	/* a, lda, b, panel_stride, k, rows, panels, acc; fold: corrections, order */
+	/* a, lda, b, panel_stride, k, rows, panels, acc; fold: corrections, order; else: ahead,
+	 * pass */
 	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
-					  e->i64, e->i64, e->ptr, e->ptr, e->ptr};
+					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64};
 
 	snprintf(name, sizeof name, "gemm_%s_%s", forms[form], e->target->name);
-	*type = LLVMFunctionType(e->none, params, fold ? MAX_PARAMS : 8, 0);
+	*type = LLVMFunctionType(e->none, params, MAX_PARAMS, 0);
 	ml_v f = LLVMGetNamedFunction(e->module, name);
 	if (!f) {
 		f = LLVMAddFunction(e->module, name, *type);
@@ -83,6 +91,8 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		.rows_given = LLVMGetParam(f, 5),
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
+		.ahead = LLVMGetParam(f, 8),
+		.pass = LLVMGetParam(f, 9),
 	};
 
 	if (form == ML_CONTRACT_F32) {
@@ -192,10 +202,11 @@ panel_elements(ml_emit *e, const ml_contract *c)
 /* What stays the same through the loops of one contraction. */
 typedef struct frame {
 	const ml_contract *c;
+	shape s;
 	ml_v tiles;
-	LLVMTypeRef tiles_type;
-	ml_v acc, stride; /* stride of panels in elements */
-	ml_v group;       /* panels per tile */
+	LLVMTypeRef tiles_type, element;
+	ml_v acc, stride;     /* stride of panels in elements */
+	ml_v passes, k_block; /* k is gone through in passes of k_block */
 	/* fold: of all panels; bytes of one panel's order */
 	ml_v corrections, order, order_bytes;
 } frame;
@@ -213,78 +224,137 @@ find_table(ml_emit *e, frame *f)
 	f->order_bytes = ml_order_bytes(e, f->c->k);
 }
 
-/* Rows row .. row + rows - 1 with panels from .. to - 1. */
+/* Consecutive rows, panels or k that are dealt out evenly: 10 rows as 5 + 5 and not as 9 + 1, since
+ * a tile of one row runs at a fraction of the speed. */
+typedef struct deal {
+	ml_loop loop;
+	ml_v from, count;
+} deal;
+
+static deal
+deal_begin(ml_emit *e, ml_v from, ml_v to, ml_v most, const char *name)
+{
+	ml_v one = ml_i64(e, 1), all = ml_sub(e, to, from);
+	ml_v parts = LLVMBuildSDiv(e->b, ml_sub(e, ml_add(e, all, most), one), most, "");
+	deal d = {.loop = ml_loop_begin(e, ml_i64(e, 0), parts, one, &from, 1, name)};
+
+	d.from = d.loop.carry[0];
+	ml_v left = ml_sub(e, to, d.from), parts_left = ml_sub(e, parts, d.loop.i);
+	left = ml_sub(e, ml_add(e, left, parts_left), one);
+	d.count = LLVMBuildUDiv(e->b, left, parts_left, "");
+	return d;
+}
+
 static void
-emit_row_block(ml_emit *e, const frame *f, ml_v row, ml_v rows, ml_v from, ml_v to)
+deal_end(ml_emit *e, deal *d)
+{
+	ml_v next = ml_add(e, d->from, d->count);
+
+	ml_loop_end(e, &d->loop, &next);
+}
+
+static ml_v
+panel_at(ml_emit *e, const frame *f, ml_v panel, ml_v k)
+{
+	ml_v at = ml_add(e, ml_mul(e, panel, f->stride), ml_mul(e, k, ml_i64(e, ML_LANES)));
+
+	return ml_gep(e, f->element, f->c->b, at);
+}
+
+/* Some rows with some panels, pass `pass` over k. */
+static void
+emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const deal *panels,
+	  ml_v pass)
 {
 	const ml_contract *c = f->c;
-	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
-	ml_loop g = ml_loop_begin(e, from, to, f->group, NULL, 0, "group");
-	ml_v panels = ml_min_s(e, ml_sub(e, to, g.i), f->group);
-	ml_v args[MAX_PARAMS] = {ml_gep(e, element, c->a, ml_mul(e, row, c->lda)),
+	ml_v k = ml_mul(e, pass, f->k_block), next_k = ml_add(e, k, f->k_block);
+	ml_v next_panel = ml_add(e, panels->from, panels->count), zero = ml_i64(e, 0);
+	ml_v last = LLVMBuildICmp(e->b, LLVMIntSGE, next_k, c->k, "");
+	ml_v row = ml_mul(e, rows->from, c->lda);
+	ml_v slot = ml_mul(e, ml_sub(e, rows->from, first_row), panels->count);
+	/* One pass: all tiles use the same few lines. */
+	slot = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, f->passes, ml_i64(e, 1), ""),
+			       zero, ml_mul(e, slot, ml_i64(e, ML_LANES)), "");
+	ml_v acc = ml_gep(e, e->i32, f->acc, slot);
+	ml_v args[MAX_PARAMS] = {ml_gep(e, f->element, c->a, ml_add(e, row, k)),
 				 c->lda,
-				 ml_gep(e, element, c->b, ml_mul(e, g.i, f->stride)),
+				 panel_at(e, f, panels->from, k),
 				 f->stride,
-				 c->k,
-				 rows,
-				 panels,
-				 f->acc};
-	unsigned nargs = 8;
+				 ml_min_s(e, ml_sub(e, c->k, k), f->k_block),
+				 rows->count,
+				 panels->count,
+				 acc};
 
 	if (f->order) {
-		args[nargs++] =
-			ml_gep(e, e->i32, f->corrections, ml_mul(e, g.i, ml_i64(e, ML_LANES)));
-		args[nargs++] = ml_gep(e, e->i8, f->order, ml_mul(e, g.i, f->order_bytes));
+		ml_v column = ml_mul(e, panels->from, ml_i64(e, ML_LANES));
+		args[8] = ml_gep(e, e->i32, f->corrections, column);
+		args[9] = ml_gep(e, e->i8, f->order, ml_mul(e, panels->from, f->order_bytes));
+	} else {
+		/* Each block of rows fetches one of the panels that come next. */
+		ml_v ahead = ml_min_s(e, rows->loop.i, ml_sub(e, panels->count, ml_i64(e, 1)));
+		ml_v panel = LLVMBuildSelect(e->b, last, next_panel, panels->from, "");
+		ml_v at = LLVMBuildSelect(e->b, last, zero, next_k, "");
+		args[8] = panel_at(e, f, ml_add(e, panel, ahead), at);
+		args[9] = pass;
 	}
-	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, nargs, "");
-	emit_stores(e, c, f->acc, row, rows, g.i, panels);
-	ml_loop_end(e, &g, NULL);
+	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, MAX_PARAMS, "");
+	ml_if done = ml_if_begin(e, last);
+	emit_stores(e, c, acc, rows->from, rows->count, panels->from, panels->count);
+	ml_if_end(e, &done);
 }
 
-/* As many panels as fill half the L2 cache, a multiple of the group. */
 static ml_v
-panels_in_cache(ml_emit *e, const frame *f)
+ceil_div(ml_emit *e, ml_v n, ml_v by)
 {
-	int64_t size = f->c->form == ML_CONTRACT_F32 ? 4 : 1;
-	ml_v room = ml_i64(e, e->target->l2_bytes / 2 / size);
-	ml_v bytes = ml_add(e, ml_mul(e, f->stride, f->group), ml_i64(e, 1)); /* never zero */
-	ml_v groups = ml_add(e, LLVMBuildUDiv(e->b, room, bytes, ""), ml_i64(e, 1));
-
-	return ml_mul(e, groups, f->group);
+	return LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, n, by), ml_i64(e, 1)), by, "");
 }
 
-/* Panels that fit the L2 cache stay there while all rows pass over them, and rows of one tile stay
- * in L1 while these panels pass over them.  Rows are dealt out evenly, 10 as 5 + 5 and not as
- * 9 + 1: a tile of one row runs at a fraction of the speed. */
+/* How k is gone through, and room for the sums that wait for the next pass. */
+static void
+plan_passes(ml_emit *e, frame *f)
+{
+	const shape *s = &f->s;
+	int size = f->c->form == ML_CONTRACT_F32 ? 4 : 1;
+	int many = s->few_rows * s->many_panels, most = MAX_ROWS * s->panels;
+
+	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
+	f->k_block = f->c->k;
+	f->passes = one;
+	if (s->kind == IN_REGISTERS) {
+		f->passes = ceil_div(e, f->c->k, most_k);
+		f->passes = ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){f->passes, one});
+		f->k_block = ml_mul(e, ceil_div(e, ceil_div(e, f->c->k, f->passes), lanes), lanes);
+	}
+	f->acc = ml_alloca(e,
+			   LLVMArrayType2(e->i32, (uint64_t)(most > many ? most : many) * ML_LANES),
+			   ML_TILE_ALIGN);
+}
+
+/* A few panels and a part of k stay in cache while a segment's rows pass over them, whose sums are
+ * kept for the next part. */
 void
 ml_emit_contract(ml_emit *e, const ml_contract *c)
 {
 	shape s = choose_shape(e->target, c->form);
-	int many = s.few_rows * s.many_panels, most = s.rows * s.panels;
-	ml_v m = ml_sub(e, c->row_end, c->row_begin);
-	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
-	frame f = {.c = c, .stride = panel_elements(e, c)};
+	frame f = {.c = c, .s = s, .stride = panel_elements(e, c)};
 
+	f.element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
 	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
 	if (s.kind == FOLD)
 		find_table(e, &f);
-	f.acc = ml_alloca(e,
-			  LLVMArrayType2(e->i32, (uint64_t)(most > many ? most : many) * ML_LANES),
-			  ML_TILE_ALIGN);
-	f.group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
-	ml_v blocks =
-		LLVMBuildSDiv(e->b, ml_add(e, m, ml_i64(e, s.rows - 1)), ml_i64(e, s.rows), "");
-	ml_v chunk = panels_in_cache(e, &f);
-	ml_loop p = ml_loop_begin(e, c->panel_begin, c->panel_end, chunk, NULL, 0, "chunk");
-	ml_v end = ml_min_s(e, ml_add(e, p.i, chunk), c->panel_end);
-	ml_v row = c->row_begin;
-	ml_loop r = ml_loop_begin(e, ml_i64(e, 0), blocks, ml_i64(e, 1), &row, 1, "block");
-	row = r.carry[0];
-	ml_v left = ml_sub(e, c->row_end, row), blocks_left = ml_sub(e, blocks, r.i);
-	ml_v rows = LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, left, blocks_left), ml_i64(e, 1)),
-				  blocks_left, "");
-	emit_row_block(e, &f, row, rows, p.i, end);
-	ml_v next = ml_add(e, row, rows);
-	ml_loop_end(e, &r, &next);
-	ml_loop_end(e, &p, NULL);
+	plan_passes(e, &f);
+	ml_v m = ml_sub(e, c->row_end, c->row_begin);
+	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
+	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
+	deal g = deal_begin(e, c->row_begin, c->row_end, ml_i64(e, MAX_ROWS), "segment");
+	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, "group");
+	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), f.passes, ml_i64(e, 1), NULL, 0, "pass");
+	ml_v end = ml_add(e, g.from, g.count);
+	deal r = deal_begin(e, g.from, end, ml_i64(e, s.rows), "block");
+
+	emit_pass(e, &f, &r, g.from, &p, k.i);
+	deal_end(e, &r);
+	ml_loop_end(e, &k, NULL);
+	deal_end(e, &p);
+	deal_end(e, &g);
 }

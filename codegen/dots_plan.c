@@ -2,7 +2,10 @@
 #include "dots.h"
 #include "family.h"
 
-enum { PACKED_ROWS = 32 }; /* go through scratch at once */
+enum {
+	PACKED_ROWS = 32, /* go through scratch at once */
+	ALL_ROWS = 64,    /* do when there are no more: then weights are read once */
+};
 
 const ml_node *
 ml_dots_find(const ml_kernel *k)
@@ -128,6 +131,7 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 {
 	ml_dims *dims = kernel->m->dims;
 	ml_dim shape[ML_MAX_RANK];
+	int64_t m;
 
 	*d = (ml_dots){.kernel = kernel, .dot = dot};
 	if (!dot || !form_of(dot, &d->form))
@@ -146,7 +150,8 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	find_rows(d);
 	if (!d->leaf)
 		ml_find_image(dot, &d->image);
-	d->row_block = row_block ? row_block : PACKED_ROWS;
+	bool few = ml_dim_is_int(d->m, &m) && m <= ALL_ROWS;
+	d->row_block = row_block ? row_block : few ? ALL_ROWS : PACKED_ROWS;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	d->row_tiles = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ML_GRID_ROWS));
 	d->panel_tiles = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_GRID_PANELS * ML_PANEL));

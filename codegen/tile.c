@@ -16,6 +16,39 @@ ml_tile_group(ml_emit *e, ml_v from, ml_v bytes)
 	return word;
 }
 
+void
+ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc, int n)
+{
+	LLVMTypeRef type = ml_vec_type(element);
+	LLVMBasicBlockRef from[2] = {LLVMGetInsertBlock(e->b), NULL};
+	LLVMBasicBlockRef more = LLVMAppendBasicBlockInContext(e->lc, e->fn, "more");
+	LLVMBasicBlockRef begin = LLVMAppendBasicBlockInContext(e->lc, e->fn, "begin");
+	ml_v fresh = LLVMBuildICmp(e->b, LLVMIntEQ, t->pass, ml_i64(e, 0), "");
+
+	LLVMBuildCondBr(e->b, fresh, begin, more);
+	LLVMPositionBuilderAtEnd(e->b, more);
+	for (int i = 0; i < n; i++)
+		acc[i] = ml_load(e, type, ml_gep(e, element, t->acc, ml_i64(e, i * ML_LANES)),
+				 ML_TILE_ALIGN);
+	from[1] = LLVMGetInsertBlock(e->b);
+	LLVMBuildBr(e->b, begin);
+	LLVMPositionBuilderAtEnd(e->b, begin);
+	for (int i = 0; i < n; i++) {
+		ml_v value[2] = {LLVMConstNull(type), acc[i]};
+		acc[i] = LLVMBuildPhi(e->b, type, "");
+		LLVMAddIncoming(acc[i], value, from, 2);
+	}
+}
+
+void
+ml_tile_fetch(ml_emit *e, ml_v line)
+{
+	/* read, into L2 and not L1, data */
+	ml_v args[] = {line, ml_i32(e, 0), ml_i32(e, 2), ml_i32(e, 1)};
+
+	ml_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+}
+
 static ml_v
 choose_lanes(ml_emit *e, ml_v v, ml_v w, int from, int stride, int count)
 {

@@ -17,8 +17,10 @@ typedef struct ml_tile {
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;  /* receives [rows][panels][16] f32 or i32 */
-	ml_v rest; /* u8s8: [rows] groups, the last of each row, read if k ends in one */
+	ml_v acc;   /* receives [rows][panels][16] f32 or i32 */
+	ml_v pass;  /* in registers: 0: sums begin with zero, else with what acc holds */
+	ml_v ahead; /* in registers: as many bytes as a panel has are fetched into the L2 cache */
+	ml_v rest;  /* u8s8: [rows] groups, the last of each row, read if k ends in one */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
@@ -40,6 +42,10 @@ bool ml_tile_folds(const ml_target *);
 /* Copies the 1..3 bytes that a row of A ends with to a whole group; the others repeat the last,
  * since nothing behind it may be read and B's panels are zero there. */
 ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
+
+/* What the sums begin with: acc[n]. */
+void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *acc, int n);
+void ml_tile_fetch(ml_emit *, ml_v line);
 
 /* Lanes from, from + stride, ... of v. */
 ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);

@@ -26,18 +26,18 @@ void
 ml_tile_f32(ml_emit *e, const ml_tile *t)
 {
 	int n = t->rows * t->panels;
-	ml_v acc[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->f32));
+	ml_v acc[ML_TILE_MAX];
 	pointers p;
 
 	for (int i = 0; i < t->rows; i++)
 		p.row[i] = ml_gep(e, e->f32, t->a, ml_mul(e, t->lda, ml_i64(e, i)));
 	for (int j = 0; j < t->panels; j++)
 		p.panel[j] = ml_gep(e, e->f32, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
-	for (int i = 0; i < n; i++)
-		acc[i] = zero;
+	ml_tile_begin_sums(e, t, e->f32, acc, n);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), t->k, ml_i64(e, 1), acc, n, "k");
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
+	ml_tile_fetch(e, ml_gep(e, e->f32, t->ahead, ml_mul(e, l.i, ml_i64(e, ML_LANES))));
 	step(e, t, &p, l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)

@@ -77,17 +77,18 @@ step(ml_emit *e, const ml_tile *t, const pointers *p, const ml_v *row, ml_v at, 
 	}
 }
 
-/* Runs the groups of k from `from` below `to`; the rows' bytes move on with k if `moving`. */
+/* Runs the groups of k from `from` below `to`; the rows' bytes begin at row[]. */
 static void
 run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, const ml_v *row,
-	  bool moving, ml_v *acc)
+	  ml_v *acc)
 {
 	int n = t->rows * t->panels;
 	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, ML_TILE_GROUP), acc, n, "k");
 
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	step(e, t, p, row, moving ? l.i : ml_i64(e, 0), l.i, acc);
+	ml_tile_fetch(e, ml_gep(e, e->i8, t->ahead, ml_mul(e, l.i, ml_i64(e, ML_LANES))));
+	step(e, t, p, row, ml_sub(e, l.i, from), l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
@@ -97,7 +98,7 @@ void
 ml_tile_u8s8(ml_emit *e, const ml_tile *t)
 {
 	int n = t->rows * t->panels;
-	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX], zero = LLVMConstNull(ml_vec_type(e->i32));
+	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX];
 	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -ML_TILE_GROUP), "");
 	pointers p;
 
@@ -107,10 +108,9 @@ ml_tile_u8s8(ml_emit *e, const ml_tile *t)
 	}
 	for (int j = 0; j < t->panels; j++)
 		p.panel[j] = ml_gep(e, e->i8, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
-	for (int i = 0; i < n; i++)
-		acc[i] = zero;
-	run_steps(e, t, &p, ml_i64(e, 0), whole, p.row, true, acc);
-	run_steps(e, t, &p, whole, t->k, rest, false, acc);
+	ml_tile_begin_sums(e, t, e->i32, acc, n);
+	run_steps(e, t, &p, ml_i64(e, 0), whole, p.row, acc);
+	run_steps(e, t, &p, whole, t->k, rest, acc);
 	for (int i = 0; i < n; i++)
 		ml_store(e, acc[i], ml_gep(e, e->i32, t->acc, ml_i64(e, i * ML_LANES)),
 			 ML_TILE_ALIGN);
