@@ -165,13 +165,31 @@ copy_function(ml_emit *e, LLVMTypeRef *type)
 	return f;
 }
 
+/* By one copy or two that may overlap. */
+static void
+copy_known(ml_emit *e, ml_v to, ml_v from, int64_t bytes)
+{
+	unsigned half = BLOCK;
+
+	while (half > bytes)
+		half /= 2;
+	copy_block(e, to, from, ml_i64(e, 0), half);
+	if (half < bytes)
+		copy_block(e, to, from, ml_i64(e, bytes - half), half);
+}
+
 static void
 copy(window_pack *p, ml_v to, ml_v from, ml_v bytes)
 {
 	ml_emit *e = p->w->x->e;
 	LLVMTypeRef type;
-	ml_v f = copy_function(e, &type), args[] = {to, from, bytes};
+	int64_t n;
 
+	if (ml_const_i64(bytes, &n) && n > 0 && n <= 2 * BLOCK) {
+		copy_known(e, to, from, n);
+		return;
+	}
+	ml_v f = copy_function(e, &type), args[] = {to, from, bytes};
 	LLVMBuildCall2(e->b, type, f, args, 3, "");
 }
 
@@ -310,6 +328,24 @@ place_window(window_pack *p, ml_v number)
 	p->image = ml_gep(e, e->i8, image, ml_add(e, ml_mul(e, number, bytes), group));
 }
 
+/* Does no part of the window hang over an edge? */
+static ml_v
+is_whole(window_pack *p)
+{
+	ml_emit *e = p->w->x->e;
+	const ml_node *window = p->w->d.image.window;
+	ml_v whole = NULL;
+
+	for (int i = 0; i < p->w->d.image.spatial; i++) {
+		int64_t taps = ML_A(window, window, size).ints[i];
+		int64_t reach = (taps - 1) * ML_A(window, window, dilation).ints[i];
+		ml_v end = ml_add(e, p->at[i], ml_i64(e, reach));
+		whole = inside(e, whole, p->at[i], extent(p, i));
+		whole = inside(e, whole, end, extent(p, i));
+	}
+	return whole;
+}
+
 /* 64 bytes of the number that is outside of the image. */
 static ml_v
 fill_block(ml_dots_emit *w, ml_dtype t)
@@ -347,8 +383,19 @@ ml_dots_pack_windows(ml_dots_emit *w, ml_v first, ml_v begin, ml_v rows, ml_dim 
 	ml_v bytes = ml_mul(e, ml_expr_dim(x, stride), size);
 	ml_loop r = ml_loop_begin(e, ml_i64(e, 0), rows, ml_i64(e, 1), NULL, 0, "row");
 	int mark = ml_expr_mark(x);
+	ml_v to = ml_gep(e, e->i8, first, ml_mul(e, r.i, bytes)), fill = p.fill;
 	place_window(&p, ml_add(e, begin, r.i));
-	pack_dim(&p, 0, ml_gep(e, e->i8, first, ml_mul(e, r.i, bytes)), p.image, NULL);
+	if (fill) {
+		ml_if whole = ml_if_begin(e, is_whole(&p));
+		p.fill = NULL;
+		pack_dim(&p, 0, to, p.image, NULL);
+		ml_if_else(e, &whole);
+		p.fill = fill;
+		pack_dim(&p, 0, to, p.image, NULL);
+		ml_if_end(e, &whole);
+	} else {
+		pack_dim(&p, 0, to, p.image, NULL);
+	}
 	ml_expr_release(x, mark);
 	ml_loop_end(e, &r, NULL);
 }
