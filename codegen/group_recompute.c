@@ -38,11 +38,11 @@ is_widening(const ml_node *n)
 	for (const ml_use *u = n->out[0].uses; u; u = u->next)
 		if (ml_class_of(u->user) != ML_ELEMENTWISE && ml_class_of(u->user) != ML_REDUCE)
 			return false;
+	bool widened = from && !ml_note_of(from)->group &&
+		       (from->op == ML_OP_cast || from->op == ML_OP_sub);
 	if (n->op == ML_OP_cast)
-		return ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1 ||
-		       (from && from->op == ML_OP_sub && !ml_note_of(from)->group);
-	return (n->op == ML_OP_sub || n->op == ML_OP_mul) && from && !ml_note_of(from)->group &&
-	       (from->op == ML_OP_cast || from->op == ML_OP_sub) && is_number(ml_in(n, 1));
+		return ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1 || widened;
+	return (n->op == ML_OP_sub || n->op == ML_OP_mul) && widened && is_number(ml_in(n, 1));
 }
 
 bool

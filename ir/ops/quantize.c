@@ -97,6 +97,15 @@ ml_body_linear_u4(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value
 	out[0] = ml_build_reshape(b, y, t->dim, rank);
 }
 
+/* Known to be 0: what is behind a relu has this zero point. */
+static bool
+is_nothing(const ml_value *zero)
+{
+	double z;
+
+	return ml_is_splat(zero, &z) && z == 0;
+}
+
 void
 ml_body_quantize(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value **out)
 {
@@ -104,9 +113,12 @@ ml_body_quantize(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value 
 	bool unit = ml_is_splat(in[1], &scale) && scale == 1;
 	ml_value *q = unit ? in[0] : ml_op2(b, ML_OP_div, in[0], in[1]);
 
+	ml_dtype to = ML_A(n, quantize, dtype).dtype;
+
 	q = ml_op1(b, ML_OP_round, q);
-	q = ml_op2(b, ML_OP_add, q, ml_build_cast(b, in[2], in[0]->type.dtype));
-	out[0] = ml_build_cast(b, q, ML_A(n, quantize, dtype).dtype);
+	if (ml_is_float(to) || !is_nothing(in[2])) /* integers have no -0 */
+		q = ml_op2(b, ML_OP_add, q, ml_build_cast(b, in[2], in[0]->type.dtype));
+	out[0] = ml_build_cast(b, q, to);
 }
 
 /* Wide operands are subtracted as floats, narrow ones exactly as s32: the results agree. */
@@ -117,9 +129,10 @@ ml_body_dequantize(ml_builder *b, const ml_node *n, ml_value *const *in, ml_valu
 	bool narrow =
 		ml_dtype_bytes(in[0]->type.dtype) < 4 && ml_dtype_bytes(in[2]->type.dtype) < 4;
 	ml_dtype common = narrow ? ML_s32 : real;
-	ml_value *d = ml_op2(b, ML_OP_sub, ml_build_cast(b, in[0], common),
-			     ml_build_cast(b, in[2], common));
+	ml_value *d = ml_build_cast(b, in[0], common);
 
 	(void)n;
+	if (!narrow || !is_nothing(in[2]))
+		d = ml_op2(b, ML_OP_sub, d, ml_build_cast(b, in[2], common));
 	out[0] = ml_op2(b, ML_OP_mul, ml_build_cast(b, d, real), in[1]);
 }
