@@ -1,19 +1,25 @@
 /* pack_pairs.c -- the table behind u8s8 panels: what CPUs without a dot instruction need to know.
  *
  * Such CPUs add products in 16 bits (tile_u8s8_fold.c).  The table is, for all panels:
- *   s32 [panels][16]  of each column, the sum over k of 128 w + max(-w, 0)
- *   u8  [panels][...] for every chunk of up to 256 whole groups of four k: the number of pairs,
- *                     then the chunk's groups, those of pairs first
- * Two groups are a pair when in none of their 2 x 16 places (column, half of the group) the four
- * magnitudes sum to more than 256: the proof that 16 bits suffice.  About 3 of 4 neighbours are;
- * since any two may be paired, nearly every group finds a partner.
+ *   s32 [panels][16]  of each column, the sum over k of 128 w + max(-w, 0) in groups that are
+ *                     not plain
+ *   u8  [panels][...] for every chunk of up to 256 whole groups of four k: the numbers of plain
+ *                     and of other pairs, then the chunk's groups, those of pairs first
+ * Two groups are a plain pair when in each of their 2 x 16 places (column, half of the group) of
+ * the four weights those above zero sum to 128 at most, and those below to -128 at least: then
+ * their products with u8 are within 16 bits.  They are a pair when in no place the four magnitudes
+ * sum to more than 256: then the folded products are.  Since any two may be paired, nearly every
+ * group finds a partner.
  */
 #include "contract.h"
 #include <string.h>
 
 enum {
 	PLACES = 2 * ML_PANEL,
-	FITS = 256, /* magnitudes of one place; times -128..127 it is within 16 bits */
+	FITS = 256,       /* magnitudes of one place; times -128..127 it is within 16 bits */
+	PLAIN_FITS = 128, /* weights of one sign; times 0..255 it is */
+	HEAD = 2,         /* bytes before a chunk's groups */
+	TRIES = 8,        /* of a group with others, for a plain pair */
 };
 
 static int64_t
@@ -28,7 +34,7 @@ order_bytes(int64_t k)
 {
 	int64_t groups = k / 4;
 
-	return groups + (groups + ML_FOLD_CHUNK - 1) / ML_FOLD_CHUNK;
+	return groups + HEAD * ((groups + ML_FOLD_CHUNK - 1) / ML_FOLD_CHUNK);
 }
 
 ml_v
@@ -37,7 +43,8 @@ ml_order_bytes(ml_emit *e, ml_v k)
 	ml_v groups = LLVMBuildLShr(e->b, k, ml_i64(e, 2), "");
 	ml_v chunks = ml_add(e, groups, ml_i64(e, ML_FOLD_CHUNK - 1));
 
-	return ml_add(e, groups, LLVMBuildUDiv(e->b, chunks, ml_i64(e, ML_FOLD_CHUNK), ""));
+	chunks = LLVMBuildUDiv(e->b, chunks, ml_i64(e, ML_FOLD_CHUNK), "");
+	return ml_add(e, groups, ml_mul(e, chunks, ml_i64(e, HEAD)));
 }
 
 /* ---- sizes ---- */
@@ -63,6 +70,7 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 		return ml_dim_mul(dims, panels, ml_dim_mul(dims, k, line));
 	ml_dim groups = ml_dim_floordiv(dims, k, four);
 	ml_dim chunks = ml_dim_ceildiv(dims, groups, ml_dim_int(dims, ML_FOLD_CHUNK));
+	chunks = ml_dim_mul(dims, chunks, ml_dim_int(dims, HEAD));
 	ml_dim lines = ml_dim_add(dims, ml_dim_ceildiv(dims, k, four), ml_dim_int(dims, 1));
 	ml_dim bytes =
 		ml_dim_add(dims, ml_dim_mul(dims, lines, line), ml_dim_add(dims, groups, chunks));
@@ -73,8 +81,8 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 /* ---- on the host ---- */
 
 typedef struct group {
-	uint16_t sum[PLACES];
-	uint16_t top;
+	uint16_t up[PLACES], down[PLACES]; /* of each place, the sums of one sign */
+	uint16_t top;                      /* of all places, the largest sum of magnitudes */
 	bool taken;
 } group;
 
@@ -84,9 +92,10 @@ sum_group(group *g, const int8_t *w)
 	*g = (group){0};
 	for (int place = 0; place < PLACES; place++) {
 		int a = w[2 * place], b = w[2 * place + 1];
-		g->sum[place] = (uint16_t)((a < 0 ? -a : a) + (b < 0 ? -b : b));
-		if (g->sum[place] > g->top)
-			g->top = g->sum[place];
+		g->up[place] = (uint16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0));
+		g->down[place] = (uint16_t)((a < 0 ? -a : 0) + (b < 0 ? -b : 0));
+		int sum = g->up[place] + g->down[place];
+		g->top = (uint16_t)(sum > g->top ? sum : g->top);
 	}
 }
 
@@ -96,7 +105,18 @@ fit(const group *a, const group *b)
 	bool over = false;
 
 	for (int place = 0; place < PLACES; place++)
-		over |= a->sum[place] + b->sum[place] > FITS;
+		over |= a->up[place] + a->down[place] + b->up[place] + b->down[place] > FITS;
+	return !over;
+}
+
+static bool
+fit_plain(const group *a, const group *b)
+{
+	bool over = false;
+
+	for (int place = 0; place < PLACES; place++)
+		over |= (a->up[place] + b->up[place] > PLAIN_FITS) |
+			(a->down[place] + b->down[place] > PLAIN_FITS);
 	return !over;
 }
 
@@ -114,31 +134,44 @@ by_weight(const group *g, int n, uint8_t *list)
 		list[start[FITS - g[i].top]++] = (uint8_t)i;
 }
 
-/* Writes count and order of one chunk. */
-static uint8_t *
-pair_groups(uint8_t *to, const int8_t *w, int n)
+/* Writes a pair if it is one; returns how many it wrote. */
+static int
+take_pair(group *g, int i, int j, bool (*fits)(const group *, const group *), uint8_t **to)
 {
-	group g[ML_FOLD_CHUNK];
-	uint8_t list[ML_FOLD_CHUNK], *pairs = to++;
+	if (g[i].taken || g[j].taken || !fits(&g[i], &g[j]))
+		return 0;
+	g[i].taken = g[j].taken = true;
+	*(*to)++ = (uint8_t)i;
+	*(*to)++ = (uint8_t)j;
+	return 1;
+}
+
+/* Neighbours, as convolutions are quantized (passes/quantize/channels.c); then the heavy with the
+ * light, not trying for long: that would be most of the time a compilation takes. */
+static int
+take_plain(group *g, const uint8_t *list, int n, uint8_t **to)
+{
+	int pairs = 0;
+
+	for (int i = 0; i + 1 < n; i += 2)
+		pairs += take_pair(g, i, i + 1, fit_plain, to);
+	for (int i = 0; i < n; i++)
+		for (int j = n - 1, tries = 0; j > i && tries < TRIES && !g[list[i]].taken; j--) {
+			tries += !g[list[j]].taken;
+			pairs += take_pair(g, list[i], list[j], fit_plain, to);
+		}
+	return pairs;
+}
+
+static int
+take_folded(group *g, const uint8_t *list, int n, uint8_t **to)
+{
+	int pairs = 0;
 
 	for (int i = 0; i < n; i++)
-		sum_group(&g[i], w + (ptrdiff_t)i * 4 * ML_PANEL);
-	by_weight(g, n, list);
-	*pairs = 0;
-	for (int i = 0; i < n; i++)
-		for (int j = i + 1; j < n && !g[list[i]].taken; j++) {
-			group *a = &g[list[i]], *b = &g[list[j]];
-			if (b->taken || !fit(a, b))
-				continue;
-			a->taken = b->taken = true;
-			*to++ = list[i];
-			*to++ = list[j];
-			++*pairs;
-		}
-	for (int i = 0; i < n; i++)
-		if (!g[i].taken)
-			*to++ = (uint8_t)i;
-	return to;
+		for (int j = i + 1; j < n && !g[list[i]].taken; j++)
+			pairs += take_pair(g, list[i], list[j], fit, to);
+	return pairs;
 }
 
 /* Of a group of four k; the bytes are summed one after another, as vectors of columns. */
@@ -155,6 +188,28 @@ add_corrections(uint32_t sum[ML_PANEL], const int8_t *w)
 	}
 }
 
+/* Writes counts and order of one chunk. */
+static uint8_t *
+pair_groups(uint8_t *to, const int8_t *w, int n, uint32_t *sum)
+{
+	group g[ML_FOLD_CHUNK];
+	uint8_t list[ML_FOLD_CHUNK], *head = to;
+
+	to += HEAD;
+	for (int i = 0; i < n; i++)
+		sum_group(&g[i], w + (ptrdiff_t)i * 4 * ML_PANEL);
+	by_weight(g, n, list);
+	head[0] = (uint8_t)take_plain(g, list, n, &to);
+	const uint8_t *folded = to;
+	head[1] = (uint8_t)take_folded(g, list, n, &to);
+	for (int i = 0; i < n; i++)
+		if (!g[i].taken)
+			*to++ = (uint8_t)i;
+	for (; folded < to; folded++)
+		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL);
+	return to;
+}
+
 void
 ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
 {
@@ -166,14 +221,14 @@ ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
 	for (int64_t p = 0; p < count; p++) {
 		const int8_t *w = panels + p * bytes;
 		uint32_t sum[ML_PANEL] = {0}; /* wraps around as the accumulators do */
-		for (int64_t i = 0; i < bytes; i += (int64_t)sizeof sum)
-			add_corrections(sum, w + i);
-		memcpy(sums + p * (int64_t)sizeof sum, sum, sizeof sum);
 		for (int64_t i = 0; i < k / 4; i += ML_FOLD_CHUNK) {
 			int64_t left = k / 4 - i;
-			order = pair_groups(order, w + i * 4 * ML_PANEL,
-					    (int)(left < ML_FOLD_CHUNK ? left : ML_FOLD_CHUNK));
+			left = left < ML_FOLD_CHUNK ? left : ML_FOLD_CHUNK;
+			order = pair_groups(order, w + i * 4 * ML_PANEL, (int)left, sum);
 		}
+		if (k % 4) /* the last group is in no list, and folded */
+			add_corrections(sum, w + k / 4 * 4 * ML_PANEL);
+		memcpy(sums + p * (int64_t)sizeof sum, sum, sizeof sum);
 	}
 	memset(order, 0, (size_t)(end - order));
 }
@@ -216,9 +271,9 @@ ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
 	ml_loop_end(e, &l, &sum);
 	ml_store(e, l.carry[0], ml_gep(e, type, sums, panel), 4);
 	ml_loop o = ml_loop_begin(e, zero, bytes, one, NULL, 0, "order");
-	ml_v at = LLVMBuildURem(e->b, o.i, ml_i64(e, ML_FOLD_CHUNK + 1), "");
-	ml_v head = LLVMBuildICmp(e->b, LLVMIntEQ, at, zero, "");
-	ml_v group = LLVMBuildSelect(e->b, head, zero, ml_sub(e, at, one), "");
+	ml_v at = LLVMBuildURem(e->b, o.i, ml_i64(e, ML_FOLD_CHUNK + HEAD), "");
+	ml_v head = LLVMBuildICmp(e->b, LLVMIntULT, at, ml_i64(e, HEAD), "");
+	ml_v group = LLVMBuildSelect(e->b, head, zero, ml_sub(e, at, ml_i64(e, HEAD)), "");
 	ml_store(e, LLVMBuildTrunc(e->b, group, e->i8, ""), ml_gep(e, e->i8, order, o.i), 1);
 	ml_loop_end(e, &o, NULL);
 }

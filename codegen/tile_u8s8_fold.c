@@ -7,21 +7,26 @@
  * The bracket does not depend on a: ml_pack_s8 has summed it for every column.  Two products are
  * within -2^15..2^15 - 256 whatever the weights; four are too, when their magnitudes sum to 256 at
  * most.  Which groups of four k may be added before they are widened to 32 bits is known from the
- * weights: their table (pack_pairs.c) names pairs of groups first, then those left single.
+ * weights: their table (pack_pairs.c) names pairs of groups, then those left single.  Before these
+ * it names pairs whose weights are so small that a itself can be the unsigned factor: these are
+ * plain.
  *
  * Weights are folded on the fly for few rows; for many, once into a buffer in the table's order.
  */
 #include "contract.h"
 #include "tile.h"
 
+/* Whose weights: folded on the fly, folded in a buffer, or plain. */
+typedef enum source { FEW, MANY, PLAIN } source;
+
 typedef struct fold {
 	ml_emit *e;
 	int lanes;                        /* of 32 bits in a register */
 	LLVMTypeRef words, halves, bytes; /* a register */
-	bool prepared;
+	source source;
 } fold;
 
-/* A register of weights. */
+/* A register of weights; flip: NULL when they are plain. */
 typedef struct folded {
 	ml_v magnitude, flip;
 } folded;
@@ -32,12 +37,9 @@ ml_tile_folds(const ml_target *t)
 	return t->level == ML_LEVEL_AVX2 || t->level == ML_LEVEL_AVX512;
 }
 
-/* Rows of a register tile: the most whose sums fit in registers beside weights and products. */
-static int
-most_rows(const ml_target *t)
-{
-	return t->registers == 32 ? 8 : 6;
-}
+/* Of a register tile: sums fit in registers beside weights and products, and the rows' addresses,
+ * even where vector registers abound, beside what a step of the list needs. */
+enum { MOST_ROWS = 6 };
 
 static void
 forbid_inlining(ml_emit *e, ml_v fn)
@@ -49,7 +51,7 @@ forbid_inlining(ml_emit *e, ml_v fn)
 }
 
 static fold
-fold_open(ml_emit *e, bool prepared)
+fold_open(ml_emit *e, source source)
 {
 	int lanes = e->target->vector_bits / 32;
 
@@ -58,7 +60,7 @@ fold_open(ml_emit *e, bool prepared)
 		      .words = LLVMVectorType(e->i32, (unsigned)lanes),
 		      .halves = LLVMVectorType(e->i16, 2 * (unsigned)lanes),
 		      .bytes = LLVMVectorType(e->i8, 4 * (unsigned)lanes),
-		      .prepared = prepared};
+		      .source = source};
 }
 
 static ml_v
@@ -109,9 +111,11 @@ weights_at(const fold *f, ml_v b, ml_v i, ml_v group)
 {
 	ml_emit *e = f->e;
 
-	if (!f->prepared)
-		return fold_weights(f, ml_gep(e, f->words, b,
-					      ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes))));
+	ml_v from = ml_gep(e, f->words, b, ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes)));
+	if (f->source == PLAIN)
+		return (folded){ml_load(e, f->bytes, from, 4), NULL};
+	if (f->source == FEW)
+		return fold_weights(f, from);
 	ml_v at = ml_mul(e, i, ml_i64(e, 2));
 	return (folded){ml_load(e, f->bytes, ml_gep(e, f->bytes, b, at), ML_TILE_ALIGN / 2),
 			ml_load(e, f->bytes, ml_gep(e, f->bytes, b, ml_add(e, at, ml_i64(e, 1))),
@@ -124,12 +128,16 @@ products(const fold *f, ml_v row, ml_v group, const folded *w)
 {
 	ml_emit *e = f->e;
 	ml_v a = all_lanes(f, ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
-	ml_v x = LLVMBuildXor(e->b, LLVMBuildBitCast(e->b, a, f->bytes, ""), w->flip, "");
+	ml_v factors[] = {LLVMBuildBitCast(e->b, a, f->bytes, ""), w->magnitude};
 
+	if (w->flip) {
+		factors[1] = LLVMBuildXor(e->b, factors[0], w->flip, "");
+		factors[0] = w->magnitude;
+	}
 	return ml_intrinsic(e,
 			    f->lanes == ML_LANES ? "llvm.x86.avx512.pmaddubs.w.512"
 						 : "llvm.x86.avx2.pmadd.ub.sw",
-			    NULL, 0, (ml_v[]){w->magnitude, x}, 2);
+			    NULL, 0, factors, 2);
 }
 
 static ml_v
@@ -181,7 +189,7 @@ run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row
 		ml_v i = ml_add(e, l.i, ml_i64(e, j));
 		group[j] = listed_group(f, order, i);
 		w[j] = weights_at(f, b, i, group[j]);
-		if (!f->prepared)
+		if (f->source != MANY)
 			prefetch_next(f, b, i);
 	}
 	for (int i = 0; i < rows; i++) {
@@ -211,7 +219,8 @@ run_tile(const fold *f, int rows, ml_v first)
 		acc[i] = ml_load(e, f->words, at[i], ML_TILE_ALIGN / 2);
 	}
 	run_list(f, ml_i64(e, 0), pairs, 2, rows, row, acc);
-	run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
+	if (f->source != PLAIN)
+		run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
 	for (int i = 0; i < rows; i++)
 		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
 }
@@ -222,28 +231,27 @@ static ml_v
 define_run(const fold *f, LLVMTypeRef *type)
 {
 	ml_emit *e = f->e;
-	int most = most_rows(e->target);
 	LLVMTypeRef params[RUN_N] = {e->ptr, e->i64, e->ptr, e->ptr, e->i64,
 				     e->i64, e->i64, e->ptr, e->i64};
 	ml_v caller = e->fn, zero = ml_i64(e, 0), one = ml_i64(e, 1);
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-	ml_v fn =
-		ml_emit_function(e, f->prepared ? "fold_many" : "fold_few", e->none, params, RUN_N);
+	static const char *const names[] = {"fold_few", "fold_many", "fold_plain"};
+	ml_v fn = ml_emit_function(e, names[f->source], e->none, params, RUN_N);
 	ml_v rows = LLVMGetParam(fn, RUN_ROWS), row = zero;
 
 	*type = LLVMFunctionType(e->none, params, RUN_N, 0);
 	LLVMSetLinkage(fn, LLVMInternalLinkage);
 	forbid_inlining(e, fn);
-	ml_v blocks =
-		LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, most - 1)), ml_i64(e, most), "");
+	ml_v blocks = LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, MOST_ROWS - 1)),
+				    ml_i64(e, MOST_ROWS), "");
 	ml_loop l = ml_loop_begin(e, zero, blocks, one, &row, 1, "block");
 	ml_v left = ml_sub(e, rows, l.carry[0]), blocks_left = ml_sub(e, blocks, l.i);
 	ml_v count = ml_sub(e, ml_add(e, left, blocks_left), one);
 	count = LLVMBuildUDiv(e->b, count, blocks_left, "");
 	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, fn, "none");
 	LLVMBasicBlockRef next = LLVMAppendBasicBlockInContext(e->lc, fn, "next");
-	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)most);
-	for (int i = 1; i <= most; i++) {
+	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)MOST_ROWS);
+	for (int i = 1; i <= MOST_ROWS; i++) {
 		LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, fn, "tile");
 		LLVMAddCase(jump, ml_i64(e, i), block);
 		LLVMPositionBuilderAtEnd(e->b, block);
@@ -262,12 +270,6 @@ define_run(const fold *f, LLVMTypeRef *type)
 }
 
 /* ---- a call ---- */
-
-typedef struct runs {
-	ml_v few, many;
-	LLVMTypeRef type;
-	ml_v buffer;
-} runs;
 
 /* Listed groups of a panel's register, folded, in the order of the list. */
 static void
@@ -288,32 +290,75 @@ prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
 /* What the loops of a call share, and the panel they are at. */
 typedef struct call {
 	const ml_tile *t;
-	ml_v few, many; /* run() for few rows and for many */
+	ml_v run[PLAIN + 1]; /* run() by source */
 	LLVMTypeRef type;
 	ml_v buffer, stride; /* of folded weights; of a row of sums, elements */
 	ml_v b, order, acc;  /* of the panel */
 } call;
 
-/* `groups` listed groups from `k` on: all rows, all registers of the panel's columns. */
-static void
-run_chunk(const fold *f, const call *c, ml_v k, ml_v pairs, ml_v list, ml_v groups)
+/* A chunk's part of the table. */
+typedef struct listed {
+	ml_v plain, pairs, groups; /* how many groups: in plain pairs, in others, in all */
+	ml_v list;
+} listed;
+
+static listed
+read_list(const fold *f, ml_v at, ml_v groups)
 {
 	ml_emit *e = f->e;
-	ml_v rows = c->t->rows_given, most = ml_i64(e, most_rows(e->target));
-	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
-				  0, "register");
-	ml_v b = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, k), h.i);
-	ml_v args[RUN_N] = {ml_gep(e, e->i32, c->t->a, k),  c->t->lda, b, list, pairs, groups, rows,
-			    ml_gep(e, e->i32, c->acc, h.i), c->stride};
-	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, rows, most, ""));
+	ml_v two = ml_i64(e, 2);
 
-	prepare(f, b, list, groups, c->buffer);
+	return (listed){.plain = ml_mul(e, listed_group(f, at, ml_i64(e, 0)), two),
+			.pairs = ml_mul(e, listed_group(f, at, ml_i64(e, 1)), two),
+			.groups = groups,
+			.list = ml_gep(e, e->i8, at, two)};
+}
+
+/* The listed groups from `k` on with all rows, one register of columns. */
+static void
+run_register(const fold *f, const call *c, const listed *l, ml_v args[RUN_N])
+{
+	ml_emit *e = f->e;
+	ml_v zero = ml_i64(e, 0), most = ml_i64(e, MOST_ROWS), b = args[RUN_B];
+	ml_if plain = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, l->plain, zero, ""));
+
+	args[RUN_ORDER] = l->list;
+	args[RUN_PAIRS] = args[RUN_GROUPS] = l->plain;
+	LLVMBuildCall2(e->b, c->type, c->run[PLAIN], args, RUN_N, "");
+	ml_if_end(e, &plain);
+	ml_v groups = ml_sub(e, l->groups, l->plain);
+	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, groups, zero, ""));
+	args[RUN_ORDER] = ml_gep(e, e->i8, l->list, l->plain);
+	args[RUN_PAIRS] = l->pairs;
+	args[RUN_GROUPS] = groups;
+	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, args[RUN_ROWS], most, ""));
+	prepare(f, b, args[RUN_ORDER], groups, c->buffer);
 	args[RUN_B] = c->buffer;
-	LLVMBuildCall2(e->b, c->type, c->many, args, RUN_N, "");
+	LLVMBuildCall2(e->b, c->type, c->run[MANY], args, RUN_N, "");
 	ml_if_else(e, &many);
 	args[RUN_B] = b;
-	LLVMBuildCall2(e->b, c->type, c->few, args, RUN_N, "");
+	LLVMBuildCall2(e->b, c->type, c->run[FEW], args, RUN_N, "");
 	ml_if_end(e, &many);
+	ml_if_end(e, &rest);
+}
+
+/* The listed groups from `k` on: all rows, all registers of the panel's columns. */
+static void
+run_chunk(const fold *f, const call *c, ml_v k, const listed *l)
+{
+	ml_emit *e = f->e;
+	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
+				  0, "register");
+	ml_v args[RUN_N] = {
+		[RUN_A] = ml_gep(e, e->i32, c->t->a, k),
+		[RUN_LDA] = c->t->lda,
+		[RUN_B] = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, k), h.i),
+		[RUN_ROWS] = c->t->rows_given,
+		[RUN_ACC] = ml_gep(e, e->i32, c->acc, h.i),
+		[RUN_STRIDE] = c->stride,
+	};
+
+	run_register(f, c, l, args);
 	ml_loop_end(e, &h, NULL);
 }
 
@@ -338,7 +383,7 @@ run_rest(const fold *f, const call *c, ml_v whole)
 			    c->t->rows_given,
 			    ml_gep(e, e->i32, c->acc, h.i),
 			    c->stride};
-	LLVMBuildCall2(e->b, c->type, c->few, args, RUN_N, "");
+	LLVMBuildCall2(e->b, c->type, c->run[FEW], args, RUN_N, "");
 	ml_loop_end(e, &h, NULL);
 	ml_if_end(e, &rest);
 }
@@ -358,15 +403,14 @@ static void
 run_panel(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
-	ml_v order = c->order, chunk = ml_i64(e, ML_FOLD_CHUNK), one = ml_i64(e, 1);
+	ml_v order = c->order, chunk = ml_i64(e, ML_FOLD_CHUNK);
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, chunk, &order, 1, "chunk");
 	ml_v groups = ml_min_s(e, ml_sub(e, whole, l.i), chunk);
-	ml_v pairs = listed_group(f, l.carry[0], ml_i64(e, 0));
-	ml_v list = ml_gep(e, e->i8, l.carry[0], one);
+	listed from = read_list(f, l.carry[0], groups);
 
-	run_chunk(f, c, l.i, ml_mul(e, pairs, ml_i64(e, 2)), list, groups);
-	order = ml_gep(e, e->i8, list, groups);
+	run_chunk(f, c, l.i, &from);
+	order = ml_gep(e, e->i8, from.list, groups);
 	ml_loop_end(e, &l, &order);
 	run_rest(f, c, whole);
 }
@@ -374,12 +418,14 @@ run_panel(const fold *f, const call *c)
 void
 ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 {
-	fold f = fold_open(e, false), many = fold_open(e, true);
+	fold f = fold_open(e, FEW);
 	ml_v lanes = ml_i64(e, ML_LANES);
 	call c = {.t = t, .stride = ml_mul(e, t->panels_given, lanes)};
 
-	c.few = define_run(&f, &c.type);
-	c.many = define_run(&many, &c.type);
+	for (source s = FEW; s <= PLAIN; s++) {
+		fold by = fold_open(e, s);
+		c.run[s] = define_run(&by, &c.type);
+	}
 	c.buffer =
 		ml_alloca(e, LLVMArrayType2(f.bytes, 2 * (uint64_t)ML_FOLD_CHUNK), ML_TILE_ALIGN);
 	ml_loop p = ml_loop_begin(e, ml_i64(e, 0), t->panels_given, ml_i64(e, 1), NULL, 0, "panel");

@@ -9,6 +9,8 @@
 #include <string.h>
 
 static const float LARGEST = 127;
+/* What kernels may lose: one bit. */
+static const float COARSEST = 2;
 /* Adding and subtracting it rounds |x| < 2^22 half to even. */
 static const float ROUNDER = 12582912; /* 1.5 * 2^23 */
 static const int32_t INFINITE = 0x7f800000;
@@ -70,6 +72,73 @@ quantize_row(const float *restrict x, int8_t *restrict value, int64_t n, float s
 	return sum;
 }
 
+/* ---- per row, of a convolution ---- */
+
+enum {
+	NEIGHBOURS =
+		8, /* two groups of four k that CPUs without a dot instruction add in 16 bits */
+	SMALL_SUM = 125 /* of four weights of one sign: 128 less what rounding adds */
+};
+
+/* The row in the order in which convolutions sum: channels last. */
+static void
+turn_row(const float *x, float *to, int64_t channels, int64_t taps)
+{
+	for (int64_t c = 0; c < channels; c++)
+		for (int64_t t = 0; t < taps; t++)
+			to[t * channels + c] = x[c * taps + t];
+}
+
+/* The largest sum of weights of one sign among the four that meet in one 16-bit lane: two
+ * neighbours and the two that are four behind. */
+static float
+largest_sum(const float *x, int64_t n)
+{
+	float top = 0;
+
+	for (int64_t i = 0; i < n; i += 2) {
+		float up = 0, down = 0;
+		for (int j = 0; j < 4 && i % NEIGHBOURS < NEIGHBOURS / 2; j++) {
+			int64_t at = i + j % 2 + j / 2 * NEIGHBOURS / 2;
+			float v = at < n ? x[at] : 0;
+			up += v > 0 ? v : 0;
+			down -= v < 0 ? v : 0;
+		}
+		up = down > up ? down : up;
+		top = up > top ? up : top;
+	}
+	return top;
+}
+
+/* Rounds so that the errors of the row sum to half a step at most: activations behind a relu have a
+ * mean, which such a sum is multiplied by.  Those go the other way that are nearest to a half. */
+static int32_t
+quantize_balanced(const float *x, int8_t *value, int64_t n, float scale)
+{
+	enum { BINS = 64 };
+	double error = 0;
+	int64_t count[2 * BINS] = {0}, sum = quantize_row(x, value, n, scale);
+
+	for (int64_t i = 0; i < n; i++) {
+		float rest = x[i] / scale - value[i]; /* -.5 .. .5 */
+		error += rest;
+		count[BINS + (int)(rest * (2 * BINS - 1))]++;
+	}
+	int up = error > 0 ? 1 : -1, bin = BINS - 1;
+	int64_t left = (int64_t)(up * error + 0.5);
+	for (int64_t seen = 0; bin > 0 && (seen += count[BINS + up * bin]) < left;)
+		bin--;
+	for (int64_t i = 0; i < n && left > 0; i++) {
+		float rest = (x[i] / scale - value[i]) * up;
+		if ((int)(rest * (2 * BINS - 1)) < bin || up * value[i] >= (int)LARGEST)
+			continue;
+		value[i] = (int8_t)(value[i] + up);
+		sum += up;
+		left--;
+	}
+	return (int32_t)sum;
+}
+
 /* ---- per column ---- */
 
 static void
@@ -112,6 +181,19 @@ new_channels(ml_pass_ctx *px, int64_t elements, int64_t n, ml_quantized *q)
 	return (channels){values, scales, sums};
 }
 
+/* The largest magnitude of every row, as bits; false: one is not finite. */
+static bool
+rows_tops(const ml_value *m, int64_t rows, int64_t columns, row_buffer *buffer, int32_t *top)
+{
+	for (int64_t r = 0; r < rows; r++) {
+		memcpy(buffer->bits, row_of(m, r, columns), (size_t)columns * sizeof(float));
+		top[r] = largest_bits(buffer->bits, columns);
+		if (top[r] >= INFINITE)
+			return false;
+	}
+	return true;
+}
+
 bool
 ml_quantize_rows(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t columns, ml_quantized *q)
 {
@@ -119,12 +201,8 @@ ml_quantize_rows(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t colum
 	int32_t *top = ML_NEW_ARRAY(px->scratch, int32_t, rows);
 	size_t bytes = (size_t)columns * sizeof(float);
 
-	for (int64_t r = 0; r < rows; r++) {
-		memcpy(buffer.bits, row_of(m, r, columns), bytes);
-		top[r] = largest_bits(buffer.bits, columns);
-		if (top[r] >= INFINITE)
-			return false;
-	}
+	if (!rows_tops(m, rows, columns, &buffer, top))
+		return false;
 	channels to = new_channels(px, rows * columns, rows, q);
 	for (int64_t r = 0; r < rows; r++) {
 		memcpy(buffer.x, row_of(m, r, columns), bytes);
@@ -206,6 +284,30 @@ ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t co
 	for (int64_t r = 0; r < rows; r++) {
 		load_row(m, r, columns, facts, buffer.x);
 		quantize_across(buffer.x, to.scales, to.values + r * columns, to.sums, columns);
+	}
+	return true;
+}
+
+bool
+ml_quantize_kernels(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t channels_in,
+		    int64_t taps, ml_quantized *q)
+{
+	int64_t inner = channels_in * taps;
+	row_buffer buffer = new_buffer(px, inner);
+	float *turned = ML_NEW_ARRAY(px->scratch, float, inner + 1);
+	int32_t *top = ML_NEW_ARRAY(px->scratch, int32_t, rows);
+
+	if (!rows_tops(m, rows, inner, &buffer, top))
+		return false;
+	channels to = new_channels(px, rows * inner, rows, q);
+	for (int64_t r = 0; r < rows; r++) {
+		memcpy(buffer.x, row_of(m, r, inner), (size_t)inner * sizeof(float));
+		turn_row(buffer.x, turned, channels_in, taps);
+		float scale = scale_for(top[r]), fits = largest_sum(turned, inner) / SMALL_SUM;
+		fits = fits < scale * COARSEST ? fits : scale * COARSEST;
+		to.scales[r] = fits > scale ? fits : scale;
+		to.sums[r] =
+			quantize_balanced(buffer.x, to.values + r * inner, inner, to.scales[r]);
 	}
 	return true;
 }

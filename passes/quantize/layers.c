@@ -24,6 +24,20 @@ scales(ml_builder *b, const ml_value *w, int axis, ml_blob *blob)
 	return ml_build_const(b, &t, blob);
 }
 
+/* Kernels of one channel are summed by shifted products, not by tiles, and those that meet floats
+ * are no integers then: both keep their digits. */
+static bool
+quantize_kernels(ml_pass_ctx *px, const ml_node *n, int64_t rows, int64_t inner, ml_quantized *q)
+{
+	const ml_value *w = ml_in(n, 1);
+	int64_t channels;
+
+	if (!ml_dim_is_int(w->type.dim[1], &channels) || channels <= 1 ||
+	    !ml_is(ml_in(n, 0), ML_OP_dequantize))
+		return ml_quantize_rows(px, w, rows, inner, q);
+	return ml_quantize_kernels(px, w, rows, channels, inner / channels, q);
+}
+
 bool
 ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 {
@@ -38,7 +52,7 @@ ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 	inner = count / channels;
 	bool made =
 		inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, NULL, &q)
-					  : ml_quantize_rows(px, w, channels, inner, &q));
+					  : quantize_kernels(px, n, channels, inner, &q));
 	if (!made) {
 		ml_remark(px->cx, n->prov, "kept in fp32: %s",
 			  inner > LONGEST ? "its sums may leave 32 bits"

@@ -24,4 +24,9 @@ typedef struct ml_row_facts {
  * least error weighted by importance, and what is beyond 127 becomes 127. */
 bool ml_quantize_columns(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t columns,
 			 const ml_row_facts *, ml_quantized *);
+/* The same of convolution kernels f32[rows, channels, taps].  Scales are up to twice as large, so
+ * that neighbours fit 16 bits on CPUs without a dot instruction, and the rounding errors of a
+ * row sum to half a step at most, which makes good for it.  The same integers on every CPU. */
+bool ml_quantize_kernels(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t channels,
+			 int64_t taps, ml_quantized *);
 #endif

@@ -170,8 +170,9 @@ typedef struct problem {
 } problem;
 
 /* Weights and activations of all kinds: anything; as layers have them, most of them small; the
- * extremes, at which sums in 16 bits would saturate. */
-enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, KINDS };
+ * extremes, at which sums in 16 bits would saturate; about the largest that are added as they are.
+ */
+enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, KINDS };
 
 static int8_t
 random_weight(int kind, uint32_t *seed)
@@ -183,6 +184,7 @@ random_weight(int kind, uint32_t *seed)
 	case HIGH: return 127;
 	case LOW: return -128;
 	case EXTREMES: return r & 1 ? 127 : -128;
+	case EDGE: return (int8_t)(r < 1 ? 33 : r < 128 ? 32 : r < 255 ? -32 : -33);
 	default: return (int8_t)(r < 50 ? -128 : r - 128);
 	}
 }
@@ -194,7 +196,8 @@ random_activation(int kind, uint32_t *seed)
 
 	switch (kind) {
 	case HIGH:
-	case LOW: return r < 5 ? 0 : 255;
+	case LOW:
+	case EDGE: return r < 5 ? 0 : 255;
 	case EXTREMES: return r & 1 ? 255 : 0;
 	default: return (uint8_t)(r < 80 ? 255 : r);
 	}
@@ -383,12 +386,43 @@ test_assembly_of_levels(void **state)
 	check_assembly("avx512vnni", "vpdpbusd");
 }
 
+/* Two groups of four k, all weights w: added as they are, in 16 bits when folded, or neither? */
+static void
+check_pair(int w, int plain, int folded)
+{
+	enum { K = 8, N = ML_PANEL };
+	int8_t b[K * N], *panels = exact((size_t)ml_pack_bytes(ML_CONTRACT_U8S8, K, N));
+	const int8_t *table = panels + K * N + N * 4;
+
+	memset(b, w, sizeof b);
+	ml_pack_s8(panels, b, K, N, N, 1);
+	assert_int_equal(table[0], plain);
+	assert_int_equal(table[1], folded);
+	free(panels);
+}
+
+static void
+test_pairs(void **state)
+{
+	(void)state;
+	check_pair(0, 1, 0);
+	check_pair(32, 1, 0);
+	check_pair(-32, 1, 0);
+	check_pair(33, 0, 1);
+	check_pair(-33, 0, 1);
+	check_pair(64, 0, 1);
+	check_pair(-64, 0, 1);
+	check_pair(65, 0, 0);
+	check_pair(-65, 0, 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_level_here),
 		cmocka_unit_test(test_assembly_of_levels),
+		cmocka_unit_test(test_pairs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,6 +120,80 @@ test_random_matrices(void **state)
 }
 
 /* Ties go to even; a half of the largest value is 63.5. */
+/* The largest sum of one sign that meets in 16 bits, channels last: neighbours, and those four
+ * behind. */
+static int
+largest_meeting(const int8_t *row, int channels, int taps)
+{
+	int most = 0;
+
+	for (int i = 0; i < channels * taps; i += i % 8 == 2 ? 6 : 2) {
+		int up = 0, down = 0;
+		for (int j = 0; j < 4; j++) {
+			int at = i + j % 2 + j / 2 * 4;
+			if (at >= channels * taps)
+				continue;
+			int w = row[at % channels * taps + at / channels];
+			up += w > 0 ? w : 0;
+			down -= w < 0 ? w : 0;
+		}
+		most = up > most ? up : most;
+		most = down > most ? down : most;
+	}
+	return most;
+}
+
+static void
+check_kernel(const float *x, const ml_quantized *q, int r, int channels, int taps)
+{
+	int n = channels * taps, sum = 0;
+	const int8_t *row = (const int8_t *)q->values->bytes + r * n;
+	float scale = ((const float *)q->scales->bytes)[r], top = 0;
+	double error = 0;
+
+	x += r * n;
+	for (int i = 0; i < n; i++)
+		top = fmaxf(top, fabsf(x[i]));
+	assert_true(scale >= top / 127 && scale <= 2 * (top / 127));
+	for (int i = 0; i < n; i++) {
+		assert_true(fabsf(x[i] / scale - row[i]) < 1);
+		assert_in_range(row[i] + 127, 0, 254);
+		error += x[i] / scale - row[i];
+		sum += row[i];
+	}
+	assert_true(fabs(error) < 0.51);
+	assert_int_equal(((const int32_t *)q->sums->bytes)[r], sum);
+	if (scale < 1.99f * (top / 127))
+		assert_true(largest_meeting(row, channels, taps) <= 128);
+}
+
+static void
+test_kernels(void **state)
+{
+	enum { ROWS = 6 };
+	static const int sizes[][2] = {{1, 49}, {3, 9}, {8, 1}, {13, 9}, {64, 9}, {256, 1}};
+	static float x[ROWS * 64 * 9];
+	uint32_t seed = 5;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		int channels = sizes[i][0], taps = sizes[i][1], n = channels * taps;
+		ml_quantized q;
+		bench b;
+		set_up(&b);
+		for (int k = 0; k < ROWS * n; k++) /* of a bell, with a mean */
+			x[k] = number(&seed) + number(&seed) + number(&seed) + 0.1f * (float)i;
+		assert_true(ml_quantize_kernels(&b.px, matrix(&b, x, ROWS, n), ROWS, channels, taps,
+						&q));
+		for (int r = 0; r < ROWS; r++)
+			check_kernel(x, &q, r, channels, taps);
+		ml_blob_drop(q.values);
+		ml_blob_drop(q.scales);
+		ml_blob_drop(q.sums);
+		tear_down(&b);
+	}
+}
+
 static void
 test_ties(void **state)
 {
@@ -270,9 +344,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_matrices),     cmocka_unit_test(test_ties),
-		cmocka_unit_test(test_zeros_and_denormals), cmocka_unit_test(test_not_finite),
-		cmocka_unit_test(test_layer_is_exact),      cmocka_unit_test(test_long_layers_stay),
+		cmocka_unit_test(test_random_matrices),
+		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_ties),
+		cmocka_unit_test(test_zeros_and_denormals),
+		cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_layer_is_exact),
+		cmocka_unit_test(test_long_layers_stay),
 	};
 
 	cx.memory = ml_memory_libc();
