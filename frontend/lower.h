@@ -84,6 +84,9 @@ const double *ml_lower_numbers(ml_lower *, int i, int64_t *n);
 ml_value *ml_lower_known(ml_lower *, ml_value *);
 /* The number itself when the operand is a known scalar or splat. */
 bool ml_lower_scalar(ml_lower *, ml_value *, double *);
+/* Are the operands given whose bits are set?  False, reported, else: for those that the row of an
+ * operator must let be omitted, as others before them may be. */
+bool ml_lower_has(ml_lower *, unsigned operands);
 /* Refuses operand i because its value is needed and not known. */
 void *ml_lower_needs(ml_lower *, int i);
 

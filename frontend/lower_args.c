@@ -109,6 +109,17 @@ find_input(const ml_value *v, int *left)
 	return NULL;
 }
 
+bool
+ml_lower_has(ml_lower *x, unsigned operands)
+{
+	for (int i = 0; operands >> i; i++)
+		if (operands >> i & 1 && !x->in[i]) {
+			ml_lower_fail(x, ML_ERR_FORMAT, "operand %d is missing", i);
+			return false;
+		}
+	return true;
+}
+
 void *
 ml_lower_needs(ml_lower *x, int i)
 {

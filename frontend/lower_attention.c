@@ -4,7 +4,7 @@
  * of 0 and -inf.  Plain attention is then the composite; soft caps, and scores asked for as a
  * result, spell it out.  A query kept from all keys gives zeros, as ONNX has it, not NaN.
  */
-#include "lower.h"
+#include "lower_attention.h"
 #include <math.h>
 #include <string.h>
 
@@ -17,9 +17,8 @@ typedef struct attention {
 	bool packed, causal; /* operands were of rank 3; causality not in the bias */
 } attention;
 
-/* [b, s, h*d] -> [b, h, s, d] */
-static ml_value *
-split_heads(ml_lower *x, ml_value *v, int64_t heads)
+ml_value *
+ml_lower_split_heads(ml_lower *x, ml_value *v, int64_t heads)
 {
 	static const int64_t perm[] = {0, 2, 1, 3};
 	ml_dim depth;
@@ -34,9 +33,8 @@ split_heads(ml_lower *x, ml_value *v, int64_t heads)
 	return ml_lower_transpose(x, ml_lower_reshape(x, v, shape, 4), perm);
 }
 
-/* [b, h, s, d] -> [b, s, h*d] */
-static ml_value *
-merge_heads(ml_lower *x, ml_value *v)
+ml_value *
+ml_lower_merge_heads(ml_lower *x, ml_value *v)
 {
 	static const int64_t perm[] = {0, 2, 1, 3};
 
@@ -59,9 +57,9 @@ read_operands(attention *a)
 	a->v = x->in[2];
 	a->packed = a->q->type.rank == 3;
 	if (a->packed) {
-		a->q = split_heads(x, a->q, heads);
-		a->k = split_heads(x, a->k, groups);
-		a->v = split_heads(x, a->v, groups);
+		a->q = ml_lower_split_heads(x, a->q, heads);
+		a->k = ml_lower_split_heads(x, a->k, groups);
+		a->v = ml_lower_split_heads(x, a->v, groups);
 	}
 	if (!a->q || !a->k || !a->v)
 		return false;
@@ -210,18 +208,24 @@ guard_rows(attention *a, ml_value *v)
 
 /* ---- the two forms ---- */
 
-static ml_value *
-composite(attention *a)
+ml_value *
+ml_lower_attend(ml_lower *x, ml_value *q, ml_value *k, ml_value *v, ml_value *bias, double scale,
+		bool causal)
 {
-	ml_lower *x = a->x;
-	ml_value *in[] = {a->q, a->k, a->v, a->bias};
-	ml_node *n = ml_begin(x->b, ML_OP_attention, in, a->bias ? 4 : 3);
+	ml_value *in[] = {q, k, v, bias};
+	ml_node *n = q && k && v ? ml_begin(x->b, ML_OP_attention, in, bias ? 4 : 3) : NULL;
 
 	if (!n)
 		return NULL;
-	ML_A(n, attention, scale).f64 = a->scale;
-	ML_A(n, attention, causal).i64 = a->causal;
-	return guard_rows(a, ml_finish1(x->b, n));
+	ML_A(n, attention, scale).f64 = scale;
+	ML_A(n, attention, causal).i64 = causal;
+	return ml_finish1(x->b, n);
+}
+
+static ml_value *
+composite(attention *a)
+{
+	return guard_rows(a, ml_lower_attend(a->x, a->q, a->k, a->v, a->bias, a->scale, a->causal));
 }
 
 /* Repeats each group for the heads that share it: [b, g, t, d] -> [b, h, t, d] */
@@ -272,22 +276,30 @@ spelled_out(attention *a, int64_t mode)
 	return ml_build_dot(x->b, s, v, batch, batch, 2, &last, &row, 1);
 }
 
+bool
+ml_lower_scale_of_scores(ml_lower *x, const ml_value *q, double given, double *scale)
+{
+	int64_t depth;
+
+	*scale = given;
+	if (given != 0)
+		return true;
+	if (!ml_dim_is_int(q->type.dim[3], &depth) || depth < 1) {
+		ml_lower_fail(x, ML_ERR_UNSUPPORTED, "the head size must be a number");
+		return false;
+	}
+	*scale = 1 / sqrt((double)depth);
+	return true;
+}
+
 static bool
 read_scales(attention *a)
 {
 	ml_lower *x = a->x;
-	int64_t depth;
 
 	a->softcap = ml_onnx_float(x, "softcap", 0);
 	a->scale = ml_onnx_float(x, "scale", 0);
-	if (ml_onnx_has(x, "scale"))
-		return true;
-	if (!ml_dim_is_int(a->q->type.dim[3], &depth) || depth < 1) {
-		ml_lower_fail(x, ML_ERR_UNSUPPORTED, "the head size must be a number");
-		return false;
-	}
-	a->scale = 1 / sqrt((double)depth);
-	return true;
+	return ml_onnx_has(x, "scale") || ml_lower_scale_of_scores(x, a->q, 0, &a->scale);
 }
 
 ml_value *
@@ -314,7 +326,7 @@ ml_lower_attention(ml_lower *x)
 		return NULL;
 	y = ml_lower_as(x, plain ? composite(&a) : spelled_out(&a, mode), x->in[0]);
 	x->out[3] = ml_lower_as(x, x->out[3], x->in[0]);
-	return a.packed ? merge_heads(x, y) : y;
+	return a.packed ? ml_lower_merge_heads(x, y) : y;
 }
 
 /* ---- RotaryEmbedding ---- */
@@ -357,32 +369,40 @@ rotate(ml_lower *x, ml_value *v, ml_value *c, ml_value *s, ml_dim n, bool interl
 }
 
 ml_value *
+ml_lower_rotate(ml_lower *x, ml_value *v, ml_value *c, ml_value *s, ml_dim size, bool interleaved)
+{
+	ml_value *turned;
+	ml_dim n;
+
+	if (!v || !c || !s)
+		return NULL;
+	if (!ml_dim_divides(ML_DIMS, size, ML_INT(2), &n))
+		return ml_lower_fail(x, ML_ERR_SHAPE, "the rotated part must have an even size");
+	turned = ml_lower_cut(x, v, 3, ML_INT(0), size);
+	turned = turned ? rotate(x, turned, c, s, n, interleaved) : NULL;
+	if (!turned || size == v->type.dim[3])
+		return turned;
+	ml_value *both[] = {turned,
+			    ml_lower_cut(x, v, 3, size, ml_dim_sub(ML_DIMS, v->type.dim[3], size))};
+	return ml_build_concat(x->b, both, 2, 3);
+}
+
+ml_value *
 ml_lower_rotary_embedding(ml_lower *x)
 {
 	static const int64_t perm[] = {0, 2, 1, 3};
-	ml_value *v = x->in[0], *c = rotation(x, x->in[1]), *s = rotation(x, x->in[2]), *turned;
+	ml_value *v = x->in[0], *c = rotation(x, x->in[1]), *s = rotation(x, x->in[2]);
 	int64_t heads = ml_onnx_int(x, "num_heads", 0),
 		dim = ml_onnx_int(x, "rotary_embedding_dim", 0);
 	bool interleaved = ml_onnx_int(x, "interleaved", 0) != 0, packed = v->type.rank == 3;
-	ml_dim n, size;
 
-	v = packed ? split_heads(x, v, heads) : v;
+	v = packed ? ml_lower_split_heads(x, v, heads) : v;
 	if (!c || !s || !v)
 		return NULL;
 	if (v->type.rank != 4)
 		return ml_lower_fail(x, ML_ERR_SHAPE, "the operand must have rank 3 or 4");
-	size = dim ? ML_INT(dim) : v->type.dim[3];
-	if (!ml_dim_divides(ML_DIMS, size, ML_INT(2), &n))
-		return ml_lower_fail(x, ML_ERR_SHAPE, "the rotated part must have an even size");
+	ml_dim size = dim ? ML_INT(dim) : v->type.dim[3];
+	v = ml_lower_rotate(x, ml_lower_transpose(x, v, perm), c, s, size, interleaved);
 	v = ml_lower_transpose(x, v, perm);
-	turned = ml_lower_cut(x, v, 3, ML_INT(0), size);
-	turned = turned ? rotate(x, turned, c, s, n, interleaved) : NULL;
-	if (turned && size != v->type.dim[3]) {
-		ml_value *both[] = {
-			turned,
-			ml_lower_cut(x, v, 3, size, ml_dim_sub(ML_DIMS, v->type.dim[3], size))};
-		turned = ml_build_concat(x->b, both, 2, 3);
-	}
-	turned = ml_lower_transpose(x, turned, perm);
-	return packed ? merge_heads(x, turned) : turned;
+	return packed ? ml_lower_merge_heads(x, v) : v;
 }

@@ -38,11 +38,12 @@ ml_lower_conv_node(ml_lower *x, ml_value *v, ml_value *weight, ml_value *bias, c
 	ML_A(n, conv, low).count = s->n;
 	ML_A(n, conv, high).count = s->n;
 	ML_A(n, conv, groups).i64 = groups;
-	return ml_lower_as(x, ml_finish1(x->b, n), v);
+	ml_value *y = ml_finish1(x->b, n);
+	return ml_is_float(v->type.dtype) ? ml_lower_as(x, y, v) : y;
 }
 
-static bool
-read_groups(ml_lower *x, ml_dim channels, int64_t *groups)
+bool
+ml_lower_groups(ml_lower *x, ml_dim channels, int64_t *groups)
 {
 	ml_dim quotient;
 	int64_t lo, hi;
@@ -66,7 +67,7 @@ ml_lower_conv(ml_lower *x)
 	int64_t groups;
 
 	if (!ml_spatial_read(x, &v->type, &weight->type, false, &s) ||
-	    !read_groups(x, weight->type.dim[0], &groups))
+	    !ml_lower_groups(x, weight->type.dim[0], &groups))
 		return NULL;
 	return ml_lower_conv_node(x, v, weight, x->in[2], &s, groups);
 }
@@ -238,7 +239,7 @@ ml_lower_conv_transpose(ml_lower *x)
 	const int64_t *given = ml_onnx_ints(x, "output_padding", &n);
 
 	if (!ml_spatial_read_kernel(x, &v->type, &weight->type, &s) ||
-	    !read_groups(x, weight->type.dim[0], &groups))
+	    !ml_lower_groups(x, weight->type.dim[0], &groups))
 		return NULL;
 	if (given && n != s.n)
 		return ml_lower_fail(x, ML_ERR_SHAPE, "output_padding has %d elements", n);

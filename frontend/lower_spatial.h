@@ -21,7 +21,9 @@ bool ml_spatial_read(ml_lower *, const ml_type *, const ml_type *weight, bool ce
 		     ml_spatial *);
 /* Strides, dilations and kernel only: transposed convolutions have pads of their own. */
 bool ml_spatial_read_kernel(ml_lower *, const ml_type *, const ml_type *weight, ml_spatial *);
-/* conv with those attributes; bias may be NULL */
+/* Attribute `group`; false, reported, when it does not divide the channels. */
+bool ml_lower_groups(ml_lower *, ml_dim channels, int64_t *groups);
+/* conv with those attributes, of floats, or of u8 by s8 to s32; bias may be NULL */
 ml_value *ml_lower_conv_node(ml_lower *, ml_value *, ml_value *weight, ml_value *bias,
 			     const ml_spatial *, int64_t groups);
 /* Windows [N, C, out.., kernel..] times weights [M, C/groups, kernel..] with k spatial dims:

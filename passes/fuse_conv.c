@@ -53,9 +53,18 @@ per_channel(ml_match *m, ml_value *v, const ml_type *result)
 	return ml_match_fold(m, ml_build_reshape(m->b, v, &channels, 1));
 }
 
+/* Sums of integers stay what they are. */
+static bool
+is_float(ml_match *m)
+{
+	return ml_is_float(m->root->out[0].type.dtype);
+}
+
 static bool
 takes_shift(ml_match *m)
 {
+	if (!is_float(m))
+		return false;
 	ml_value *c = per_channel(m, GOT(m, c), &m->root->out[0].type);
 
 	if (c && GOT(m, b))
@@ -66,7 +75,7 @@ takes_shift(ml_match *m)
 static bool
 takes_scale(ml_match *m)
 {
-	ml_value *c = per_channel(m, GOT(m, c), &m->root->out[0].type);
+	ml_value *c = is_float(m) ? per_channel(m, GOT(m, c), &m->root->out[0].type) : NULL;
 
 	if (!c)
 		return false;
