@@ -57,6 +57,7 @@ run_passes(compilation *c)
 		.passes = o->passes,
 		.skip = o->skip_pass,
 		.stop_after = o->stop_after,
+		.until = c->purpose == INTO_FILE ? c->kind->until : NULL,
 		.print_after = o->print_after,
 		.verify_each = o->verify_each,
 		.time_passes = o->time_passes,

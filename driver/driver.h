@@ -170,6 +170,7 @@ typedef struct ml_emit_kind {
 	/* Texts of code: the ending of the files that hold it; NULL for linked code. */
 	const char *ending;
 	ml_artefact artefact; /* of linked code */
+	const char *until;    /* the first phase of the pipeline that is not for this kind */
 } ml_emit_kind;
 
 ml_status ml_choose_emit(const ml_options *, const ml_emit_kind **);

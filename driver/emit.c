@@ -46,7 +46,7 @@ static const ml_emit_kind kinds[] = {
 	{"obj", .artefact = ML_ARTEFACT_OBJ},
 	{"lib", .artefact = ML_ARTEFACT_LIB},
 	{"exe", .artefact = ML_ARTEFACT_EXE},
-	{"onnx", .write = write_onnx},
+	{"onnx", .write = write_onnx, .until = "integers"},
 	{"ir", .write = write_ir},
 	{"dot", .write = write_dot},
 	{"llvm", .ending = ".ll"},

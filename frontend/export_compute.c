@@ -189,26 +189,6 @@ ml_spell_batch_norm(ml_export *e, const ml_node *n)
 	return node->output[0];
 }
 
-/* Scale and zero point are scalars and of a type that ONNX has here. */
-static bool
-quantizes_plainly(const ml_node *n)
-{
-	bool up = n->op == ML_OP_dequantize;
-	ml_dtype q = up ? ml_in(n, 0)->type.dtype : ML_A(n, quantize, dtype).dtype;
-
-	return ml_in(n, 1)->type.rank == 0 && ml_in(n, 2)->type.rank == 0 &&
-	       ml_in(n, 1)->type.dtype == ML_f32 && (q == ML_u8 || q == ML_s8) &&
-	       ml_in(n, 2)->type.dtype == q;
-}
-
-const char *
-ml_spell_quantize(ml_export *e, const ml_node *n)
-{
-	const char *op = n->op == ML_OP_quantize ? "QuantizeLinear" : "DequantizeLinear";
-
-	return ml_spell3(e, op, ml_spell_in(n, 0), ml_spell_in(n, 1), ml_spell_in(n, 2));
-}
-
 bool
 ml_export_expands(const ml_node *n)
 {
@@ -218,7 +198,7 @@ ml_export_expands(const ml_node *n)
 	case ML_OP_linear_u4:
 	case ML_OP_quantize_row: return true;
 	case ML_OP_quantize:
-	case ML_OP_dequantize: return !quantizes_plainly(n);
+	case ML_OP_dequantize: return !ml_export_quantizes(n);
 	case ML_OP_gelu: return !strcmp(ML_A(n, gelu, form).str, "sigmoid");
 	case ML_OP_layer_norm: {
 		/* ONNX's scale has the normalized dims alone */

@@ -95,6 +95,8 @@ void ml_spell_sources(ml_export *, const ml_value *, const char *name);
 
 /* Composites without a spelling of their own are replaced by their bodies first. */
 bool ml_export_expands(const ml_node *);
+/* Does QuantizeLinear or DequantizeLinear say what quantize or dequantize does? */
+bool ml_export_quantizes(const ml_node *);
 ml_status ml_export_block(ml_export *, const ml_block *);
 /* Writes the model; export_write.c */
 ml_status ml_export_write(ml_export *, Onnx__ModelProto *, const char *path);

@@ -154,6 +154,8 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];
+		if (o->until && !strcmp(s->phase, o->until))
+			break;
 		if (s->level <= level && s->when & asked)
 			ML_PUSH(arena, p->stages, *s);
 	}

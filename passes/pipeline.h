@@ -10,6 +10,7 @@ typedef struct ml_pipeline_options {
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
 	const char *skip;        /* "a,b": names left out */
 	const char *stop_after;  /* name of the last pass to run */
+	const char *until;       /* the first phase that does not run; NULL = all do */
 	const char *print_after; /* name or "all": the module is shown when the pass changed it */
 	bool verify_each, time_passes, rule_stats;
 	int64_t fuel; /* rewrites allowed; < 0 = no limit */

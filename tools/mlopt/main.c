@@ -10,6 +10,7 @@ static const struct {
 	{"run", "run a model on data files", mo_run},
 	{"bench", "measure compiling, loading and running", mo_bench},
 	{"compare", "how far a model's outputs are from another's", mo_compare},
+	{"quantize", "write a quantized model as standard ONNX", mo_quantize},
 	{"inspect", "what a model is: inputs, outputs, parameters, operators", mo_inspect},
 	{"check", "everything that stops a model from compiling", mo_check},
 	{"reduce", "shrink a model that makes a command fail", mo_reduce},

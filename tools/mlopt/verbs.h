@@ -8,5 +8,6 @@ int mo_bench(int argc, char **argv);
 int mo_compare(int argc, char **argv);
 int mo_inspect(int argc, char **argv);
 int mo_check(int argc, char **argv);
+int mo_quantize(int argc, char **argv);
 int mo_reduce(int argc, char **argv);
 #endif

@@ -1,0 +1,121 @@
+# test_quantize.py -- mlopt quantize: ONNX Runtime loads what it wrote and agrees with it; compiled
+# again it gives the bits that --int8 gives; weights are bytes in the file.
+import os
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+try:
+	import onnxruntime
+except ImportError:
+	print("SKIPPED: Python has no onnxruntime")
+	sys.exit(77)
+
+from harness import attempt, check, distance, finish, path, run, same_bits, tool
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+DIGITS = os.path.join(ROOT, "examples", "digits")
+WORDS, WIDTH, WIDE = 300, 48, 96
+onnxruntime.set_default_logger_severity(4)
+
+
+def save_words():
+	"""Words looked up, two layers with a gelu and a residual between, a norm."""
+	r = np.random.default_rng(3)
+	table = lambda *shape: (r.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+	constants = {"words": table(WORDS, WIDTH) * 9, "w1": table(WIDTH, WIDE), "b1": table(WIDE),
+		"w2": table(WIDE, WIDTH), "g": np.ones(WIDTH, np.float32), "b": np.zeros(WIDTH, np.float32)}
+	node = helper.make_node
+	nodes = [node("Gather", ["words", "ids"], ["x"]), node("MatMul", ["x", "w1"], ["m"]),
+		node("Add", ["m", "b1"], ["a"]), node("Gelu", ["a"], ["h"]), node("MatMul", ["h", "w2"], ["o"]),
+		node("Add", ["o", "x"], ["s"]), node("LayerNormalization", ["s", "g", "b"], ["y"])]
+	graph = helper.make_graph(nodes, "words",
+		[helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "n"])],
+		[helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "n", WIDTH])],
+		[numpy_helper.from_array(v, k) for k, v in constants.items()])
+	file = path("words.onnx")
+	onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), file)
+	return file, {"ids": r.integers(0, WORDS, (2, 9))}
+
+
+def tensors(model):
+	"""Constants of the graph with their types."""
+	found = [(t.data_type, int(np.prod(t.dims))) for t in model.graph.initializer]
+	for n in model.graph.node:
+		found += [(a.t.data_type, int(np.prod(a.t.dims))) for a in n.attribute if a.name == "value"]
+	return found
+
+
+def test(name, file, inputs, most, flags):
+	out = path(name + ".int8.onnx")
+	result = tool("mlopt", "quantize", file, "-o", out, *flags)
+	check(f"{name}: written", result.ok, result)
+	if not result.ok:
+		return None
+	model = onnx.load(out)
+	onnx.checker.check_model(model)
+	check(f"{name}: standard operators", all(n.domain == "" for n in model.graph.node))
+	found = tensors(model)
+	floats = [n for t, n in found if t == TensorProto.FLOAT and n > 512]
+	check(f"{name}: weights are bytes", not floats and any(t == TensorProto.INT8 for t, _ in found), floats)
+	want = run(file, inputs, *[f for f in flags if f != "-q"])
+	check(f"{name}: not what floats give", not same_bits(want, run(file, inputs)))
+	again = run(out, inputs)
+	check(f"{name}: compiled again", same_bits(again, want), distance(again[0], want[0]))
+	session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+	plain = onnxruntime.SessionOptions()
+	plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+	as_written = onnxruntime.InferenceSession(out, plain, providers=["CPUExecutionProvider"])
+	# its optimizer quantizes activations of its own accord
+	for label, s, limit in (("", session, max(most, 0.01)), (" as written", as_written, most)):
+		far = max(distance(g, w) for g, w in zip(s.run(None, inputs), want))
+		check(f"{name}: ONNX Runtime{label}", far <= limit, f"{far:.2g}")
+	original = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+	check(f"{name}: names", [(i.name, i.shape) for i in session.get_inputs()] ==
+		[(i.name, i.shape) for i in original.get_inputs()])
+	return model
+
+
+def operators(model):
+	return {n.op_type for n in model.graph.node}
+
+
+def words():
+	file, inputs = save_words()
+	ops = operators(test("dynamic", file, inputs, 1e-3, ["--int8=dynamic"]))
+	check("dynamic: products of integers", "MatMulInteger" in ops and "MatMul" not in ops, ops)
+	ops = operators(test("weights", file, inputs, 1e-5, ["--int8=weights"]))
+	check("weights: DequantizeLinear", "DequantizeLinear" in ops and "QuantizeLinear" not in ops, ops)
+	np.savez(path("ids.npz"), ids=np.random.default_rng(5).integers(0, WORDS, (16, 9)))
+	ops = operators(test("static", file, inputs, 0.02, ["--int8=static", "--calib", path("ids.npz")]))
+	check("static: QDQ", {"QuantizeLinear", "DequantizeLinear", "MatMul"} <= ops, ops)
+
+
+def digits():
+	file, calib = (os.path.join(DIGITS, f) for f in ("model.onnx", "calib.npz"))
+	images = np.load(os.path.join(DIGITS, "eval.npz"))["image"][:16]
+	model = test("digits", file, {"image": images}, 0.03, ["--int8=static", "--calib", calib])
+	axes = {a.i for n in model.graph.node if n.op_type == "DequantizeLinear" for a in n.attribute}
+	check("digits: a scale per output channel", 0 in axes, axes)
+
+
+def refused():
+	file, _ = save_words()
+	for words, args in (("-o FILE is needed", [file]), ("--emit is onnx here", [file, "-o", "x", "--emit=so"]),
+		("calib", [file, "-o", path("no.onnx"), "--int8=static"])):
+		result = tool("mlopt", "quantize", *args)
+		check(f"refused: {words}", not result.ok and words in result.text, result)
+	check("refused: nothing is written", not os.path.exists(path("no.onnx")))
+
+
+def main():
+	attempt("words", words)
+	attempt("digits", digits)
+	attempt("refused", refused)
+	finish()
+
+
+if __name__ == "__main__":
+	main()
