@@ -206,6 +206,81 @@ class TestTensors(Contrib):
             bytes_of(np.uint8, 5), f32(0.05), u8(7), f32(0.04), u8(3)], (2, 3, 5, 6, 7, 8)), steps=1)
 
 
+class TestDialects(Contrib):
+    """QuantizeLinear and DequantizeLinear of every width, and layers between them."""
+
+    def chain(self, nodes, inputs, constants, steps=0, tolerance=1e-5):
+        """The graph's last value, as ONNX Runtime computes what is written."""
+        graph = helper.make_graph(
+            nodes, "chain",
+            [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+             for k, v in inputs.items()],
+            [onnx.ValueInfoProto(name=nodes[-1].output[0])],
+            [v if isinstance(v, onnx.TensorProto) else numpy_helper.from_array(v, k)
+             for k, v in constants.items()])
+        model = helper.make_model(graph, ir_version=10,
+                                  opset_imports=[helper.make_opsetid("", 21)])
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        want = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                            providers=["CPUExecutionProvider"]).run(None, inputs)
+        for level in (0, 3):
+            with self.subTest(O=level):
+                got = mlopt.InferenceSession(model, O=level).run(None, inputs)
+                self.same(got[0], want[0], steps, tolerance)
+
+    def test_widths(self):
+        node, x = helper.make_node, numbers(4, 6, scale=3)
+        for dtype in (np.uint8, np.int8, np.uint16, np.int16):
+            z = np.array(3, dtype)
+            for scale, zero, attrs in (
+                    (f32(0.05), z, {}),
+                    (f32(0.05, 0.02, 0.1, 0.5), np.full(4, z), {"axis": 0}),
+                    (numbers(4, 2, seed=1) ** 2 + 0.01, np.full((4, 2), z),
+                     {"axis": 1, "block_size": 3})):
+                constants = {"s": scale, "z": zero}
+                self.chain([node("QuantizeLinear", ["x", "s", "z"], ["y"], **attrs)], {"x": x},
+                           constants)
+                self.chain([node("QuantizeLinear", ["x", "s", "z"], ["q"], **attrs),
+                            node("DequantizeLinear", ["q", "s", "z"], ["y"], **attrs)], {"x": x},
+                           constants)
+
+    def test_four_bits(self):
+        """Weights of 4 bits in blocks, with and without zero points."""
+        node, x = helper.make_node, numbers(3, 32)
+        for kind, low, high in ((TensorProto.INT4, -8, 7), (TensorProto.UINT4, 0, 15)):
+            four = lambda name, *shape: helper.make_tensor(
+                name, kind, shape, np.random.default_rng(len(shape)).integers(
+                    low, high + 1, shape).ravel())
+            for zero in (False, True):
+                constants = {"w": four("w", 32, 12), "s": numbers(4, 12, seed=1) ** 2 / 9 + 0.01}
+                if zero:
+                    constants["z"] = four("z", 4, 12)
+                self.chain([node("DequantizeLinear", ["w", "s", "z"][:2 + zero], ["d"], axis=0,
+                                 block_size=8), node("MatMul", ["x", "d"], ["y"])], {"x": x},
+                           constants)
+
+    def test_layers(self):
+        """Layers between QuantizeLinear and DequantizeLinear, signed and unsigned."""
+        node = helper.make_node
+        x, w = numbers(2, 4, 7, 7), bytes_of(np.int8, 6, 4, 3, 3, seed=1)
+        for dtype, z in ((np.uint8, 128), (np.int8, -5)):
+            for wtype, wz in ((np.int8, 0), (np.uint8, 130), (np.uint8, 90)):
+                constants = {
+                    "s": f32(0.03), "z": np.array(z, dtype), "t": f32(0.2), "v": f32(0.01),
+                    "w": (w.astype(np.int16) + (128 if wtype == np.uint8 else 0)).astype(wtype),
+                    "wz": np.array(wz, wtype)}
+                self.chain([node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+                            node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+                            node("DequantizeLinear", ["w", "v", "wz"], ["k"]),
+                            node("Conv", ["d", "k"], ["c"], pads=[1, 1, 1, 1]),
+                            node("Relu", ["c"], ["r"]),
+                            node("QuantizeLinear", ["r", "t", "z"], ["p"]),
+                            node("MaxPool", ["p"], ["m"], kernel_shape=[2, 2]),
+                            node("DequantizeLinear", ["m", "t", "z"], ["y"])], {"x": x}, constants,
+                           tolerance=0.021)
+
+
 class TestActivations(Contrib):
     def test_gelus(self):
         x, bias = numbers(3, 8), numbers(8)
