@@ -5,7 +5,7 @@
 #include "record.h"
 #include <string.h>
 
-typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK } purpose;
+typedef enum purpose { INTO_MEMORY, INTO_FILE, CHECK, COMPARE } purpose;
 
 /* One compilation on its way. */
 typedef struct compilation {
@@ -15,11 +15,11 @@ typedef struct compilation {
 	purpose purpose;
 	const ml_emit_kind *kind;
 	const char *output;
-	ml_model **model; /* INTO_MEMORY */
+	ml_model **model; /* INTO_MEMORY, COMPARE */
 	/* made on the way */
 	ml_arena arena;
 	ml_plugins plugins;
-	ml_module *m;
+	ml_module *m, *plain; /* plain: as the model is, for COMPARE */
 	ml_feed feed;
 	ml_candidates candidates;
 	ml_record record;
@@ -48,6 +48,13 @@ read_model(compilation *c)
 	return c->o->explain ? ml_explain_import(c->o, c->m) : ML_OK;
 }
 
+/* The first phase that is not for what comes out; NULL: all are. */
+static const char *
+last_phase(const compilation *c)
+{
+	return c->purpose == COMPARE ? "integers" : c->purpose == INTO_FILE ? c->kind->until : NULL;
+}
+
 static ml_status
 run_passes(compilation *c)
 {
@@ -57,7 +64,7 @@ run_passes(compilation *c)
 		.passes = o->passes,
 		.skip = o->skip_pass,
 		.stop_after = o->stop_after,
-		.until = c->purpose == INTO_FILE ? c->kind->until : NULL,
+		.until = last_phase(c),
 		.print_after = o->print_after,
 		.verify_each = o->verify_each,
 		.time_passes = o->time_passes,
@@ -92,6 +99,21 @@ run_passes(compilation *c)
 	if (o->explain)
 		ml_explain(o, c->m, "after all passes");
 	return ML_OK;
+}
+
+/* The model without compression beside what the passes have made of it. */
+static ml_status
+make_comparison(compilation *c)
+{
+	ml_pipeline_options po = {.opt_level = (int)c->o->opt_level, .until = "prune", .fuel = -1};
+	ml_pipeline p;
+
+	ML_STEP(ml_choose_int8(c->o, c->plain, &po.int8)); /* the same layers */
+	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, NULL, 0));
+	ML_STEP(ml_pipeline_run(&p, c->plain, &po));
+	ML_STEP(ml_join_layers(c->plain, c->m, &c->arena));
+	begin(c, 4, "code");
+	return ml_jit_module(c->o, c->plain, &c->arena, c->model);
 }
 
 static ml_status
@@ -184,7 +206,11 @@ make(compilation *c)
 	ML_STEP(ml_check_reports(c->o));
 	ML_STEP(ml_choose_emit(c->o, &c->kind));
 	ML_STEP(read_model(c)); /* bytes -> graph with types */
+	if (c->purpose == COMPARE)
+		c->plain = ml_module_clone(c->m);
 	ML_STEP(run_passes(c)); /* passes/pipeline.def: canonicalize, fuse, quantize */
+	if (c->purpose == COMPARE)
+		return make_comparison(c);
 	if (c->kind->write && c->purpose == INTO_FILE)
 		return c->kind->write(c->o, c->m, c->output); /* the graph is what was asked for */
 	ML_STEP(make_plan(c));                                /* graph -> kernels, buffers, steps */
@@ -192,6 +218,7 @@ make(compilation *c)
 	case INTO_MEMORY: return make_code_in_memory(c); /* LLVM: code in this process */
 	case INTO_FILE: return make_code_in_file(c);     /* LLVM: objects, linked */
 	case CHECK: return try_code(c);                  /* all but machine code */
+	case COMPARE: break;
 	}
 	return ML_OK;
 }
@@ -230,6 +257,8 @@ run(compilation *c)
 	ml_candidates_end(&c->candidates);
 	if (c->distilling.teacher)
 		ml_module_free(c->distilling.teacher);
+	if (c->plain)
+		ml_module_free(c->plain);
 	ml_plugins_close(&c->plugins);
 	ml_feed_end(&c->feed);
 	ml_arena_free(&c->arena);
@@ -269,6 +298,14 @@ ml_compile_to(ml_context *cx, const char *path, const ml_options *o, const char 
 				  .source = {.path = path},
 				  .output = output,
 				  .purpose = INTO_FILE});
+}
+
+ml_status
+ml_compile_layer_errors(ml_context *cx, const char *path, const ml_options *o, ml_model **model)
+{
+	*model = NULL;
+	return run(&(compilation){
+		.cx = cx, .o = o, .source = {.path = path}, .model = model, .purpose = COMPARE});
 }
 
 ml_status

@@ -80,6 +80,14 @@ typedef struct ml_candidates {
 ml_exec ml_exec_by_jit(ml_candidates *);
 /* Frees those that were lost when an allocation failed. */
 void ml_candidates_end(ml_candidates *);
+/* Runs the passes that do not compress, and compiles what is left. */
+ml_status ml_jit_module(const ml_options *, ml_module *, ml_arena *, ml_model **);
+
+/* ---- layer_errors.c ---- */
+
+/* The plain module, in whose place one result for each layer stands that the other has by the same
+ * name: f64[3], sums of squares, of local and of cumulative squared errors. */
+ml_status ml_join_layers(ml_module *plain, ml_module *other, ml_arena *);
 
 /* ---- options.c ---- */
 

@@ -23,8 +23,8 @@ finish_passes(const ml_options *o, ml_module *m, ml_arena *arena)
 	return ml_pipeline_run(&p, m, &po);
 }
 
-static ml_status
-make_model(const ml_options *o, ml_module *m, ml_arena *arena, ml_model **model)
+ml_status
+ml_jit_module(const ml_options *o, ml_module *m, ml_arena *arena, ml_model **model)
 {
 	ml_plan *plan;
 
@@ -77,7 +77,7 @@ exec_compile(void *user, const ml_module *original, ml_runnable **out)
 	ml_arena arena;
 
 	ml_arena_init(&arena, &c->o->cx->memory);
-	ml_status status = make_model(c->o, m, &arena, &r->model);
+	ml_status status = ml_jit_module(c->o, m, &arena, &r->model);
 	ml_arena_free(&arena);
 	ml_module_free(m);
 	if (status == ML_OK)

@@ -22,6 +22,7 @@
 	X(ml_options_progress)                                                                     \
 	X(ml_options_distill)                                                                      \
 	X(ml_compile_file)                                                                         \
+	X(ml_compile_layer_errors)                                                                 \
 	X(ml_compile_to)                                                                           \
 	X(ml_check)                                                                                \
 	X(ml_inspect)                                                                              \

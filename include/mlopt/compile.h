@@ -82,6 +82,12 @@ ML_API ml_status ml_compile_file(ml_context *, const char *path, const ml_option
 /* The same from a model's bytes in memory, ONNX or IR text; external data is refused. */
 ML_API ml_status ml_compile_memory(ml_context *, const void *bytes, size_t size, const ml_options *,
 				   ml_model **model);
+/* A model with the inputs of the one at `path` that runs it as it is beside what the options make
+ * of it (quantized, pruned): one output for each layer both have, of its name, f64[3]: the sum of
+ * squares of the layer's elements; of the squared errors when it reads what the plain model
+ * computes; of the squared errors when it reads what was changed before it. */
+ML_API ml_status ml_compile_layer_errors(ml_context *, const char *path, const ml_options *,
+					 ml_model **model);
 /* Compiles into a file, whose kind is the option `emit`; text kinds go to ml_options_show() when
  * `output` is NULL.  The file appears whole or not at all. */
 ML_API ml_status ml_compile_to(ml_context *, const char *path, const ml_options *,

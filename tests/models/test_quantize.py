@@ -1,5 +1,7 @@
 # test_quantize.py -- mlopt quantize: ONNX Runtime loads what it wrote and agrees with it; compiled
-# again it gives the bits that --int8 gives; weights are bytes in the file.
+# again it gives the bits that --int8 gives; weights are bytes in the file.  mlopt compare --per-node:
+# where the error comes from.
+import json
 import os
 import sys
 
@@ -101,6 +103,49 @@ def digits():
 	check("digits: a scale per output channel", 0 in axes, axes)
 
 
+def layers(file, *flags):
+	result = tool("mlopt", "compare", "--per-node", file, "--json", *flags)
+	check(f"layers {flags}: measured", result.ok, result)
+	found = json.loads(result.out)
+	return found["samples"], {l["name"]: (l["local_sqnr_db"], l["cumulative_sqnr_db"]) for l in found["layers"]}
+
+
+def compared():
+	"""Where the error comes from: layers that are quantized have one of their own, others only what
+	came before them."""
+	file, _ = save_words()
+	ids = path("compared.npz")
+	np.savez(ids, ids=np.random.default_rng(6).integers(0, WORDS, (5, 9)))
+	samples, found = layers(file, "--int8=dynamic", "--inputs", ids)
+	check("layers: samples", samples == 5, samples)
+	check("layers: those of the model", list(found) == ["x", "a", "o"], found)
+	check("layers: the first has its own error only", found["x"][0] == found["x"][1], found)
+	check("layers: errors come together", all(20 < c < l < 60 for l, c in list(found.values())[1:]), found)
+	plain = layers(file, "--inputs", ids)[1]
+	check("layers: nothing is lost without compression", all(v == (300, 300) for v in plain.values()), plain)
+	want = {k: signal_to_noise(file, k, ids) for k in found}
+	apart = max(abs(found[k][1] - want[k]) for k in found)
+	check("layers: cumulative SQNR is that of the values", apart < 0.1, (found, want))
+	result = tool("mlopt", "compare", "--per-node", file, "--int8=dynamic", "--inputs", ids, "--worst-first")
+	order = [line.split()[0] for line in result.out.splitlines()[1:]]
+	check("layers: sorted", order == sorted(found, key=lambda k: found[k][0]), result.out)
+	calib = os.path.join(DIGITS, "calib.npz")
+	found = layers(os.path.join(DIGITS, "model.onnx"), "--int8=static", "--calib", calib, "--inputs", calib)[1]
+	check("layers: convolutions", len(found) >= 5 and all(10 < c < 60 for _, c in found.values()), found)
+	result = tool("mlopt", "compare", "--per-node", file, ids)
+	check("layers: one model", result.code == 2 and "one model" in result.text, result)
+
+
+def signal_to_noise(file, name, ids):
+	"""Of the value `name`, made an output of the model: without and with compression."""
+	model = onnx.load(file)
+	del model.graph.output[:]
+	model.graph.output.append(onnx.ValueInfoProto(name=name))
+	onnx.save(model, path("one.onnx"))
+	plain, small = (run(path("one.onnx"), ids, *f)[0].astype(float) for f in ((), ("--int8=dynamic",)))
+	return 10 * np.log10((plain ** 2).sum() / ((plain - small) ** 2).sum())
+
+
 def refused():
 	file, _ = save_words()
 	for words, args in (("-o FILE is needed", [file]), ("--emit is onnx here", [file, "-o", "x", "--emit=so"]),
@@ -113,6 +158,7 @@ def refused():
 def main():
 	attempt("words", words)
 	attempt("digits", digits)
+	attempt("compared", compared)
 	attempt("refused", refused)
 	finish()
 

@@ -2,6 +2,7 @@
 #include "../data/compare.h"
 #include "../put_name.h"
 #include "../report.h"
+#include "compare_layers.h"
 #include "random_inputs.h"
 #include "verbs.h"
 #include <math.h>
@@ -15,6 +16,7 @@ typedef struct arguments {
 	long batch;
 	cl_list inputs;
 	const char *report;
+	bool per_node, worst_first;
 	mo_settings settings;
 	cl_settings compile;
 } arguments;
@@ -35,6 +37,12 @@ static const cl_row rows[] = {
 	 &a.batch},
 	{CL_TEXT, "trim", "MASK", "Data",
 	 "cut padding that all samples of a batch share, seen in this array", &a.trim},
+	{CL_FLAG, "per-node", NULL, "Data",
+	 "layer by layer, in one model: SQNR with what the layers before give without compression "
+	 "(local), and with what they give (cumulative)",
+	 &a.per_node},
+	{CL_FLAG, "worst-first", NULL, "Data", "of --per-node: sorted by local SQNR",
+	 &a.worst_first},
 	{CL_LIST, "dim", "NAME=N", "Data",
 	 "size of a symbolic dimension; fixes it when a model is compiled", &a.settings.dims},
 	CL_REPORT_ROW(a.report),
@@ -43,7 +51,7 @@ static const cl_row rows[] = {
 
 static const cl_command command = {
 	.name = "mlopt compare",
-	.usage = "REF CAND [--inputs F.npz] [options]",
+	.usage = "REF CAND [--inputs F.npz] [options] | --per-node MODEL [options]",
 	.about =
 		"Runs two models on the same data and measures the difference.  REF and CAND are "
 		".onnx,\n"
@@ -51,7 +59,8 @@ static const cl_command command = {
 		"REF is\n"
 		"compiled without --int8.  top1_agreement: share of rows (last axis) with the same "
 		"argmax.\n\n"
-		"  mlopt compare model.onnx model.so --inputs eval.npz --labels labels.npy\n",
+		"  mlopt compare model.onnx model.so --inputs eval.npz --labels labels.npy\n"
+		"  mlopt compare --per-node model.onnx --int8 --inputs eval.npz --worst-first\n",
 	.row = rows,
 	.rows = sizeof rows / sizeof *rows,
 	.compile = &a.compile,
@@ -366,6 +375,15 @@ mo_compare(int argc, char **argv)
 
 	if (cl_parse(&command, argc, argv, &args, &code))
 		return code;
+	if (a.per_node) {
+		bool one = args.count == 1 || (args.count == 2 && !strcmp(args.at[0], args.at[1]));
+		mo_layers layers = {&command, &a.settings, &a.inputs,    a.batch,
+				    a.trim,   a.report,    a.worst_first};
+		if (one)
+			return mo_compare_layers(args.at[0], &layers);
+		cl_fail(&command, "--per-node compares one model with what the options make of it");
+		return 2;
+	}
 	if (args.count != 2) {
 		cl_fail(&command,
 			"a reference and a candidate are needed; see mlopt compare --help");

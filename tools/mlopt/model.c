@@ -31,7 +31,10 @@ compile(mo_model *m, const char *path, const mo_settings *s)
 		if (m->compiler.ml_options_set(m->compiler.options, "dim", s->dims.at[i]) != ML_OK)
 			return 1;
 	begun = cl_seconds();
-	if (m->compiler.ml_compile_file(m->compiler.cx, path, m->compiler.options, &m->model))
+	m->layer_errors = s->layer_errors;
+	__typeof__(ml_compile_file) *compile_model =
+		s->layer_errors ? m->compiler.ml_compile_layer_errors : m->compiler.ml_compile_file;
+	if (compile_model(m->compiler.cx, path, m->compiler.options, &m->model))
 		return 1;
 	m->compile_ms = (cl_seconds() - begun) * 1e3;
 	return 0;
@@ -157,7 +160,7 @@ mo_model_feed(const mo_model *m, const md_dataset *data, long batch, const char 
 		const ml_tensor_info *t =
 			input ? &m->info->input[i] : &m->info->output[i - m->info->ninputs];
 		const char *first = t->rank ? t->dim[0] : NULL;
-		if (input && !first)
+		if ((input && !first) || (!input && m->layer_errors)) /* those are sums */
 			continue;
 		one |= input && !strcmp(first, "1");
 		if (!shared)

@@ -5,8 +5,9 @@
 #include "../data/dataset.h"
 
 typedef struct mo_settings {
-	long threads;    /* of compiling and running; 0 = as many as CPUs */
-	const char *isa; /* level to use, NULL = the best */
+	long threads;      /* of compiling and running; 0 = as many as CPUs */
+	const char *isa;   /* level to use, NULL = the best */
+	bool layer_errors; /* the model of ml_compile_layer_errors() instead */
 	cl_inputs inputs;
 	cl_list dims;
 	cl_talk talk;
@@ -15,7 +16,7 @@ typedef struct mo_settings {
 typedef struct mo_model {
 	const cl_command *command;
 	cl_compiler compiler; /* used when `compiled` */
-	bool compiled;
+	bool compiled, layer_errors;
 	ml_model *model;
 	ml_session *session;
 	const ml_model_info *info;
