@@ -107,7 +107,7 @@ enum { MAX_INPUTS = 1024 };
 static int
 load_positional(const mo_model *m, const cl_list *paths, md_dataset *data, char *why, size_t size)
 {
-	char name[MAX_INPUTS][8];
+	char name[MAX_INPUTS][16];
 	md_want want[MAX_INPUTS];
 
 	for (int i = 0; i < m->info->ninputs; i++) {
