@@ -1,6 +1,6 @@
 /* linear_u4.h -- weights of four bits: which layers have a kernel, and their panels.
  *
- * Panels of 16 columns, as other contractions have them; n is a multiple of nothing, a group of 16:
+ * Panels of 16 columns, as other contractions have them; groups are multiples of 16 rows:
  *   w      [ceil(n/16)][k/8][16][4]  a byte holds k + i in its low and k + 4 + i in its high half
  *   scale  [ceil(n/16)][g][16]       as it comes, f32 or f16
  *   zero   [ceil(n/16)][g][16]       u8

@@ -179,6 +179,9 @@ struct ml_module {
 ml_module *ml_module_new(ml_context *, const char *name);
 /* Copies nodes, never blobs; shares the dims table. */
 ml_module *ml_module_clone(const ml_module *);
+/* What values of a module's main block are in a copy, whose nodes have equal ids; NULL where the
+ * copy has them no longer. */
+void ml_values_in(const ml_module *copy, ml_value *const *, int n, ml_value **, ml_arena *);
 void ml_module_free(ml_module *);
 /* Two modules of one context exchange all they have: a pass that has built another module hands it
  * over so. */

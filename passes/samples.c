@@ -37,32 +37,19 @@ typedef struct watch {
 	void *user;
 } watch;
 
-/* The copy's node; copies have the ids of their originals. */
-static ml_node **
-nodes_by_id(ml_pass_ctx *px, const ml_module *m)
-{
-	ml_node **at = ML_NEW_ARRAY(px->scratch, ml_node *, m->next_id + 1);
-
-	for (ml_node *n = m->main->first; n; n = n->next)
-		at[n->id] = n;
-	return at;
-}
-
 /* The copy's results become the values. */
 static ml_status
 show_values(ml_pass_ctx *px, ml_module *copy, ml_value *const *value, int n)
 {
-	ml_node **at = nodes_by_id(px, copy);
 	ml_value **result = ML_NEW_ARRAY(px->scratch, ml_value *, n + 1);
 
+	ml_values_in(copy, value, n, result, px->scratch);
 	ml_node_remove(copy->main->last);
 	ml_builder b = ml_builder_at_end(copy->main, NULL);
 	copy->output_names.count = 0;
-	for (int i = 0; i < n; i++) {
-		const ml_value *v = value[i];
-		result[i] = v->def ? &at[v->def->id]->out[v->index] : copy->main->arg[v->index];
+	for (int i = 0; i < n; i++)
 		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "v%d", i));
-	}
+
 	ML_STEP(ml_build_yield(&b, result, n));
 	ml_drop_unused(copy->main);
 	return ML_OK;

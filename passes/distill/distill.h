@@ -47,8 +47,6 @@ typedef struct ml_weights {
 void ml_find_weights(ml_weights *, const ml_module *, ml_arena *);
 /* A copy of a module that has these nodes, with the constants as its last inputs. */
 ml_status ml_module_of_weights(const ml_module *, const ml_weights *, ml_module **);
-/* The values in a copy of the module, whose nodes have equal ids. */
-void ml_values_in(const ml_module *copy, ml_value *const *, int n, ml_value **, ml_arena *);
 void ml_keep_best(ml_weights *);
 void ml_restore_best(ml_weights *);
 /* `now` becomes the constants of the student. */

@@ -76,22 +76,6 @@ ml_find_weights(ml_weights *w, const ml_module *m, ml_arena *arena)
 
 /* ---- copies ---- */
 
-void
-ml_values_in(const ml_module *copy, ml_value *const *from, int n, ml_value **to, ml_arena *arena)
-{
-	ml_node **by_id = ML_NEW_ARRAY(arena, ml_node *, copy->next_id);
-
-	for (ml_node *node = copy->main->first; node; node = node->next)
-		by_id[node->id] = node;
-	for (int i = 0; i < n; i++) {
-		const ml_node *def = from[i]->def;
-		if (!def)
-			to[i] = copy->main->arg[from[i]->index];
-		else
-			to[i] = by_id[def->id] ? &by_id[def->id]->out[from[i]->index] : NULL;
-	}
-}
-
 ml_status
 ml_module_of_weights(const ml_module *m, const ml_weights *w, ml_module **result)
 {

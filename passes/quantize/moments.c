@@ -1,6 +1,5 @@
 /* moments.c -- second moments of values: a copy of the module computes x'x of each sample. */
 #include "moments.h"
-#include "observe.h"
 
 typedef struct collection {
 	ml_pass_ctx *px;
@@ -39,18 +38,18 @@ rows_of(ml_builder *b, const ml_value *v)
 static ml_status
 watch(collection *c, ml_module *copy)
 {
-	ml_node **same = ml_pair_nodes(c->px->scratch, c->m, copy);
+	ml_value **x = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n);
 	ml_value **result = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n + 1);
 
+	for (int i = 0; i < c->n; i++)
+		x[i] = c->at[i].value;
+	ml_values_in(copy, x, c->n, x, c->px->scratch);
 	ml_node_remove(copy->main->last);
 	ml_builder b = ml_builder_at_end(copy->main, NULL);
 	copy->output_names.count = 0;
 	for (int i = 0; i < c->n; i++) {
-		const ml_value *v = c->at[i].value;
-		ml_value *x =
-			v->def ? &same[v->def->scratch]->out[v->index] : copy->main->arg[v->index];
-		result[i] = moments_of(&b, x);
-		result[c->n] = rows_of(&b, x);
+		result[i] = moments_of(&b, x[i]);
+		result[c->n] = rows_of(&b, x[i]);
 	}
 	for (int i = 0; i <= c->n; i++)
 		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "moments%d", i));

@@ -23,20 +23,6 @@ typedef struct observation {
 
 static const double AVERAGED = .01; /* what a sample counts in a moving average */
 
-ml_node **
-ml_pair_nodes(ml_arena *arena, ml_module *m, const ml_module *copy)
-{
-	int64_t nodes = 0;
-
-	for (ml_node *n = m->main->first; n; n = n->next)
-		n->scratch = nodes++;
-	ml_node **at = ML_NEW_ARRAY(arena, ml_node *, nodes);
-	nodes = 0;
-	for (ml_node *n = copy->main->first; n; n = n->next)
-		at[nodes++] = n;
-	return at;
-}
-
 static ml_value *
 extreme(ml_builder *b, ml_op op, ml_value *v)
 {
@@ -52,18 +38,16 @@ extreme(ml_builder *b, ml_op op, ml_value *v)
 static ml_status
 watch(observation *o, ml_module *copy, ml_value *const *value)
 {
-	ml_node **at = ml_pair_nodes(o->px->scratch, o->m, copy);
+	ml_value **same = ML_NEW_ARRAY(o->px->scratch, ml_value *, o->n + 1);
 	ml_value **result = ML_NEW_ARRAY(o->px->scratch, ml_value *, 2 * o->n);
 
+	ml_values_in(copy, value, o->n, same, o->px->scratch);
 	ml_node_remove(copy->main->last);
 	ml_builder b = ml_builder_at_end(copy->main, NULL);
 	copy->output_names.count = 0;
 	for (int i = 0; i < o->n; i++) {
-		const ml_value *v = value[i];
-		ml_value *same =
-			v->def ? &at[v->def->scratch]->out[v->index] : copy->main->arg[v->index];
-		result[2 * i] = extreme(&b, ML_OP_reduce_min, same);
-		result[2 * i + 1] = extreme(&b, ML_OP_reduce_max, same);
+		result[2 * i] = extreme(&b, ML_OP_reduce_min, same[i]);
+		result[2 * i + 1] = extreme(&b, ML_OP_reduce_max, same[i]);
 		for (int k = 0; k < 2; k++)
 			ML_PUSH(&copy->arena, copy->output_names,
 				ml_format(&copy->arena, "%s%d", k ? "high" : "low", i));

@@ -13,7 +13,4 @@ bool ml_is_observer(const char *);
  * its main block, as px->observer takes it.  ML_ERR_ARG when there is nothing to run it with, or
  * the data's errors. */
 ml_status ml_observe(ml_pass_ctx *, ml_module *, ml_value *const *value, int n, ml_range *);
-
-/* The nodes of a copy's main block by their place, which the original nodes' `scratch` get. */
-ml_node **ml_pair_nodes(ml_arena *, ml_module *, const ml_module *copy);
 #endif

@@ -11,6 +11,19 @@ harness_random(uint64_t *seed)
 	return (double)(int64_t)(*seed >> 11) / (double)(1ll << 52) - 1;
 }
 
+ml_blob *
+harness_numbers(void *user, uint64_t seed, const ml_type *t)
+{
+	int64_t count;
+	void *bytes;
+
+	ml_type_static_count(t, &count);
+	ml_blob *blob = ml_blob_new(user, (uint64_t)count * 4, &bytes);
+	for (int64_t i = 0; i < count; i++)
+		((float *)bytes)[i] = (float)harness_random(&seed);
+	return blob;
+}
+
 ml_tensor
 harness_input(ml_arena *arena, const ml_module *m, const ml_value *arg, uint64_t *seed)
 {

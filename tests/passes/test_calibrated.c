@@ -190,20 +190,6 @@ static const char linear[] = "module \"m\" {\n"
 			     "  out \"z\" = %z\n"
 			     "}\n";
 
-static ml_blob *
-numbers(void *user, uint64_t hash, const ml_type *t)
-{
-	int64_t count;
-	void *bytes;
-
-	(void)user;
-	ml_type_static_count(t, &count);
-	ml_blob *blob = ml_blob_new(&cx.memory, (uint64_t)count * 4, &bytes);
-	for (int64_t i = 0; i < count; i++)
-		((float *)bytes)[i] = (float)harness_random(&hash);
-	return blob;
-}
-
 static const ml_value *
 constant(const ml_module *m, ml_op user, ml_dtype dtype, int rank)
 {
@@ -239,7 +225,8 @@ test_bias(void **state)
 	(void)state;
 	ml_arena_init(&samples.arena, &cx.memory);
 	ml_record_init(&record, &cx.arena);
-	assert_int_equal(ml_parse(&cx, linear, sizeof linear - 1, numbers, NULL, &m), ML_OK);
+	assert_int_equal(ml_parse(&cx, linear, sizeof linear - 1, harness_numbers, &cx.memory, &m),
+			 ML_OK);
 	const ml_node *n = m->main->first;
 	while (n->op != ML_OP_linear)
 		n = n->next;

@@ -66,20 +66,6 @@ static const char text[] = "module \"m\" {\n"
 			   "  out \"z\" = %z\n"
 			   "}\n";
 
-static ml_blob *
-numbers(void *user, uint64_t hash, const ml_type *t)
-{
-	int64_t count;
-	void *bytes;
-
-	(void)user;
-	ml_type_static_count(t, &count);
-	ml_blob *blob = ml_blob_new(&cx.memory, (uint64_t)count * 4, &bytes);
-	for (int64_t i = 0; i < count; i++)
-		((float *)bytes)[i] = (float)harness_random(&hash);
-	return blob;
-}
-
 /* Layer 1 gives -y, the others almost y. */
 static ml_value *
 build(void *user, int i, ml_node *n)
@@ -107,7 +93,8 @@ run(ml_record *record, ml_gate_layer layer[3], int *built)
 
 	ml_arena_init(&samples.arena, &cx.memory);
 	ml_arena_init(&scratch, &cx.memory);
-	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, numbers, NULL, &m), ML_OK);
+	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, harness_numbers, &cx.memory, &m),
+			 ML_OK);
 	ml_pass_ctx px = {.cx = &cx,
 			  .scratch = &scratch,
 			  .exec = &exec,
