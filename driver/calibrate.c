@@ -310,16 +310,16 @@ has_conv(const ml_module *m)
 }
 
 ml_status
-ml_choose_int8(const ml_options *o, const ml_module *m, ml_int8 *mode)
+ml_choose_precision(const ml_options *o, const ml_module *m, ml_precision *mode)
 {
 	bool calibrated = o->calibration.array != NULL;
 
-	*mode = o->int4 ? ML_INT8_INT4 : ML_INT8_OFF;
+	*mode = o->int4 ? ML_INT4 : ML_FLOATS;
 	if (o->int4 && o->int8)
 		return ml_error(o->cx, ML_ERR_ARG, NULL, "int8 and int4 exclude each other");
 	if (!o->int8)
 		return ML_OK;
-	if (!ml_int8_named(o->int8, mode))
+	if (!ml_int8_form_named(o->int8, mode))
 		*mode = calibrated && has_conv(m) ? ML_INT8_STATIC : ML_INT8_DYNAMIC;
 	if (*mode != ML_INT8_STATIC || calibrated)
 		return ML_OK;

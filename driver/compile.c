@@ -87,7 +87,7 @@ run_passes(compilation *c)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
 	ML_STEP(ml_choose_distill(o, &c->distilling, &po.distill));
 	begin(c, 2, "passes");
-	ML_STEP(ml_choose_int8(o, c->m, &po.int8));
+	ML_STEP(ml_choose_precision(o, c->m, &po.precision));
 	if (o->int4 && !ml_int4_named(o->int4, &po.int4))
 		po.int4.group = ML_INT4_GROUP;
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
@@ -108,7 +108,7 @@ make_comparison(compilation *c)
 	ml_pipeline_options po = {.opt_level = (int)c->o->opt_level, .until = "prune", .fuel = -1};
 	ml_pipeline p;
 
-	ML_STEP(ml_choose_int8(c->o, c->plain, &po.int8)); /* the same layers */
+	ML_STEP(ml_choose_precision(c->o, c->plain, &po.precision)); /* the same layers */
 	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, NULL, 0));
 	ML_STEP(ml_pipeline_run(&p, c->plain, &po));
 	ML_STEP(ml_join_layers(c->plain, c->m, &c->arena));

@@ -92,7 +92,7 @@ ml_status ml_join_layers(ml_module *plain, ml_module *other, ml_arena *);
 /* ---- options.c ---- */
 
 /* A value of int8, by its name. */
-bool ml_int8_named(const char *, ml_int8 *);
+bool ml_int8_form_named(const char *, ml_precision *);
 bool ml_int4_named(const char *, ml_int4 *);
 /* The share that --max-loss allows; negative when it is none. */
 double ml_max_loss(const ml_options *);
@@ -115,7 +115,7 @@ void ml_feed_end(ml_feed *);
 /* What passes read it by. */
 ml_data ml_data_of_feed(ml_feed *);
 /* What --int8 and --int4 mean for the module. */
-ml_status ml_choose_int8(const ml_options *, const ml_module *, ml_int8 *);
+ml_status ml_choose_precision(const ml_options *, const ml_module *, ml_precision *);
 
 /* ---- distill.c ---- */
 

@@ -114,7 +114,7 @@ set_number(ml_options *o, const option_row *r, int64_t *field, const char *value
 }
 
 bool
-ml_int8_named(const char *name, ml_int8 *mode)
+ml_int8_form_named(const char *name, ml_precision *mode)
 {
 	static const char *const names[] = {[ML_INT8_DYNAMIC] = "dynamic",
 					    [ML_INT8_STATIC] = "static",
@@ -122,7 +122,7 @@ ml_int8_named(const char *name, ml_int8 *mode)
 
 	for (int i = ML_INT8_DYNAMIC; i <= ML_INT8_WEIGHTS; i++)
 		if (!strcmp(names[i], name)) {
-			*mode = (ml_int8)i;
+			*mode = (ml_precision)i;
 			return true;
 		}
 	return false;
@@ -148,12 +148,12 @@ static ml_status
 set_mode(ml_options *o, const option_row *r, const char **field, const char *value)
 {
 	bool is_int8 = field == &o->int8;
-	ml_int8 mode;
+	ml_precision mode;
 	ml_int4 int4;
 
 	if (field == &o->distill)
 		return ml_add_distill(o, value);
-	if (value && !(is_int8 ? ml_int8_named(value, &mode) : ml_int4_named(value, &int4))) {
+	if (value && !(is_int8 ? ml_int8_form_named(value, &mode) : ml_int4_named(value, &int4))) {
 		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
 		ml_hint(o->cx, is_int8 ? "it is dynamic, static or weights"
 				       : "it is 32, 64 or 128, with or without \",symmetric\"");

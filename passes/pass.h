@@ -47,25 +47,25 @@ ml_status ml_for_each_block(ml_module *, ml_status (*visit)(void *, ml_block *),
 int ml_drop_unused(ml_block *);
 
 /* The pipeline's rows. */
-typedef enum ml_int8 {
-	ML_INT8_OFF,
+typedef enum ml_precision {
+	ML_FLOATS,
 	ML_INT8_DYNAMIC,
 	ML_INT8_STATIC,
 	ML_INT8_WEIGHTS,
-	ML_INT8_INT4, /* four bits, where they do eight, dynamic */
-} ml_int8;
+	ML_INT4, /* four bits, where they do eight, dynamic */
+} ml_precision;
 typedef enum ml_when {
-	ML_WHEN_OFF = 1 << ML_INT8_OFF,
+	ML_WHEN_FLOATS = 1 << ML_FLOATS,
 	ML_WHEN_STATIC = 1 << ML_INT8_STATIC,
 	ML_WHEN_WEIGHTS = 1 << ML_INT8_WEIGHTS,
-	ML_WHEN_INT4 = 1 << ML_INT8_INT4,
+	ML_WHEN_INT4 = 1 << ML_INT4,
 	ML_WHEN_DYNAMIC = 1 << ML_INT8_DYNAMIC | ML_WHEN_INT4,
 	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
 	ML_WHEN_INTEGERS = ML_WHEN_DYNAMIC | ML_WHEN_STATIC,
-	ML_WHEN_ALWAYS = ML_WHEN_OFF | ML_WHEN_INT8,
+	ML_WHEN_ALWAYS = ML_WHEN_FLOATS | ML_WHEN_INT8,
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
-	ML_WHEN_PRUNE = 1 << 8,                              /* whatever int8 is */
-	ML_WHEN_DISTILL = 1 << 9,                            /* whatever int8 is */
+	ML_WHEN_PRUNE = 1 << 8,                              /* whatever the precision */
+	ML_WHEN_DISTILL = 1 << 9,                            /* whatever the precision */
 } ml_when;
 typedef struct ml_stage {
 	const char *phase;

@@ -144,13 +144,13 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 	if (o->passes)
 		return add_listed(p, cx, o->passes);
 	/* What is quantized are layers: -O1 finds linear ones, -O2 makes convolutions whole. */
-	int least = o->int8 == ML_INT8_OFF                                  ? 0
-		    : o->int8 == ML_INT8_DYNAMIC || o->int8 == ML_INT8_INT4 ? 1
-									    : 2;
+	int least = o->precision == ML_FLOATS                                    ? 0
+		    : o->precision == ML_INT8_DYNAMIC || o->precision == ML_INT4 ? 1
+										 : 2;
 	/* What is pruned and trained are layers that are whole. */
 	least = o->prune || o->distill ? 2 : least;
-	int asked =
-		1 << o->int8 | (o->prune ? ML_WHEN_PRUNE : 0) | (o->distill ? ML_WHEN_DISTILL : 0);
+	int asked = 1 << o->precision | (o->prune ? ML_WHEN_PRUNE : 0) |
+		    (o->distill ? ML_WHEN_DISTILL : 0);
 	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];

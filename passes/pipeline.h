@@ -5,8 +5,8 @@
 
 typedef struct ml_pipeline_options {
 	int opt_level;           /* 0..3 */
-	ml_int8 int8;            /* quantize, and find layers whatever opt_level */
-	ml_int4 int4;            /* of ML_INT8_INT4; else all zero */
+	ml_precision precision;  /* quantize, and find layers whatever opt_level */
+	ml_int4 int4;            /* of ML_INT4; else all zero */
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
 	const char *skip;        /* "a,b": names left out */
 	const char *stop_after;  /* name of the last pass to run */

@@ -226,7 +226,7 @@ quantize_digits(setup *s, ml_exec *exec)
 {
 	ml_source source = {.path = ML_SOURCE_DIR "/examples/digits/model.onnx"};
 	ml_calibration c = {NULL, lend_images};
-	ml_pipeline_options po = {.opt_level = 2, .fuel = -1, .int8 = ML_INT8_STATIC};
+	ml_pipeline_options po = {.opt_level = 2, .fuel = -1, .precision = ML_INT8_STATIC};
 	ml_pipeline p;
 	ml_module *m;
 	ml_feed feed;

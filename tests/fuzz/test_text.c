@@ -45,7 +45,7 @@ check_text(const ml_module *m, uint64_t seed, const char *when)
 static void
 test_round_trip(void **state)
 {
-	ml_pipeline_options o = {.opt_level = 3, .int8 = ML_INT8_DYNAMIC, .fuel = -1};
+	ml_pipeline_options o = {.opt_level = 3, .precision = ML_INT8_DYNAMIC, .fuel = -1};
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= 300; seed++) {

@@ -69,7 +69,7 @@ optimise(const char *path, bool int8)
 {
 	/* -O3 plans the layout of images, which opens convolutions: no layers any more. */
 	ml_pipeline_options o = {.opt_level = 2,
-				 .int8 = int8 ? ML_INT8_DYNAMIC : ML_INT8_OFF,
+				 .precision = int8 ? ML_INT8_DYNAMIC : ML_FLOATS,
 				 .verify_each = true,
 				 .fuel = -1};
 	ml_pipeline p;

@@ -117,7 +117,7 @@ test_int8_at_every_level(void **state)
 	(void)state;
 	for (int level = 0; level < 4; level++) {
 		ml_pipeline p = pipeline(
-			&(ml_pipeline_options){.opt_level = level, .int8 = ML_INT8_DYNAMIC});
+			&(ml_pipeline_options){.opt_level = level, .precision = ML_INT8_DYNAMIC});
 		assert_true(position(&p, "fuse_linear") >= 0);
 		assert_true(position(&p, "quantize_linear") > position(&p, "fuse_linear"));
 		assert_true(position(&p, "quantize_embedding") > 0);
