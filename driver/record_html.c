@@ -34,7 +34,7 @@ static const char style[] =
 	"figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:12px;"
 	"padding:14px}figcaption{font-weight:600;margin-bottom:6px}svg{width:100%;height:auto;"
 	"display:block}svg text{fill:var(--soft);font:11px system-ui,sans-serif}"
-	"svg .g{stroke:var(--line)}svg .l{fill:none;stroke-width:2;stroke-linejoin:round}\n";
+	"svg .g{stroke:var(--line)}\n";
 
 static void
 put_safe(ml_text *t, const char *text)
@@ -136,7 +136,7 @@ put_table(ml_text *t, const ml_table *table)
 
 /* ---- plots ---- */
 
-enum { WIDTH = 560, HEIGHT = 260, LEFT = 56, RIGHT = 12, TOP = 12, BOTTOM = 30, COLOURS = 6 };
+enum { WIDTH = 560, HEIGHT = 220, LEFT = 56, RIGHT = 12, TOP = 12, BOTTOM = 30, COLOURS = 6 };
 
 typedef struct axes {
 	double x0, x1, y0, y1;
@@ -154,25 +154,18 @@ place_y(const axes *a, double y)
 	return HEIGHT - BOTTOM - (y - a->y0) / (a->y1 - a->y0) * (HEIGHT - TOP - BOTTOM);
 }
 
-static bool
-is_of(const ml_curve *c, const char *plot)
-{
-	return !strcmp(c->plot, plot);
-}
-
 static axes
-span(const ml_record *r, const char *plot)
+span(const ml_curve *c)
 {
 	axes a = {INFINITY, -INFINITY, INFINITY, -INFINITY};
 
-	for (const ml_curve *c = r->curves; c; c = c->next)
-		for (int i = 0; is_of(c, plot) && i < c->points.count; i++) {
-			ml_point p = c->points.at[i];
-			if (!isfinite(p.x) || !isfinite(p.y))
-				continue;
-			a.x0 = fmin(a.x0, p.x), a.x1 = fmax(a.x1, p.x);
-			a.y0 = fmin(a.y0, p.y), a.y1 = fmax(a.y1, p.y);
-		}
+	for (int i = 0; i < c->points.count; i++) {
+		ml_point p = c->points.at[i];
+		if (!isfinite(p.x) || !isfinite(p.y))
+			continue;
+		a.x0 = fmin(a.x0, p.x), a.x1 = fmax(a.x1, p.x);
+		a.y0 = fmin(a.y0, p.y), a.y1 = fmax(a.y1, p.y);
+	}
 	if (!(a.x1 >= a.x0))
 		return (axes){0, 1, 0, 1};
 	if (a.x1 == a.x0)
@@ -212,11 +205,11 @@ put_grid(ml_text *t, const axes *a, const char *x_name)
 }
 
 static void
-put_curve(ml_text *t, const axes *a, const ml_curve *c, int number)
+put_line(ml_text *t, const axes *a, const ml_curve *c, int colour)
 {
 	bool pen = false;
 
-	ml_put(t, "<path class=l stroke=\"var(--c%d)\" d=\"", number % COLOURS);
+	ml_put(t, "<path fill=none stroke=\"var(--c%d)\" stroke-width=2 d=\"", colour);
 	for (int i = 0; i < c->points.count; i++) {
 		ml_point p = c->points.at[i];
 		bool shown = isfinite(p.x) && isfinite(p.y);
@@ -225,36 +218,22 @@ put_curve(ml_text *t, const axes *a, const ml_curve *c, int number)
 		pen = shown;
 	}
 	ml_put(t, "\"/>");
-	int y = TOP + 12 + 16 * number;
-	ml_put(t, "<path class=l stroke=\"var(--c%d)\" d=\"M%d %dh16\"/><text x=%d y=%d>",
-	       number % COLOURS, WIDTH - 150, y - 4, WIDTH - 128, y);
-	put_safe(t, c->y);
-	ml_put(t, "</text>\n");
 }
 
+/* Each curve has axes of its own: a loss and a share on one would flatten either. */
 static void
-put_plot(ml_text *t, const ml_record *r, const ml_curve *first)
+put_plot(ml_text *t, const ml_curve *c, int colour)
 {
-	axes a = span(r, first->plot);
-	int number = 0;
+	axes a = span(c);
 
 	ml_put(t, "<figure><figcaption>");
-	put_safe(t, first->plot);
+	put_safe(t, c->plot);
+	ml_put(t, ": ");
+	put_safe(t, c->y);
 	ml_put(t, "</figcaption><svg viewBox=\"0 0 %d %d\" role=img>", WIDTH, HEIGHT);
-	put_grid(t, &a, first->x);
-	for (const ml_curve *c = first; c; c = c->next)
-		if (is_of(c, first->plot))
-			put_curve(t, &a, c, number++);
+	put_grid(t, &a, c->x);
+	put_line(t, &a, c, colour);
 	ml_put(t, "</svg></figure>\n");
-}
-
-static bool
-is_first_of_plot(const ml_record *r, const ml_curve *c)
-{
-	for (const ml_curve *other = r->curves; other != c; other = other->next)
-		if (is_of(other, c->plot))
-			return false;
-	return true;
 }
 
 /* ---- all ---- */
@@ -304,9 +283,9 @@ ml_record_put_html(ml_text *t, const ml_record *r, const char *model)
 		ml_put(t, "</ul>\n");
 	if (r->curves)
 		ml_put(t, "<h2>Course</h2>\n<div class=plots>\n");
+	int colour = 0;
 	for (const ml_curve *c = r->curves; c; c = c->next)
-		if (is_first_of_plot(r, c))
-			put_plot(t, r, c);
+		put_plot(t, c, colour++ % COLOURS);
 	if (r->curves)
 		ml_put(t, "</div>\n");
 	for (const ml_table *table = r->tables; table; table = table->next)

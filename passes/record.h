@@ -60,7 +60,7 @@ typedef struct ml_point {
 	double x, y;
 } ml_point;
 
-/* Curves of one plot share its axes. */
+/* Curves of one plot are shown beside each other. */
 typedef struct ml_curve {
 	ml_arena *arena;
 	const char *plot, *x, *y;
