@@ -81,6 +81,7 @@ run_passes(compilation *c)
 	po.data = o->calibration.array ? &data : NULL;
 	po.prune = o->prune;
 	po.max_loss = ml_max_loss(o);
+	po.must_hold = o->max_loss != NULL;
 	po.observer = o->observer;
 	po.record = &c->record;
 	if (o->replay)

@@ -429,6 +429,19 @@ repeat(ml_gate *g)
 	return ML_OK;
 }
 
+/* A student that has lost about all there is to lose may still be quantized, for half as much. */
+static ml_status
+allow_for_student(run *r)
+{
+	ml_runnable *runnable;
+
+	ML_STEP(compile(r, r->g->m, &runnable));
+	ml_status status = ml_holdout_judge(&r->h, runnable, NULL, 0, r->h.count, &r->agree);
+	release(r, runnable);
+	r->most = fmax(r->most, ml_agree_loss(&r->agree) + r->most / 2);
+	return status;
+}
+
 ml_status
 ml_gate_run(ml_gate *g)
 {
@@ -439,6 +452,8 @@ ml_gate_run(ml_gate *g)
 	const ml_module *teacher = g->px->teacher ? g->px->teacher : g->m;
 	ML_STEP(ml_holdout_init(&r.h, g->px, teacher));
 	ml_agree_init(&r.agree, teacher, g->px->scratch);
+	if (g->px->prune || g->px->distill)
+		ML_STEP(allow_for_student(&r));
 	ML_STEP(judge(&r));
 	if (r.loss > r.most)
 		ML_STEP(keep_enough(&r));

@@ -2,7 +2,7 @@
 #include "holdout.h"
 #include <string.h>
 
-enum { MOST_SAMPLES = 512, MOST_BYTES = 1 << 29, TIMED_RUNS = 5 };
+enum { MOST_SAMPLES = 640, MOST_BYTES = 1 << 29, TIMED_RUNS = 5 };
 
 static ml_tensor
 copy_of(ml_arena *arena, const ml_tensor *t)

@@ -29,14 +29,14 @@ struct ml_pass_ctx {
 	/* Only for the phases calibrate, prune, distill and gate. */
 	const ml_exec *exec;
 	const ml_data *data;
-	const ml_module *teacher;
+	const ml_module *teacher; /* the module before any of them */
 	const char *observer; /* how ranges are taken: quantize/observe.h; NULL = extremes */
-	double max_loss;      /* what a candidate may lose, by the rule of agree.h */
+	double max_loss;      /* what the result may lose, by the rule of agree.h */
+	bool must_hold;       /* the user has said so */
 	ml_record *record;    /* what the compilation decides and measures; always there */
 	const char *prune;    /* what --prune= asks for, or NULL */
 	const struct ml_distill_options *distill; /* or NULL */
-	const ml_module *original; /* before anything was left out; NULL without distill */
-	ml_int4 int4;              /* group 0: nobody asked for four bits */
+	ml_int4 int4; /* group 0: nobody asked for four bits */
 };
 
 /* Takes one unit of fuel; false when there is none left. */
@@ -66,6 +66,7 @@ typedef enum ml_when {
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
 	ML_WHEN_PRUNE = 1 << 8,                              /* whatever the precision */
 	ML_WHEN_DISTILL = 1 << 9,                            /* whatever the precision */
+	ML_WHEN_STUDENT = ML_WHEN_PRUNE | ML_WHEN_DISTILL,
 } ml_when;
 typedef struct ml_stage {
 	const char *phase;

@@ -1,5 +1,6 @@
 /* pipeline.c -- runs the passes: verifying, timing, dumping and counting are done here, once. */
 #include "pipeline.h"
+#include "distill/options.h"
 #include "rules.h"
 #include <inttypes.h>
 #include <string.h>
@@ -186,17 +187,20 @@ typedef struct pass_run {
 	int64_t *fuel;
 	ml_text *report; /* of times and rules */
 	ml_record *record;
-	ml_module *teacher;  /* as it was before compression; NULL without data */
-	ml_module *original; /* before anything was left out, where a student is trained */
-	int fired;           /* rules, with rule_stats */
+	ml_module *teacher; /* as it was before compression; NULL without data */
+	int fired;          /* rules, with rule_stats */
 	ml_arena *arena;
 } pass_run;
 
-/* The phases that change what a model computes. */
+/* The phases that change what a model computes.  Where a student learns from another model, what
+ * it has become is what the phases behind are judged by. */
 static bool
-compresses(const ml_stage *s)
+compresses(const pass_run *r, const ml_stage *s)
 {
-	return !strcmp(s->phase, "quantize");
+	bool leaves_out = !strcmp(s->phase, "prune") || !strcmp(s->phase, "distill");
+
+	return !strcmp(s->phase, "quantize") ||
+	       (leaves_out && !(r->o->distill && r->o->distill->teacher));
 }
 
 static double
@@ -248,9 +252,9 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .teacher = r->teacher,
 			  .observer = r->o->observer,
 			  .max_loss = r->o->max_loss > 0 ? r->o->max_loss : .01,
+			  .must_hold = r->o->must_hold,
 			  .record = r->record,
 			  .prune = r->o->prune,
-			  .original = r->original,
 			  .distill = r->o->distill,
 			  .int4 = r->o->int4};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
@@ -273,13 +277,6 @@ run_pass(pass_run *r, const ml_pass *pass)
 	return st;
 }
 
-/* The phases that leave something of the model out. */
-static bool
-leaves_out(const ml_stage *s)
-{
-	return !strcmp(s->phase, "prune") || !strcmp(s->phase, "distill");
-}
-
 static ml_status
 run_stages(const ml_pipeline *p, pass_run *r)
 {
@@ -287,9 +284,7 @@ run_stages(const ml_pipeline *p, pass_run *r)
 		const ml_pass *pass = p->stages.at[i].pass;
 		if (is_listed(r->o->skip, pass->name))
 			continue;
-		if (leaves_out(&p->stages.at[i]) && r->o->distill && !r->original)
-			r->original = ml_module_clone(r->m);
-		if (compresses(&p->stages.at[i]) && r->o->data && !r->teacher)
+		if (compresses(r, &p->stages.at[i]) && r->o->data && !r->teacher)
 			r->teacher = ml_module_clone(r->m);
 		ML_STEP(run_pass(r, pass));
 		if (r->o->stop_after && !strcmp(r->o->stop_after, pass->name))
@@ -312,8 +307,6 @@ ml_pipeline_run(const ml_pipeline *p, ml_module *m, const ml_pipeline_options *o
 	ml_status status = run_stages(p, &r);
 	if (r.teacher)
 		ml_module_free(r.teacher);
-	if (r.original)
-		ml_module_free(r.original);
 	ML_STEP(status);
 	if (o->rule_stats && !r.fired)
 		ml_put(&report, "no rule fired\n");

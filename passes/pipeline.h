@@ -21,6 +21,7 @@ typedef struct ml_pipeline_options {
 	const ml_data *data;  /* to calibrate with, or NULL */
 	const char *observer; /* see quantize/observe.h; NULL = extremes */
 	double max_loss;      /* see agree.h; 0 = a hundredth */
+	bool must_hold;       /* a student that loses more is an error */
 	ml_record *record;    /* where passes write what they decide; NULL: nobody asks */
 	const char *prune;    /* what to take out: prune/target.c; NULL = nothing */
 	const struct ml_distill_options *distill; /* a student is made and trained; or NULL */

@@ -1,13 +1,19 @@
-/* samples.c -- calibration data as passes use it: three samples of four to learn from, the fourth
+/* samples.c -- calibration data as passes use it: four samples of five to learn from, the fifth
  * to judge by, and values of a module over either. */
 #include "samples.h"
 
-enum { SHARE = 4 /* one sample of so many is for judging */ };
+enum { SHARE = 5 /* one sample of so many is for judging */ };
+
+bool
+ml_is_judged(int64_t i)
+{
+	return i % SHARE == SHARE - 1;
+}
 
 static bool
 is_of(ml_part part, int64_t i)
 {
-	return part == ML_EVERY || (part == ML_JUDGE) == (i % SHARE == SHARE - 1);
+	return part == ML_EVERY || (part == ML_JUDGE) == ml_is_judged(i);
 }
 
 ml_status

@@ -1,4 +1,4 @@
-/* samples.h -- calibration data as passes use it: three samples of four to learn from, the fourth
+/* samples.h -- calibration data as passes use it: four samples of five to learn from, the fifth
  * to judge by, and values of a module over either. */
 #ifndef ML_SAMPLES_H
 #define ML_SAMPLES_H
@@ -6,6 +6,9 @@
 
 /* Judged samples are never learnt from; ML_EVERY is for what nobody judges. */
 typedef enum ml_part { ML_LEARN, ML_JUDGE, ML_EVERY } ml_part;
+
+/* Of whatever learns: what was fitted to by one pass is no judge of another. */
+bool ml_is_judged(int64_t sample);
 
 /* Shows samples of this part, of the first `most` of the data; 0 = of all. */
 ml_status ml_for_samples(ml_pass_ctx *, const ml_module *, ml_part, int64_t most,

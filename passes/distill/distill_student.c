@@ -288,7 +288,7 @@ run(ml_pass_ctx *px, ml_module *m)
 			.options = px->distill,
 			.arena = px->scratch,
 			.student = m,
-			.teacher = (ml_module *)px->original};
+			.teacher = (ml_module *)px->teacher};
 
 	if (!px->distill)
 		return ml_error(px->cx, ML_ERR_ARG, NULL, "distill needs minutes or steps");

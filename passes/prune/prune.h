@@ -79,6 +79,7 @@ ml_status ml_prune_judge(ml_pruning *, const ml_cuts *, double *error);
 /* The same, and timed when time is asked for: into the cuts. */
 ml_status ml_prune_try(ml_pruning *, ml_cuts *);
 ml_status ml_prune_scores(ml_pruning *);
+const char *ml_prune_unit_name(const ml_pruning *, const ml_prunable *);
 /* width.c: what can be narrowed; what layers read, and the order in which groups can go; the loss
  * that comes of it. */
 ml_status ml_find_widths(ml_pruning *);

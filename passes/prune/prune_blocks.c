@@ -58,9 +58,42 @@ choose(ml_pruning *p)
 
 /* ---- doing it ---- */
 
+/* What became of the parts that were scored, beside their scores. */
+static void
+write_down(ml_pruning *p, const ml_cuts *cuts)
+{
+	ml_table *t = ml_record_table(p->px->record, "prune", "What each part is worth");
+
+	for (int i = 0; i < p->units; i++) {
+		const ml_prunable *u = &p->unit[i];
+		int left = 0, row = ml_table_row(t, ml_prune_unit_name(p, u));
+		for (int k = 0; k < u->count; k++)
+			left += cuts->keep[u->first + k];
+		ml_table_text(t, row, "in the student",
+			      left == u->count ? "kept"
+			      : left           ? "in part"
+					       : "left out");
+	}
+}
+
+static void
+write_down_width(ml_pruning *p, const ml_width *w, int64_t cut)
+{
+	ml_table *t = ml_record_table(p->px->record, "narrowed", "Layers that became narrower");
+	const ml_prov *prov = ml_prune_layer(p->m, w->layer)->prov;
+	const char *name = prov && prov->node ? prov->node : "";
+	int row = ml_table_row(t, *name ? name : ml_format(p->arena, "#%u", w->layer));
+
+	ml_table_number(t, row, "reads", ML_UNIT_COUNT, (double)w->groups);
+	ml_table_number(t, row, "in the student", ML_UNIT_COUNT, (double)(w->groups - cut));
+	ml_table_text(t, row, "of", w->step > 1 ? "groups" : "places");
+	ml_table_number(t, row, "saved", ML_UNIT_BYTES, w->bytes * (double)cut);
+}
+
 static void
 say_what_goes(ml_pruning *p, const ml_cuts *cuts)
 {
+	write_down(p, cuts);
 	for (int i = 0; i < p->blocks.branch.count; i++) {
 		const ml_branch *b = &p->blocks.branch.at[i];
 		if (cuts->keep[i])
@@ -73,6 +106,7 @@ say_what_goes(ml_pruning *p, const ml_cuts *cuts)
 		const ml_width *w = &p->width.at[i];
 		if (!cuts->cut[i])
 			continue;
+		write_down_width(p, w, cuts->cut[i]);
 		ml_remark(p->px->cx, ml_prune_layer(p->m, w->layer)->prov,
 			  "narrowed: reads %lld of %lld %s", (long long)(w->groups - cuts->cut[i]),
 			  (long long)w->groups, w->step > 1 ? "groups" : "places");

@@ -1,5 +1,6 @@
 /* samples.c -- reads calibration samples, cuts padding, batches what has one shape. */
 #include "samples.h"
+#include "../samples.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,6 @@ enum {
 	MOST_SAMPLES = 2000,
 	MOST_BYTES = 1 << 28, /* of inputs; of the teacher's outputs */
 	BATCH = 32,
-	HOLD_EVERY = 5,
 	TRIALS = 6,      /* samples that cutting is tried on */
 	TIMED_RUNS = 11, /* whose median counts, */
 	MOST_TIMED = 20, /* and the least of so many medians, */
@@ -262,7 +262,7 @@ cut_padding(reader *r)
 static bool
 is_held(const one *s)
 {
-	return s->index % HOLD_EVERY == HOLD_EVERY - 1;
+	return ml_is_judged(s->index);
 }
 
 static int

@@ -82,13 +82,34 @@ ml_prune_try(ml_pruning *p, ml_cuts *cuts)
 	return st;
 }
 
+/* A curve for whole layers, and one for each kind of branch. */
+static void
+draw(ml_pruning *p, const ml_prunable *u)
+{
+	static const char plot[] = "What results lose without a layer, or a part of it";
+	const ml_branch *b = &p->blocks.branch.at[u->first];
+	bool whole = u->count == p->blocks.layer.at[b->layer].count;
+	const char *what = whole ? "layer" : ml_branch_kind_name(b->kind);
+
+	ml_curve_add(ml_record_curve(p->px->record, plot, "layer", what), b->layer, u->error);
+}
+
+const char *
+ml_prune_unit_name(const ml_pruning *p, const ml_prunable *u)
+{
+	const ml_branch *b = &p->blocks.branch.at[u->first];
+
+	return u->count > 1 ? ml_format(p->arena, "layer %d", b->layer)
+			    : ml_format(p->arena, "layer %d, %s", b->layer,
+					ml_branch_kind_name(b->kind));
+}
+
 static void
 write_down(ml_pruning *p, const ml_prunable *u)
 {
 	const ml_branch *b = &p->blocks.branch.at[u->first];
-	const char *what = u->count > 1 ? "" : ml_branch_kind_name(b->kind);
 	ml_table *t = ml_record_table(p->px->record, "prune", "What each part is worth");
-	const char *key = ml_format(p->arena, "layer %d%s%s", b->layer, *what ? ", " : "", what);
+	const char *key = ml_prune_unit_name(p, u);
 	int row = ml_table_row(t, key);
 
 	ml_table_number(t, row, "loss without it", ML_UNIT_NONE, u->error);
@@ -109,6 +130,7 @@ ml_prune_scores(ml_pruning *p)
 				k < p->unit[i].first || k >= p->unit[i].first + p->unit[i].count;
 		ML_STEP(ml_prune_judge(p, &cuts, &p->unit[i].error));
 		write_down(p, &p->unit[i]);
+		draw(p, &p->unit[i]);
 	}
 	ML_STEP(ml_weigh_widths(p));
 	p->samples.half = false;

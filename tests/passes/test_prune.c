@@ -35,6 +35,7 @@ typedef struct bench {
 		FFN("n", "%m",                                                                     \
 		    "%d") "  %y = linear %n, %c : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n"
 #define ZEROS "  %v = const {0, 0, 0, 0, 0, 0} : f32[3, 2]\n"
+#define LARGE "  %v = const {3, -5, -4, 1, 5, -2} : f32[3, 2]\n"
 #define SMALL "  %v = const {0.1, 0.05, -0.1, 0.1, 0.2, -0.05} : f32[3, 2]\n"
 
 static void
@@ -200,6 +201,43 @@ test_refused(void **state)
 	close_bench(&b);
 }
 
+/* What the student has lost is said against the model before pruning, and more than was allowed is
+ * refused. */
+static void
+test_judged(void **state)
+{
+	bench b;
+
+	(void)state;
+	open_bench(&b, MODEL(SMALL));
+	b.o.passes = NULL;
+	b.o.stop_after = "judge_student";
+	assert_int_equal(prune(&b, "1"), ML_OK);
+	const ml_change *c = NULL;
+	for (int i = 0; i < b.record.changes.count; i++)
+		if (!strcmp(b.record.changes.at[i].name, "weights"))
+			c = &b.record.changes.at[i];
+	assert_non_null(c);
+	assert_true(c->before > c->after && c->after > 0);
+	int said = 0;
+	for (int i = 0; i < b.record.notes.count; i++)
+		said += !!strstr(b.record.notes.at[i], "in all, on 1 samples");
+	assert_int_equal(said, 1);
+	close_bench(&b);
+	open_bench(&b, MODEL(LARGE));
+	b.o.passes = NULL;
+	b.o.must_hold = true;
+	b.o.max_loss = 1e-9;
+	check_refused(&b, "2", ML_ERR_VALUE, "were allowed");
+	close_bench(&b);
+	open_bench(&b, MODEL(ZEROS));
+	b.o.passes = NULL;
+	b.o.must_hold = true;
+	b.o.max_loss = 1e-9;
+	assert_int_equal(prune(&b, "1"), ML_OK);
+	close_bench(&b);
+}
+
 /* ---- least squares ---- */
 
 enum { ROWS = 40, D = 5, O = 3 };
@@ -262,7 +300,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_lost), cmocka_unit_test(test_repair),
 		cmocka_unit_test(test_replay),       cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_solve),
+		cmocka_unit_test(test_solve),        cmocka_unit_test(test_judged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
