@@ -74,6 +74,8 @@ double ml_weight_bytes(const ml_module *);
 ml_cuts ml_no_cuts(ml_pruning *);
 /* As plans are written down: a letter for each branch, a number for each width. */
 const char *ml_prune_text(const ml_pruning *, const ml_cuts *);
+/* As people say it. */
+const char *ml_prune_words(const ml_pruning *, const ml_cuts *);
 ml_status ml_prune_with(ml_pruning *, const ml_cuts *, ml_module **);
 ml_status ml_prune_judge(ml_pruning *, const ml_cuts *, double *error);
 /* The same, and timed when time is asked for: into the cuts. */

@@ -147,7 +147,7 @@ become(ml_pruning *p, ml_module *student, const ml_cuts *cuts)
 	ml_text_init(&t, p->arena);
 	ml_agree_put(&t, &p->samples.agree);
 	ml_record_decide(p->px->record, NAME, PLAN, ml_prune_text(p, cuts), t.at);
-	ml_record_note(p->px->record, "pruned for %s: %s", p->target.text, t.at);
+	ml_record_note(p->px->record, "pruned: %s: %s", ml_prune_words(p, cuts), t.at);
 	ml_remark(p->px->cx, NULL, "pruned: %s", t.at);
 	say_what_goes(p, cuts);
 	ml_module_swap(p->m, student);

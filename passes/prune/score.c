@@ -25,6 +25,45 @@ ml_prune_text(const ml_pruning *p, const ml_cuts *cuts)
 	return text.at;
 }
 
+/* Names a layer of which nothing stays once, else its branches that go. */
+static void
+put_gone(ml_text *t, const ml_blocks *b, const ml_layer *layer, const bool *keep)
+{
+	int gone = 0;
+
+	for (int i = layer->first; i < layer->first + layer->count; i++)
+		gone += !keep[i];
+	if (gone == layer->count)
+		ml_put(t, "%slayer %d", t->length ? ", " : "without ",
+		       b->branch.at[layer->first].layer);
+	for (int i = layer->first; i < layer->first + layer->count; i++)
+		if (!keep[i] && gone < layer->count)
+			ml_put(t, "%s%s of layer %d", t->length ? ", " : "without ",
+			       ml_branch_kind_name(b->branch.at[i].kind), b->branch.at[i].layer);
+}
+
+const char *
+ml_prune_words(const ml_pruning *p, const ml_cuts *cuts)
+{
+	double bytes = 0, all = 0;
+	int narrowed = 0;
+	ml_text t;
+
+	ml_text_init(&t, p->arena);
+	for (int i = 0; i < p->blocks.layer.count; i++)
+		put_gone(&t, &p->blocks, &p->blocks.layer.at[i], cuts->keep);
+	for (int i = 0; i < p->width.count; i++) {
+		const ml_width *w = &p->width.at[i];
+		narrowed += cuts->cut[i] > 0;
+		bytes += w->bytes * (double)cuts->cut[i];
+		all += w->bytes * (double)w->groups;
+	}
+	if (narrowed)
+		ml_put(&t, "%s%d of %d widths narrowed, by %.0f %% in all", t.length ? "; " : "",
+		       narrowed, p->width.count, all > 0 ? 100 * bytes / all : 0);
+	return t.length ? t.at : "as it is";
+}
+
 static ml_status
 make_cuts(ml_pruning *p, ml_module *m, const ml_cuts *cuts)
 {

@@ -246,12 +246,13 @@ static void
 write_down(const ml_pruning *p, const ml_cuts *c)
 {
 	ml_table *t = ml_record_table(p->px->record, "prune_tried", "Cuts that were tried");
-	int row = ml_table_row(t, ml_prune_text(p, c));
+	int row = ml_table_row(t, ml_format(p->arena, "%d", t->rows.count + 1));
 
+	ml_table_text(t, row, "the model", ml_prune_words(p, c));
 	ml_table_number(t, row, "loss before repair", ML_UNIT_NONE, c->error);
 	if (c->seconds > 0)
 		ml_table_number(t, row, "time", ML_UNIT_SECONDS, c->seconds);
-	ml_remark(p->px->cx, NULL, "tried %s: loss %.4f, %.3f ms", ml_prune_text(p, c), c->error,
+	ml_remark(p->px->cx, NULL, "tried %s: loss %.4f, %.3f ms", ml_prune_words(p, c), c->error,
 		  c->seconds * 1e3);
 }
 
