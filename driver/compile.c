@@ -80,6 +80,7 @@ run_passes(compilation *c)
 	po.exec = &exec;
 	po.data = o->calibration.array ? &data : NULL;
 	po.prune = o->prune;
+	po.prune_hooks = &o->prune_hooks;
 	po.max_loss = ml_max_loss(o);
 	po.must_hold = o->max_loss != NULL;
 	po.observer = o->observer;
@@ -92,6 +93,8 @@ run_passes(compilation *c)
 	if (o->int4 && !ml_int4_named(o->int4, &po.int4))
 		po.int4.group = ML_INT4_GROUP;
 	ML_STEP(ml_plugins_open(&c->plugins, o, &c->arena));
+	ML_STEP(ml_choose_score(&c->plugins, o, &po.score));
+	ML_STEP(ml_choose_loss(&c->plugins, o, &po.loss));
 	ML_STEP(ml_pipeline_init(&p, c->cx, &c->arena, &po, c->plugins.passes.at,
 				 c->plugins.passes.count));
 	if (o->list_passes)

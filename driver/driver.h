@@ -8,6 +8,7 @@
 #include "../passes/distill/options.h"
 #include "../passes/pipeline.h"
 #include "mlopt/compile.h"
+#include "mlopt/pass.h"
 
 /* Fields are generated from the list: FLAG bool, TEXT string or NULL, INT number or -1, LIST texts,
  * MODE string, "" without a value, or NULL. */
@@ -30,6 +31,8 @@ struct ml_options {
 	ml_calibration calibration;    /* array NULL: none */
 	ml_distill_options distilling; /* what distill= says */
 	ml_distill_hooks distill_hooks;
+	ml_prune_hooks prune_hooks;
+	ML_VEC(const ml_plugin *) plugins; /* the application's own */
 	void (*show_fn)(void *user, const char *title, const char *text);
 	void *show_user;
 	void (*progress_fn)(void *user, int stage, int stages, const char *what);
@@ -129,11 +132,16 @@ ml_status ml_choose_distill(const ml_options *, ml_distill_options *, const ml_d
 typedef struct ml_plugins {
 	ML_VEC(void *) handles; /* of dlopen */
 	ML_VEC(const ml_pass *) passes;
+	ML_VEC(const ml_score *) scores;
+	ML_VEC(const ml_loss *) losses;
 } ml_plugins;
 
 /* Loads what --load-pass-plugin names; ml_plugins_close() in any case. */
 ml_status ml_plugins_open(ml_plugins *, const ml_options *, ml_arena *);
 void ml_plugins_close(ml_plugins *);
+/* What --prune-score and --distill-loss name; NULL when they name nothing. */
+ml_status ml_choose_score(const ml_plugins *, const ml_options *, const ml_score **);
+ml_status ml_choose_loss(const ml_plugins *, const ml_options *, const ml_loss **);
 
 /* ---- read.c ---- */
 

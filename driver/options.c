@@ -289,6 +289,12 @@ ml_options_calibrate(ml_options *o, const ml_calibration *c)
 	return ML_OK;
 }
 
+void
+ml_options_prune(ml_options *o, const ml_prune_hooks *hooks)
+{
+	o->prune_hooks = *hooks;
+}
+
 /* ---- life ---- */
 
 typedef struct birth {

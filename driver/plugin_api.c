@@ -1,5 +1,6 @@
 /* plugin_api.c -- what plugins call: mlopt/ir.h over the compiler's own graph. */
 #include "../passes/rules.h"
+#include "../ir/expand.h"
 #include "driver.h"
 #include "mlopt/pass.h"
 
@@ -146,6 +147,21 @@ ml_make_number(ml_pass_ctx *px, ml_node *before, ml_dtype dtype, double number)
 
 	(void)px;
 	return ml_dtype_bytes(dtype) ? ml_build_f64(&b, dtype, number) : NULL;
+}
+
+ml_value *
+ml_make_mean(ml_pass_ctx *px, ml_node *before, ml_value *x)
+{
+	ml_builder b = ml_builder_before(before);
+	int64_t axes[ML_MAX_RANK];
+
+	(void)px;
+	if (!x || !ml_is_float(x->type.dtype))
+		return NULL;
+	for (int i = 0; i < x->type.rank; i++)
+		axes[i] = i;
+	x = x->type.rank ? ml_mean_of(&b, x, axes, x->type.rank) : x;
+	return x ? ml_build_reshape(&b, x, NULL, 0) : NULL;
 }
 
 bool

@@ -255,6 +255,9 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .must_hold = r->o->must_hold,
 			  .record = r->record,
 			  .prune = r->o->prune,
+			  .score = r->o->score,
+			  .prune_hooks = r->o->prune_hooks,
+			  .loss = r->o->loss,
 			  .distill = r->o->distill,
 			  .int4 = r->o->int4};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);

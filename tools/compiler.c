@@ -85,13 +85,35 @@ interrupt(int signal)
 	interrupted = 1;
 }
 
+static bool
+writes_over(const cl_compiler *c)
+{
+	return !c->talk.verbose && !c->talk.quiet && isatty(STDERR_FILENO);
+}
+
+static bool
+show_pruning(void *user, const ml_prune_progress *p)
+{
+	const cl_compiler *c = user;
+	bool over = writes_over(c);
+	char loss[48] = "";
+
+	if (p->loss == p->loss)
+		snprintf(loss, sizeof loss, ", the last one loses %.4f", p->loss);
+	if (over || c->talk.verbose)
+		fprintf(stderr, "%spruning: %s, %lld of about %lld candidates run%s%s",
+			over ? "\r\033[K" : "", p->what, (long long)p->step, (long long)p->steps,
+			loss, over && p->step + 1 < p->steps ? "" : "\n");
+	return !interrupted;
+}
+
 /* One line that is written over; every line stays with -v.  Ctrl-C ends the training, and a second
  * one the tool. */
 static bool
 show_training(void *user, const ml_distill_progress *p)
 {
 	const cl_compiler *c = user;
-	bool over = !c->talk.verbose && !c->talk.quiet && isatty(STDERR_FILENO);
+	bool over = writes_over(c);
 	char agreement[32] = "";
 
 	if (p->agreement == p->agreement)
@@ -110,11 +132,13 @@ static void
 watch_training(cl_compiler *c)
 {
 	struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-	ml_distill_hooks hooks = {c, show_training};
+	ml_distill_hooks training = {c, show_training};
+	ml_prune_hooks pruning = {c, show_pruning};
 
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGINT, &action, NULL);
-	c->ml_options_distill(c->options, &hooks);
+	c->ml_options_prune(c->options, &pruning);
+	c->ml_options_distill(c->options, &training);
 }
 
 /* ---- options ---- */
@@ -207,7 +231,8 @@ cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in,
 		if (c->ml_options_set(c->options, s->name[i], s->value[i]) != ML_OK)
 			return 1;
 	for (int i = 0; s && i < s->count; i++)
-		if (!strncmp(s->name[i], "distill", strlen("distill")))
+		if (!strncmp(s->name[i], "distill", strlen("distill")) ||
+		    !strcmp(s->name[i], "prune"))
 			watch_training(c);
 	for (int i = 0; in && i < in->freeze.count; i++)
 		if (freeze(c, in->freeze.at[i]))

@@ -20,6 +20,7 @@
 	X(ml_options_calibrate)                                                                    \
 	X(ml_options_show)                                                                         \
 	X(ml_options_progress)                                                                     \
+	X(ml_options_prune)                                                                        \
 	X(ml_options_distill)                                                                      \
 	X(ml_compile_file)                                                                         \
 	X(ml_compile_layer_errors)                                                                 \

@@ -45,7 +45,8 @@ static ML_PASS(drop_second_relu, ML_EXACT, drop_second_relu, "one relu in the pl
 /* ---- what mlopt looks for ---- */
 
 static const ml_pass *const passes[] = {&ml_pass_hard_tanh, &ml_pass_drop_second_relu};
-static const ml_plugin plugin = {ML_PLUGIN_ABI, "hard_tanh", passes, 2};
+static const ml_plugin plugin = {
+	.abi = ML_PLUGIN_ABI, .name = "hard_tanh", .passes = passes, .npasses = 2};
 
 const ml_plugin *
 ml_plugin_info(void)

@@ -13,9 +13,6 @@
 extern "C" {
 #endif
 
-typedef struct ml_options ml_options;
-typedef struct ml_model ml_model;
-
 /* Options belong to a context and are freed before it.  NULL in their place = all defaults. */
 ML_API ml_status ml_options_new(ml_context *, ml_options **);
 ML_API void ml_options_free(ml_options *);
@@ -45,6 +42,22 @@ typedef struct ml_calibration {
  * fails with ML_ERR_ARG, ML_ERR_TYPE, ML_ERR_SHAPE or ML_ERR_VALUE when the arrays are not what the
  * model takes, when an element is infinite or NaN, or when there are fewer than 8 samples. */
 ML_API ml_status ml_options_calibrate(ml_options *, const ml_calibration *);
+
+/* How far pruning is: candidates run, of about so many; loss and seconds of the last one, NaN or 0
+ * where they were not measured. */
+typedef struct ml_prune_progress {
+	const char *what; /* "timing", "scoring", "trying", "fitting" */
+	int64_t step, steps;
+	double loss, seconds;
+} ml_prune_progress;
+/* Called before each candidate, on the thread that compiles; false ends the compilation with
+ * ML_ERR_CANCELED. */
+typedef struct ml_prune_hooks {
+	void *user;
+	bool (*progress)(void *user, const ml_prune_progress *);
+} ml_prune_hooks;
+/* The struct is copied. */
+ML_API void ml_options_prune(ml_options *, const ml_prune_hooks *);
 
 /* What a distillation has come to. */
 typedef struct ml_distill_progress {
@@ -94,6 +107,19 @@ ML_API ml_status ml_compile_to(ml_context *, const char *path, const ml_options 
 			       const char *output);
 /* Does everything up to code generation.  ML_OK when the model would compile. */
 ML_API ml_status ml_check(ml_context *, const char *path, const ml_options *);
+/* A smaller model, written as a graph: IR text where `output` ends with .mlt, else ONNX.  `target`
+ * is what the option prune takes: "2", "25%", "1.5x", "12MB".  The options give calibration data,
+ * and may ask for training (distill), too.  The file appears whole or not at all.  ML_ERR_ARG when
+ * the target is impossible, ML_ERR_UNSUPPORTED when there is nothing to prune, ML_ERR_VALUE when
+ * more is lost than max-loss allows, ML_ERR_CANCELED. */
+ML_API ml_status ml_prune(ml_context *, const char *path, const ml_options *, const char *target,
+			  const char *output);
+/* A student that is trained to give the model's results, written likewise.  `student` is "4" (so
+ * many layers) or "0,1,2,5" (these); NULL: what the option prune leaves, or the model itself, to
+ * learn from the option `teacher`.  Minutes, steps, seed, checkpoint and labels are options.
+ * ML_ERR_VALUE when the loss is not finite. */
+ML_API ml_status ml_distill(ml_context *, const char *path, const ml_options *, const char *student,
+			    const char *output);
 /* What a model is: inputs, outputs, parameters, operators, symbolic dims, as text or JSON. */
 ML_API ml_status ml_inspect(ml_context *, const char *path, const ml_options *, bool json,
 			    void (*write)(void *user, const char *text, size_t length), void *user);

@@ -73,6 +73,8 @@ ML_API ml_value *ml_make_node(ml_pass_ctx *, ml_node *before, ml_op, ml_value *c
 			      int operands);
 /* A scalar constant. */
 ML_API ml_value *ml_make_number(ml_pass_ctx *, ml_node *before, ml_dtype, double);
+/* The mean of all elements, a scalar. */
+ML_API ml_value *ml_make_mean(ml_pass_ctx *, ml_node *before, ml_value *);
 /* All uses of `old` become uses of `with`, which must have the same type.  Counts as a change and
  * costs one unit of fuel; false, and nothing happens, when there is none left or types differ. */
 ML_API bool ml_make_replaced(ml_pass_ctx *, ml_value *old, ml_value *with);

@@ -246,6 +246,8 @@ ML_API ml_function *ml_model_function(const ml_model *, const char *suffix);
 
 /* What compilations share: memory, messages, registered operators.  One thread at a time. */
 typedef struct ml_context ml_context;
+/* How to compile: compile.h. */
+typedef struct ml_options ml_options;
 
 ML_API ml_status ml_context_new(const ml_allocator *, ml_context **); /* NULL: malloc */
 ML_API void ml_context_free(ml_context *);

@@ -11,6 +11,7 @@ typedef enum ml_likeness {
 	ML_LIKE_LOGITS,    /* KL of what they decide */
 	ML_LIKE_DIRECTION, /* cosine of rows; of rows' means where there are many */
 	ML_LIKE_NUMBERS,   /* squares of differences */
+	ML_LIKE_OWN,       /* as the user's own loss says */
 } ml_likeness;
 
 typedef struct ml_lesson {
@@ -23,12 +24,14 @@ typedef struct ml_lesson {
 typedef struct ml_goal {
 	ML_VEC(ml_value *) target; /* the teacher's values */
 	ML_VEC(ml_lesson) term;
+	const ml_loss *loss; /* of ML_LIKE_OWN */
 } ml_goal;
 
-/* Outputs that decide, if there are any, else all that are numbers; and, where the teacher's graph
- * is what the student was cut from (`cut`), hidden states behind cuts and the last one. */
+/* Outputs by the user's own loss; else those that decide, if there are any, else all that are
+ * numbers; and, where the teacher's graph is what the student was cut from (`cut`), hidden states
+ * behind cuts and the last one. */
 ml_status ml_find_goal(ml_goal *, ml_module *teacher, ml_module *student, bool cut,
-		       const ml_agree *, ml_arena *);
+		       const ml_agree *, const ml_loss *own, ml_arena *);
 /* The student with the teacher's values as further inputs and one f32 scalar for each term, its
  * share; the outputs are the loss, the sum of the terms by their shares, and each term. */
 ml_status ml_build_loss(const ml_module *student, const ml_goal *, ml_module **);

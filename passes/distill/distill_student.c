@@ -131,7 +131,7 @@ has_features(const ml_trainer *t)
 
 	for (int i = 0; i < t->goal.term.count; i++)
 		hidden |= t->goal.term.at[i].hidden;
-	return hidden && t->samples.agree.decides;
+	return hidden && t->samples.agree.decides && !t->goal.loss;
 }
 
 static ml_status
@@ -259,7 +259,7 @@ distill(ml_trainer *t)
 				"distill: %lld samples are too few, %d are needed at least",
 				(long long)t->samples.count, LEAST_SAMPLES);
 	ML_STEP(ml_find_goal(&t->goal, t->teacher, t->student, !o->teacher, &t->samples.agree,
-			     t->arena));
+			     t->px->loss, t->arena));
 	ML_STEP(ml_trainer_open(t));
 	ML_STEP(ml_trainer_judge(t)); /* the first run also gets memory */
 	judged = seconds_now();

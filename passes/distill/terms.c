@@ -73,7 +73,11 @@ add_outputs(ml_goal *g, ml_module *teacher, ml_module *student, const ml_agree *
 					i);
 		if (!t->def || !s->def)
 			continue;
-		if (decides)
+		if (g->loss && ml_is_float(s->type.dtype) && !is_cache(t))
+			add_term(g, ML_LIKE_OWN, false, t, s, arena);
+		else if (g->loss)
+			continue;
+		else if (decides)
 			add_term(g, ML_LIKE_LOGITS, false, logits_of(t), logits_of(s), arena);
 		else if (!agree->decides)
 			add_numbers(g, t, s, arena);
@@ -130,9 +134,9 @@ add_hidden(ml_goal *g, ml_module *teacher, ml_module *student, ml_arena *arena)
 
 ml_status
 ml_find_goal(ml_goal *g, ml_module *teacher, ml_module *student, bool cut, const ml_agree *agree,
-	     ml_arena *arena)
+	     const ml_loss *own, ml_arena *arena)
 {
-	*g = (ml_goal){0};
+	*g = (ml_goal){.loss = own};
 	ML_STEP(add_outputs(g, teacher, student, agree, arena));
 	if (!g->term.count)
 		return ml_error(student->cx, ML_ERR_ARG, NULL,
@@ -186,8 +190,23 @@ pooled(ml_builder *b, ml_value *x)
 	return n ? ml_mean_of(b, x, axes, (int)n) : x;
 }
 
+/* What is built must be a scalar, or there is nothing to follow down. */
 static ml_value *
-term_of(ml_builder *b, const ml_lesson *t, ml_value *teacher, ml_value *student)
+own_loss(ml_builder *b, const ml_loss *own, ml_value *teacher, ml_value *student)
+{
+	ml_context *cx = b->block->module->cx;
+	ml_pass_ctx px = {.cx = cx};
+	ml_value *loss = own->build(own->user, &px, b->before, teacher, student);
+
+	if (loss && !loss->type.rank && loss->type.dtype == ML_f32)
+		return loss;
+	b->failed = ml_error(cx, ML_ERR_PLUGIN, NULL, "the loss '%s' gives no scalar in f32",
+			     own->name);
+	return NULL;
+}
+
+static ml_value *
+term_of(ml_builder *b, const ml_lesson *t, const ml_loss *own, ml_value *teacher, ml_value *student)
 {
 	teacher = ml_build_cast(b, teacher, ML_f32);
 	student = ml_build_cast(b, student, ML_f32);
@@ -196,6 +215,7 @@ term_of(ml_builder *b, const ml_lesson *t, ml_value *teacher, ml_value *student)
 	case ML_LIKE_DIRECTION:
 		return ml_loss_cosine(b, pooled(b, teacher), pooled(b, student), NULL);
 	case ML_LIKE_NUMBERS: return ml_loss_mse(b, teacher, student, NULL);
+	case ML_LIKE_OWN: return own_loss(b, own, teacher, student);
 	}
 	return NULL;
 }
@@ -220,7 +240,7 @@ add_loss(ml_module *m, const ml_goal *g, ml_value **student)
 		ml_value *share =
 			ml_block_add_arg(m->main, &scalar, ml_format(&m->arena, "share %d", i));
 		const ml_lesson *t = &g->term.at[i];
-		out[i + 1] = term_of(&b, t, teacher[t->target], student[i]);
+		out[i + 1] = term_of(&b, t, g->loss, teacher[t->target], student[i]);
 		ml_value *part = ml_op2(&b, ML_OP_mul, out[i + 1], share);
 		out[0] = i ? ml_op2(&b, ML_OP_add, out[0], part) : part;
 	}

@@ -25,7 +25,7 @@ find_units(ml_pruning *p)
 	for (int i = 0; i < layers; i++)
 		if (whole || p->blocks.layer.at[i].count > 1)
 			add_unit(p, p->blocks.layer.at[i].first, p->blocks.layer.at[i].count);
-	if (!whole)
+	if (!whole && !p->px->score) /* which speaks of parts */
 		ML_STEP(ml_find_widths(p));
 	if (p->units || p->width.count)
 		return ML_OK;
@@ -64,6 +64,7 @@ time_with(ml_pruning *p, const ml_cuts *cuts, double *seconds)
 {
 	ml_module *m;
 
+	ML_STEP(ml_prune_tell(p, "timing"));
 	ML_STEP(ml_prune_with(p, cuts, &m));
 	ml_status st = ml_time_candidate(&p->samples, p->px, m, seconds);
 	*seconds *= p->seconds;

@@ -63,7 +63,12 @@ typedef struct ml_pruning {
 	double most;          /* of it, if everything went */
 	double seconds;       /* of a run of the model as it is; 0 when not measured */
 	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
+	int64_t step, steps;  /* candidates run, of about so many */
+	double loss;          /* of the last one, NaN */
 } ml_pruning;
+
+/* progress.c: says what is done next; ML_ERR_CANCELED when that is not wanted. */
+ml_status ml_prune_tell(ml_pruning *, const char *what);
 
 /* cost.c: fills in the units, what each saves, and what is needed. */
 ml_status ml_prune_costs(ml_pruning *);

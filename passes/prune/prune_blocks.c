@@ -1,6 +1,7 @@
 /* prune_blocks.c -- takes out what the model's results need least, until the target is met, and
  * fits the rest to the teacher. */
 #include "repair.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +46,7 @@ choose(ml_pruning *p)
 
 	ML_STEP(ml_record_choice(p->px->record, p->px->cx, NAME, PLAN, &choice));
 	if (choice) {
-		if (p->target.kind != ML_TARGET_LAYERS)
+		if (p->target.kind != ML_TARGET_LAYERS && !p->px->score)
 			ML_STEP(ml_find_widths(p));
 		ML_STEP(ml_learn_widths(p));
 		return read_plan(p, choice);
@@ -121,6 +122,7 @@ make_student(ml_pruning *p, ml_cuts *cuts, ml_module **out)
 	ml_module *plain, *student;
 	double error;
 
+	ML_STEP(ml_prune_tell(p, "fitting"));
 	ML_STEP(ml_prune_with(p, cuts, &plain));
 	student = ml_module_clone(plain);
 	ml_status st = ml_judge(&p->samples, p->px, plain, &cuts->error);
@@ -183,7 +185,7 @@ prune(ml_pruning *p)
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
-	ml_pruning p = {.px = px, .m = m, .arena = px->scratch};
+	ml_pruning p = {.px = px, .m = m, .arena = px->scratch, .loss = NAN};
 
 	if (!px->prune)
 		return ml_error(px->cx, ML_ERR_ARG, NULL, "pruning needs a target: prune=1.5x");

@@ -1,5 +1,7 @@
-/* score.c -- what the model loses with each unit: candidates without it are run and judged. */
+/* score.c -- what the model loses with each unit: candidates without it are run and judged; or what
+ * the user's own score says of it. */
 #include "prune.h"
+#include <math.h>
 
 ml_cuts
 ml_no_cuts(ml_pruning *p)
@@ -158,18 +160,54 @@ write_down(ml_pruning *p, const ml_prunable *u)
 	ml_remark(p->px->cx, b->sum->prov, "without %s the loss is %.4f", key, u->error);
 }
 
+/* The user's own opinion, of what the model loses. */
+static ml_status
+ask_user(ml_pruning *p, ml_prunable *u)
+{
+	const ml_score *score = p->px->score;
+	const ml_branch *b = &p->blocks.branch.at[u->first];
+	bool whole = u->count == p->blocks.layer.at[b->layer].count;
+	ml_prune_part part = {.layer = b->layer,
+			      .kind = whole ? "layer" : ml_branch_kind_name(b->kind),
+			      .node = b->sum->prov && b->sum->prov->node ? b->sum->prov->node : "",
+			      .parameters = (int64_t)(u->bytes / sizeof(float)),
+			      .seconds = u->seconds,
+			      .loss = u->error};
+
+	u->error = score->score(score->user, &part);
+	ml_table *t = ml_record_table(p->px->record, "prune", "");
+	ml_table_number(t, ml_table_row(t, ml_prune_unit_name(p, u)), score->name, ML_UNIT_NONE,
+			u->error);
+	if (isfinite(u->error))
+		return ML_OK;
+	return ml_error(p->px->cx, ML_ERR_VALUE, b->sum->prov, "the score '%s' of %s is not finite",
+			score->name, ml_prune_unit_name(p, u));
+}
+
+static ml_status
+judge_without(ml_pruning *p, ml_prunable *u)
+{
+	ml_cuts cuts = ml_no_cuts(p);
+
+	for (int k = 0; k < u->count; k++)
+		cuts.keep[u->first + k] = false;
+	ML_STEP(ml_prune_tell(p, "scoring"));
+	ML_STEP(ml_prune_judge(p, &cuts, &u->error));
+	p->loss = u->error;
+	return ML_OK;
+}
+
 ml_status
 ml_prune_scores(ml_pruning *p)
 {
+	p->steps = p->step + p->units + p->width.count;
 	p->samples.half = true;
 	for (int i = 0; i < p->units; i++) {
-		ml_cuts cuts = ml_no_cuts(p);
-		for (int k = 0; k < p->blocks.branch.count; k++)
-			cuts.keep[k] =
-				k < p->unit[i].first || k >= p->unit[i].first + p->unit[i].count;
-		ML_STEP(ml_prune_judge(p, &cuts, &p->unit[i].error));
+		ML_STEP(judge_without(p, &p->unit[i]));
 		write_down(p, &p->unit[i]);
 		draw(p, &p->unit[i]);
+		if (p->px->score)
+			ML_STEP(ask_user(p, &p->unit[i]));
 	}
 	ML_STEP(ml_weigh_widths(p));
 	p->samples.half = false;

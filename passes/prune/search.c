@@ -280,13 +280,27 @@ try_candidate(ml_pruning *p, candidate *c)
 	return ML_OK;
 }
 
+/* By a score of the user's the first set that saves enough is the one, however the model does. */
 static ml_status
 judge(search *s, int n)
 {
-	s->p->samples.half = true;
-	for (int i = 0; i < n; i++)
-		ML_STEP(try_candidate(s->p, &s->found.at[i]));
-	s->p->samples.half = false;
+	ml_pruning *p = s->p;
+	bool done = false;
+
+	p->steps = p->step + n + REPAIRS;
+	p->samples.half = true;
+	for (int i = 0; i < n; i++) {
+		candidate *c = &s->found.at[i];
+		if (done) {
+			c->score = INFINITY;
+			continue;
+		}
+		ML_STEP(ml_prune_tell(p, "trying"));
+		ML_STEP(try_candidate(p, c));
+		p->loss = c->cuts.error;
+		done = p->px->score && c->score < INFINITY;
+	}
+	p->samples.half = false;
 	return ML_OK;
 }
 

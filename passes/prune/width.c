@@ -274,8 +274,10 @@ ml_learn_widths(ml_pruning *p)
 ml_status
 ml_weigh_widths(ml_pruning *p)
 {
-	for (int i = 0; i < p->width.count; i++)
+	for (int i = 0; i < p->width.count; i++) {
+		ML_STEP(ml_prune_tell(p, "scoring"));
 		ML_STEP(weigh(p, i));
+	}
 	return ML_OK;
 }
 

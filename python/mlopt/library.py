@@ -2,8 +2,8 @@
 import ctypes
 import os
 import pathlib
-from ctypes import (CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int64, c_size_t,
-                    c_uint64, c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, Structure, c_bool, c_char, c_char_p, c_double, c_int,
+                    c_int64, c_size_t, c_uint32, c_uint64, c_void_p)
 
 from .locate import find
 
@@ -46,6 +46,45 @@ class Calibration(Structure):
     _fields_ = [("user", c_void_p), ("array", ARRAY)]
 
 
+class PruneProgress(Structure):
+    _fields_ = [("what", c_char_p), ("step", c_int64), ("steps", c_int64), ("loss", c_double),
+                ("seconds", c_double)]
+
+
+class DistillProgress(Structure):
+    _fields_ = [("step", c_int64), ("steps", c_int64), ("loss", c_double), ("error", c_double),
+                ("agreement", c_double), ("best", c_double), ("seconds", c_double),
+                ("left", c_double)]
+
+
+class PrunePart(Structure):
+    _fields_ = [("layer", c_int), ("kind", c_char_p), ("node", c_char_p), ("parameters", c_int64),
+                ("seconds", c_double), ("loss", c_double)]
+
+
+ON_PRUNE = CFUNCTYPE(c_bool, c_void_p, POINTER(PruneProgress))
+ON_DISTILL = CFUNCTYPE(c_bool, c_void_p, POINTER(DistillProgress))
+SCORE = CFUNCTYPE(c_double, c_void_p, POINTER(PrunePart))
+
+
+class PruneHooks(Structure):
+    _fields_ = [("user", c_void_p), ("progress", ON_PRUNE)]
+
+
+class DistillHooks(Structure):
+    _fields_ = [("user", c_void_p), ("progress", ON_DISTILL)]
+
+
+class Score(Structure):
+    _fields_ = [("name", c_char_p), ("help", c_char_p), ("score", SCORE), ("user", c_void_p)]
+
+
+class Plugin(Structure):
+    _fields_ = [("abi", c_uint32), ("name", c_char_p), ("passes", c_void_p), ("npasses", c_int),
+                ("scores", POINTER(Score)), ("nscores", c_int), ("losses", c_void_p),
+                ("nlosses", c_int)]
+
+
 _HANDLE = POINTER(c_void_p)  # ml_x **
 _DIMS = POINTER(c_int64)
 
@@ -76,6 +115,11 @@ _COMPILER = {
     "ml_options_set": (c_int, c_void_p, c_char_p, c_char_p),
     "ml_options_freeze": (c_int, c_void_p, c_char_p, c_int, c_int, _DIMS, c_void_p),
     "ml_options_calibrate": (c_int, c_void_p, POINTER(Calibration)),
+    "ml_options_prune": (None, c_void_p, POINTER(PruneHooks)),
+    "ml_options_distill": (None, c_void_p, POINTER(DistillHooks)),
+    "ml_options_plugin": (c_int, c_void_p, POINTER(Plugin)),
+    "ml_prune": (c_int, c_void_p, c_char_p, c_void_p, c_char_p, c_char_p),
+    "ml_distill": (c_int, c_void_p, c_char_p, c_void_p, c_char_p, c_char_p),
     "ml_compile_file": (c_int, c_void_p, c_char_p, c_void_p, _HANDLE),
     "ml_compile_memory": (c_int, c_void_p, c_char_p, c_size_t, c_void_p, _HANDLE),
     "ml_compile_to": (c_int, c_void_p, c_char_p, c_void_p, c_char_p),

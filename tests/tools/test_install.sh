@@ -60,8 +60,21 @@ if grep -q tanh out.mlt; then fail "the plugin's rule did not fire"; fi
 "$bin/mlopt-opt" in.mlt --load-pass-plugin=./hard_tanh.so --list-passes 2>&1 | grep -q "^hard_tanh *lossy" ||
 	fail "the plugin's passes are not listed"
 
+# a plugin with a score and a loss
+# shellcheck disable=SC2046
+$cc -shared -fPIC "$source/examples/plugin/student.c" -o student.so $(pkg-config --cflags mlopt)
+if "$bin/mloptc" in.mlt --load-pass-plugin=student.so --prune-score=late --prune=1 >/dev/null 2>message; then
+	fail "a score that no plugin has was found"
+fi
+grep -q "no plugin has 'late'" message || fail "the message does not speak of the score"
+if "$bin/mloptc" in.mlt --load-pass-plugin=student.so --prune-score=late_and_large --distill-loss=log_cosh \
+	--prune=1 >/dev/null 2>message; then
+	fail "a model was pruned without data"
+fi
+grep -q "prune needs calibration data" message || fail "the plugin's score or loss was not found"
+
 # a plugin of another version
-sed 's/{ML_PLUGIN_ABI,/{ML_PLUGIN_ABI + 1,/' "$source/examples/plugin/hard_tanh.c" >other.c
+sed 's/= ML_PLUGIN_ABI,/= ML_PLUGIN_ABI + 1,/' "$source/examples/plugin/hard_tanh.c" >other.c
 # shellcheck disable=SC2046
 $cc -shared -fPIC other.c -o other.so $(pkg-config --cflags mlopt)
 if "$bin/mlopt-opt" in.mlt --load-pass-plugin=other.so >/dev/null 2>message; then
