@@ -189,13 +189,6 @@ find(const ml_expr *x, const ml_value *v, const ml_dim *index)
 	return NULL;
 }
 
-/* Kept rows hold the register form, so that nothing is rounded on the way; bits become bytes. */
-static ml_dtype
-row_dtype(ml_dtype t)
-{
-	return t == ML_f16 || t == ML_bf16 ? ML_f32 : t;
-}
-
 /* ---- dims as code ---- */
 
 bool
@@ -544,8 +537,9 @@ ml_expr_at(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
 	const ml_known *k = find(x, v, index);
 
+	/* Kept rows hold the register form, so that nothing is rounded on the way. */
 	if (k && k->row)
-		return ml_expr_load(x, row_dtype(v->type.dtype), k->row, k->dim);
+		return ml_expr_load(x, ml_dtype_computed(v->type.dtype), k->row, k->dim);
 	if (k)
 		return k->v;
 	ml_v result = compute(x, v, index);

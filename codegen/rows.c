@@ -52,12 +52,6 @@ kept_row(row_emit *w, const ml_kept *k)
 	return ml_gep(w->x.e, w->x.e->i8, w->x.scratch, ml_expr_dim(&w->x, k->offset));
 }
 
-static ml_dtype
-kept_dtype(ml_dtype t)
-{
-	return t == ML_f16 || t == ML_bf16 ? ML_f32 : t;
-}
-
 static void
 keep_block(row_emit *w, int stage)
 {
@@ -66,7 +60,7 @@ keep_block(row_emit *w, int stage)
 		if (k->stage != stage)
 			continue;
 		ml_v v = as_lanes(w, ml_expr_at(&w->x, k->value, w->index));
-		ml_expr_store_at(&w->x, kept_dtype(k->value->type.dtype), kept_row(w, k),
+		ml_expr_store_at(&w->x, ml_dtype_computed(k->value->type.dtype), kept_row(w, k),
 				 w->position, v);
 	}
 }

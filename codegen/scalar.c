@@ -74,7 +74,7 @@ op_sign(const op_args *a)
 			pick(a, LLVMBuildFCmp(b, LLVMRealOLT, x, zero(a), ""), number(a, -1), x);
 		return pick(a, LLVMBuildFCmp(b, LLVMRealOGT, x, zero(a), ""), number(a, 1), below);
 	}
-	ml_v rest = a->is_signed ? LLVMBuildAShr(b, x, number(a, 8 * ml_dtype_bytes(a->t) - 1), "")
+	ml_v rest = a->is_signed ? LLVMBuildAShr(b, x, number(a, ml_dtype_bits(a->t) - 1), "")
 				 : zero(a);
 	LLVMIntPredicate above = a->is_signed ? LLVMIntSGT : LLVMIntUGT;
 	return pick(a, icmp(a, above, x, zero(a)), number(a, 1), rest);
@@ -171,7 +171,7 @@ safe_divisor(const op_args *a)
 	ml_v bad = icmp(a, LLVMIntEQ, a->in[1], zero(a));
 
 	if (a->is_signed) {
-		int bits = 8 * ml_dtype_bytes(a->t);
+		int bits = ml_dtype_bits(a->t);
 		ml_v least = number(a, INT64_MIN >> (64 - bits));
 		ml_v overflow = LLVMBuildAnd(a->e->b, icmp(a, LLVMIntEQ, a->in[0], least),
 					     icmp(a, LLVMIntEQ, a->in[1], number(a, -1)), "");
@@ -243,7 +243,7 @@ int_pow(const op_args *a)
 	ml_v negative = a->is_signed ? icmp(a, LLVMIntSLT, n, zero(a)) : NULL;
 	ml_v count = negative ? pick(a, negative, LLVMBuildNeg(b, n, ""), n) : n;
 	ml_v start[] = {one, x, count};
-	ml_loop l = ml_loop_begin(a->e, ml_i64(a->e, 0), ml_i64(a->e, 8 * ml_dtype_bytes(a->t)),
+	ml_loop l = ml_loop_begin(a->e, ml_i64(a->e, 0), ml_i64(a->e, ml_dtype_bits(a->t)),
 				  ml_i64(a->e, 1), start, 3, "pow");
 	ml_v odd = icmp(a, LLVMIntNE, LLVMBuildAnd(b, l.carry[2], one, ""), zero(a));
 	ml_v next[] = {pick(a, odd, LLVMBuildMul(b, l.carry[0], l.carry[1], ""), l.carry[0]),
@@ -321,7 +321,7 @@ op_xor(const op_args *a)
 static ml_v
 shift(const op_args *a, LLVMOpcode opcode, ml_v beyond)
 {
-	ml_v fits = icmp(a, LLVMIntULT, a->in[1], number(a, 8 * ml_dtype_bytes(a->t)));
+	ml_v fits = icmp(a, LLVMIntULT, a->in[1], number(a, ml_dtype_bits(a->t)));
 
 	return pick(a, fits, LLVMBuildBinOp(a->e->b, opcode, a->in[0], a->in[1], ""), beyond);
 }
@@ -338,7 +338,7 @@ op_shr(const op_args *a)
 	if (!a->is_signed)
 		return shift(a, LLVMLShr, zero(a));
 	return shift(a, LLVMAShr,
-		     LLVMBuildAShr(a->e->b, a->in[0], number(a, 8 * ml_dtype_bytes(a->t) - 1), ""));
+		     LLVMBuildAShr(a->e->b, a->in[0], number(a, ml_dtype_bits(a->t) - 1), ""));
 }
 
 static ml_v
@@ -451,7 +451,7 @@ ml_reduce_step(ml_op reduce)
 static int64_t
 integer_limit(ml_dtype t, bool largest)
 {
-	int bits = t == ML_bool ? 1 : 8 * ml_dtype_bytes(t);
+	int bits = t == ML_bool ? 1 : ml_dtype_bits(t);
 	int64_t least = INT64_MIN >> (64 - bits);
 
 	if (ml_dtype_kind_of(t) != ML_KIND_SIGNED)

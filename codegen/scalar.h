@@ -1,6 +1,6 @@
 /* scalar.h -- elementwise arithmetic on scalars and 16-lane vectors, with the IR's semantics.
  *
- * In registers an element has this type: f32 and f64 themselves; f16 and bf16 an f32 holding a
+ * In registers an element has this type: f32 and f64 themselves; narrower floats an f32 holding a
  * value of the narrow type; integers iN; bool i1.  Every function takes scalars or <16 x ...>.
  */
 #ifndef ML_SCALAR_H

@@ -1,5 +1,6 @@
 /* scalar_cast.c -- register forms of elements, conversions between dtypes, rounding to 16 bits. */
 #include "scalar.h"
+#include "scalar_narrow.h"
 
 LLVMTypeRef
 ml_register_type(ml_emit *e, ml_dtype t)
@@ -8,7 +9,9 @@ ml_register_type(ml_emit *e, ml_dtype t)
 		return e->i1;
 	if (t == ML_f64)
 		return e->f64;
-	return ml_is_float(t) ? e->f32 : ml_memory_type(e, t);
+	if (ml_is_float(t))
+		return e->f32;
+	return LLVMIntTypeInContext(e->lc, (unsigned)ml_dtype_bits(t));
 }
 
 LLVMTypeRef
@@ -66,9 +69,19 @@ bf16_from_memory(ml_emit *e, ml_v v)
 	return LLVMBuildBitCast(e->b, v, ml_type_like(e->f32, v), "");
 }
 
+static bool
+is_part_of_byte(ml_dtype t)
+{
+	return ml_is_integer(t) && ml_dtype_bits(t) < 8;
+}
+
 ml_v
 ml_from_memory(ml_emit *e, ml_dtype t, ml_v v)
 {
+	if (is_part_of_byte(t))
+		return LLVMBuildTrunc(e->b, v, ml_type_like(ml_register_type(e, t), v), "");
+	if (ml_dtype_format(t) && ml_dtype_bytes(t) == 1)
+		return ml_narrow_from_memory(e, t, v);
 	switch (t) {
 	case ML_bool: return LLVMBuildICmp(e->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
 	case ML_f16: return LLVMBuildFPExt(e->b, v, ml_type_like(e->f32, v), "");
@@ -80,6 +93,11 @@ ml_from_memory(ml_emit *e, ml_dtype t, ml_v v)
 ml_v
 ml_to_memory(ml_emit *e, ml_dtype t, ml_v v)
 {
+	if (is_part_of_byte(t))
+		return LLVMBuildIntCast2(e->b, v, ml_type_like(e->i8, v),
+					 ml_dtype_kind_of(t) == ML_KIND_SIGNED, "");
+	if (ml_dtype_format(t) && ml_dtype_bytes(t) == 1)
+		return ml_narrow_to_memory(e, t, v);
 	switch (t) {
 	case ML_bool: return LLVMBuildZExt(e->b, v, ml_type_like(e->i8, v), "");
 	case ML_f16: return LLVMBuildFPTrunc(e->b, v, ml_type_like(e->f16, v), "");
@@ -143,6 +161,8 @@ ml_scalar_round(ml_emit *e, ml_dtype t, ml_v v)
 {
 	if (t == ML_bf16)
 		return round_bf16(e, v);
+	if (ml_dtype_format(t) && ml_dtype_bytes(t) == 1)
+		return ml_narrow_round(e, t, v);
 	return t == ML_f16 ? ml_from_memory(e, t, ml_to_memory(e, t, v)) : v;
 }
 
@@ -198,7 +218,7 @@ static ml_v
 float_to_narrow(ml_emit *e, ml_dtype to, ml_v v)
 {
 	bool is_signed = ml_dtype_kind_of(to) == ML_KIND_SIGNED;
-	int bits = 8 * ml_dtype_bytes(to);
+	int bits = ml_dtype_bits(to);
 	LLVMTypeRef type = ml_is_vector(v) ? LLVMGetElementType(LLVMTypeOf(v)) : LLVMTypeOf(v);
 	ml_v low = real_like(type, v, is_signed ? -(double)(1 << (bits - 1)) : 0);
 	ml_v high = real_like(type, v, (double)(is_signed ? (1 << (bits - 1)) : (1 << bits)) - 1);
@@ -229,7 +249,7 @@ static ml_v
 int_to_float(ml_emit *e, ml_dtype from, ml_dtype to, ml_v v)
 {
 	bool is_signed = ml_dtype_kind_of(from) == ML_KIND_SIGNED;
-	bool narrow = to == ML_f16 || to == ML_bf16;
+	bool narrow = ml_dtype_format(to) != NULL;
 	LLVMTypeRef type = ml_type_like(to == ML_f32 ? e->f32 : e->f64, v);
 
 	v = is_signed ? LLVMBuildSIToFP(e->b, v, type, "") : LLVMBuildUIToFP(e->b, v, type, "");

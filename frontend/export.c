@@ -115,7 +115,7 @@ ml_spell_info(ml_export *e, const ml_type *t, const char *name, bool dims_named)
 	for (int i = 0; i < t->rank; i++)
 		shape->dim[i] = dimension(e, t->dim[i], dims_named);
 	tensor->has_elem_type = true;
-	tensor->elem_type = ml_onnx_number(t->dtype);
+	tensor->elem_type = ml_spell_type(e, t->dtype);
 	tensor->shape = shape;
 	type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
 	type->tensor_type = tensor;
@@ -215,8 +215,8 @@ export_model(ml_export *e, const char *path)
 	e->nodes = &nodes;
 	e->prefix = free_prefix(e);
 	e->source = ML_NEW_ARRAY(&e->arena, ml_export_source, ml_sym_count(e->m->dims));
+	e->opset = ML_EXPORT_OPSET;
 	p->has_ir_version = true;
-	p->ir_version = 9;
 	p->producer_name = ml_strdup(&e->arena, "mlopt");
 	p->graph = g;
 	g->name = ml_strdup(&e->arena, e->m->name && *e->m->name ? e->m->name : "main");
@@ -227,7 +227,8 @@ export_model(ml_export *e, const char *path)
 	g->n_node = (size_t)nodes.count;
 	p->n_opset_import = 1 + (size_t)e->domains.count;
 	p->opset_import = ML_NEW_ARRAY(&e->arena, Onnx__OperatorSetIdProto *, p->n_opset_import);
-	p->opset_import[0] = import(e, "", ML_EXPORT_OPSET);
+	p->opset_import[0] = import(e, "", e->opset);
+	p->ir_version = e->opset < 21 ? 9 : e->opset < 23 ? 10 : e->opset - 12;
 	for (int i = 0; i < e->domains.count; i++)
 		p->opset_import[1 + i] = import(e, e->domains.at[i], 1);
 	return ml_export_write(e, p, path);

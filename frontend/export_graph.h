@@ -42,10 +42,14 @@ typedef struct ml_export {
 	ML_VEC(const char *) domains; /* of custom operators */
 	const char *prefix;           /* of names we make; no input or output begins with it */
 	int named;
+	int opset; /* what has been written needs at least this one */
 	ml_status status;
 } ml_export;
 
 typedef const char *ml_spell_fn(ml_export *, const ml_node *);
+
+/* ONNX's number of an element type, which what is written is to use. */
+int ml_spell_type(ml_export *, ml_dtype);
 
 /* ---- nodes ---- */
 
@@ -66,7 +70,6 @@ Onnx__AttributeProto *ml_spell_attribute(ml_export *, Onnx__NodeProto *, const c
 
 /* ---- tensors ---- */
 
-int ml_onnx_number(ml_dtype);
 const char *ml_spell_weight(ml_export *, ml_dtype, const int64_t *dims, int rank, const void *,
 			    uint64_t size);
 const char *ml_spell_list(ml_export *, const int64_t *, int n); /* s64[n] */

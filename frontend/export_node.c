@@ -8,8 +8,12 @@ static const int onnx_numbers[] = {
 };
 
 int
-ml_onnx_number(ml_dtype dtype)
+ml_spell_type(ml_export *e, ml_dtype dtype)
 {
+	int bits = ml_dtype_bits(dtype), since = bits == 2 ? 25 : dtype == ML_f4e2m1 ? 23 : 21;
+
+	if (bits < 8 && e->opset < since)
+		e->opset = since;
 	return onnx_numbers[dtype];
 }
 
@@ -150,17 +154,34 @@ ml_spell_graph(ml_export *e, Onnx__NodeProto *n, const char *name, Onnx__GraphPr
 
 /* ---- constants: initializers of the main graph, which subgraphs see too ---- */
 
+/* Elements of few bits as files have them: several in a byte, lowest first. */
+static const void *
+packed(ml_export *e, ml_dtype dtype, const uint8_t *from, uint64_t *size)
+{
+	uint64_t bits = (uint64_t)ml_dtype_bits(dtype), several = 8 / bits, n = *size;
+
+	*size = (n + several - 1) / several;
+	uint8_t *to = ml_alloc(&e->arena, (size_t)*size);
+	memset(to, 0, (size_t)*size);
+	for (uint64_t i = 0; i < n; i++)
+		to[i / several] |= (uint8_t)((from[i] & ((1 << bits) - 1)) << i % several * bits);
+	return to;
+}
+
 const char *
 ml_spell_weight(ml_export *e, ml_dtype dtype, const int64_t *dims, int rank, const void *bytes,
 		uint64_t size)
 {
 	Onnx__TensorProto *t = ML_NEW(&e->arena, Onnx__TensorProto);
+
+	if (ml_dtype_bits(dtype) < 8)
+		bytes = packed(e, dtype, bytes, &size);
 	ml_export_weight w = {.header = t, .bytes = bytes, .size = size};
 
 	onnx__tensor_proto__init(t);
 	t->name = ml_strdup(&e->arena, ml_spell_name(e));
 	t->has_data_type = true;
-	t->data_type = ml_onnx_number(dtype);
+	t->data_type = ml_spell_type(e, dtype);
 	t->n_dims = (size_t)rank;
 	t->dims = ML_NEW_ARRAY(&e->arena, int64_t, rank);
 	for (int i = 0; i < rank; i++)
@@ -194,7 +215,9 @@ ml_spell_cast(ml_export *e, const char *name, ml_dtype dtype)
 	if (!name)
 		return NULL;
 	Onnx__NodeProto *n = ml_spell_node(e, "Cast", &name, 1);
-	ml_spell_int(e, n, "to", ml_onnx_number(dtype));
+	ml_spell_int(e, n, "to", ml_spell_type(e, dtype));
+	if (ml_dtype_format(dtype) && ml_dtype_bits(dtype) == 8)
+		ml_spell_int(e, n, "saturate", 0);
 	return n->output[0];
 }
 

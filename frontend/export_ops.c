@@ -113,7 +113,8 @@ ml_spell_logic(ml_export *e, const ml_node *n)
 	return same_operands(e, n, op)->output[0];
 }
 
-/* ONNX leaves conversions of numbers out of range open; ours saturate, NaN gives 0. */
+/* ONNX leaves conversions of numbers out of range open but for floats of 8 bits, which do not
+ * saturate in ours; what becomes an integer does, NaN gives 0. */
 const char *
 ml_spell_cast_op(ml_export *e, const ml_node *n)
 {
@@ -154,8 +155,11 @@ bit_shift(ml_export *e, const char *a, const char *b, const char *direction)
 const char *
 ml_spell_shift(ml_export *e, const ml_node *n)
 {
-	static const ml_dtype unsigned_of[ML_bool + 1] = {
-		[ML_s64] = ML_u64, [ML_s32] = ML_u32, [ML_s16] = ML_u16, [ML_s8] = ML_u8};
+	static const ml_dtype unsigned_of[] = {[ML_s64] = ML_u64,
+					       [ML_s32] = ML_u32,
+					       [ML_s16] = ML_u16,
+					       [ML_s8] = ML_u8,
+					       [ML_f4e2m1] = ML_none};
 	const char *a = ml_spell_in(n, 0), *b = ml_spell_in(n, 1), *negative, *x;
 	ml_dtype t = dtype_in(n, 0), u = unsigned_of[t];
 

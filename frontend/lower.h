@@ -142,6 +142,8 @@ ml_value *ml_lower_table(ml_lower *, ml_dtype, const double *, const int64_t *di
 ml_value *ml_lower_product(ml_lower *, ml_value *, ml_value *);
 /* Half precision made f32, for sums of products and normalizations; others as they are. */
 ml_value *ml_lower_wide(ml_lower *, ml_value *);
+/* A cast; to floats of few bits, what is too large becomes the largest of them. */
+ml_value *ml_lower_saturate(ml_lower *, ml_value *, ml_dtype);
 /* The value with the dtype of another. */
 ml_value *ml_lower_as(ml_lower *, ml_value *, const ml_value *like);
 #endif

@@ -18,9 +18,7 @@ ml_lower_as(ml_lower *x, ml_value *v, const ml_value *like)
 ml_value *
 ml_lower_wide(ml_lower *x, ml_value *v)
 {
-	bool narrow = v && (v->type.dtype == ML_f16 || v->type.dtype == ML_bf16);
-
-	return narrow ? ml_build_cast(x->b, v, ML_f32) : v;
+	return v ? ml_build_cast(x->b, v, ml_dtype_computed(v->type.dtype)) : NULL;
 }
 
 ml_value *

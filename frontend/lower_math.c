@@ -47,14 +47,32 @@ ml_lower_identity(ml_lower *x)
 	return x->in[0];
 }
 
+ml_value *
+ml_lower_saturate(ml_lower *x, ml_value *v, ml_dtype dtype)
+{
+	const ml_float_format *f = ml_dtype_format(dtype);
+
+	/* integers of few bits wrap, as ONNX's tests want it */
+	if (v && ml_is_integer(dtype) && ml_dtype_bits(dtype) < 8)
+		v = ml_build_cast(x->b, v, ML_s32);
+	if (!v || !f || ml_dtype_bytes(dtype) != 1)
+		return v ? ml_build_cast(x->b, v, dtype) : NULL;
+	v = ml_is_float(v->type.dtype) ? ml_lower_wide(x, v) : ml_build_cast(x->b, v, ML_f32);
+	v = ML_X2(max, ML_X2(min, v, ML_LIKE(v, f->largest)), ML_LIKE(v, -f->largest));
+	return v ? ml_build_cast(x->b, v, dtype) : NULL;
+}
+
 static ml_value *
 cast_to(ml_lower *x, ml_value *v, ml_dtype dtype)
 {
+	bool saturate = ml_onnx_int(x, "saturate", 1); /* of 8 bit floats */
+
+	ml_onnx_ignore(x, "round_mode");
 	if (!v || dtype == v->type.dtype)
 		return v;
 	if (dtype == ML_bool)
 		return ML_X1(not, ML_X2(eq, v, ML_LIKE(v, 0)));
-	return ml_build_cast(x->b, v, dtype);
+	return saturate ? ml_lower_saturate(x, v, dtype) : ml_build_cast(x->b, v, dtype);
 }
 
 ml_value *
@@ -62,8 +80,6 @@ ml_lower_cast(ml_lower *x)
 {
 	ml_dtype dtype;
 
-	ml_onnx_ignore(x, "saturate"); /* of 8 bit floats */
-	ml_onnx_ignore(x, "round_mode");
 	if (!ml_onnx_has(x, "to"))
 		return ml_lower_fail(x, ML_ERR_FORMAT, "attribute 'to' is missing");
 	if (!ml_onnx_type(x, "to", ML_none, &dtype))
@@ -74,8 +90,6 @@ ml_lower_cast(ml_lower *x)
 ml_value *
 ml_lower_cast_like(ml_lower *x)
 {
-	ml_onnx_ignore(x, "saturate");
-	ml_onnx_ignore(x, "round_mode");
 	return cast_to(x, x->in[0], x->in[1]->type.dtype);
 }
 

@@ -99,6 +99,40 @@ ml_lower_dequantize(ml_lower *x, ml_value *q, ml_value *scale, ml_value *zero)
 	return ML_X3(dequantize, q, scale, zero);
 }
 
+/* Elements of few bits are read as bytes, which kernels know. */
+static ml_value *
+as_bytes(ml_lower *x, ml_value *v)
+{
+	if (!v || !ml_is_integer(v->type.dtype) || ml_dtype_bits(v->type.dtype) >= 8)
+		return v;
+	return ml_build_cast(x->b, v,
+			     ml_dtype_kind_of(v->type.dtype) == ML_KIND_SIGNED ? ML_s8 : ML_u8);
+}
+
+/* To fewer bits than a byte: as one, which saturates later than they do. */
+static ml_value *
+quantize_few_bits(ml_lower *x, ml_value *v, ml_value *scale, ml_value *zero, ml_dtype dtype)
+{
+	bool is_signed = ml_dtype_kind_of(dtype) == ML_KIND_SIGNED;
+	int bits = ml_dtype_bits(dtype) - is_signed;
+
+	v = ml_lower_quantize(x, v, scale, as_bytes(x, zero), is_signed ? ML_s8 : ML_u8);
+	v = ML_X2(min, v, ML_LIKE(v, (1 << bits) - 1));
+	v = is_signed ? ML_X2(max, v, ML_LIKE(v, -(1 << bits))) : v;
+	return v ? ml_build_cast(x->b, v, dtype) : NULL;
+}
+
+/* Floats round when they are stored, not before. */
+static ml_value *
+quantize_float(ml_lower *x, ml_value *v, ml_value *scale, ml_value *zero, ml_dtype dtype)
+{
+	bool saturate = ml_onnx_int(x, "saturate", 1);
+
+	v = ML_X2(div, v, scale);
+	v = zero ? ML_X2(add, v, ml_lower_as(x, zero, v)) : v;
+	return v && !saturate ? ml_build_cast(x->b, v, dtype) : ml_lower_saturate(x, v, dtype);
+}
+
 static bool
 read_axis(ml_lower *x, const ml_type *t, int64_t block, int *axis)
 {
@@ -109,7 +143,7 @@ read_axis(ml_lower *x, const ml_type *t, int64_t block, int *axis)
 		ml_lower_fail(x, ML_ERR_VALUE, "block_size is %lld", (long long)block);
 		return false;
 	}
-	ml_onnx_ignore(x, "saturate"); /* of 8 bit floats */
+	ml_onnx_ignore(x, "saturate");
 	ml_onnx_ignore(x, "precision");
 	/* only looked at where there is more than one scale */
 	if (x->in[1]->type.rank == 0 || ml_dim_equals(x->in[1]->type.dim[0], 1))
@@ -131,11 +165,16 @@ ml_lower_quantize_linear(ml_lower *x)
 	    !read_axis(x, t, block, &axis) || !ml_lower_scale_fits(x, scale) ||
 	    !ml_lower_zero_fits(x, zero, dtype))
 		return NULL;
-	if (!ml_is_integer(dtype))
-		return ml_lower_fail(x, ML_ERR_TYPE, "the zero point must be an integer");
+	if (!ml_is_integer(dtype) && ml_dtype_bytes(dtype) != 1)
+		return ml_lower_fail(x, ML_ERR_TYPE,
+				     "the zero point must be an integer or a float of 8 bits");
 	v = t->dtype == ML_s32 ? ml_lower_as(x, v, scale) : v;
 	scale = ml_lower_as(x, ml_lower_spread(x, scale, t, axis, block), v);
-	zero = zero ? ml_lower_spread(x, zero, t, axis, block) : NULL;
+	zero = scale && zero ? ml_lower_spread(x, zero, t, axis, block) : NULL;
+	if (ml_is_float(dtype))
+		return quantize_float(x, v, scale, zero, dtype);
+	if (ml_dtype_bits(dtype) < 8)
+		return quantize_few_bits(x, v, scale, zero, dtype);
 	return ml_lower_quantize(x, v, scale, zero, dtype);
 }
 
@@ -144,7 +183,7 @@ ml_lower_dequantize_linear(ml_lower *x)
 {
 	const ml_type *t = &x->in[0]->type;
 	int64_t block = ml_onnx_int(x, "block_size", 0);
-	ml_value *zero = x->in[2], *y;
+	ml_value *zero = x->in[2], *scale, *y;
 	ml_dtype dtype;
 	int axis;
 
@@ -152,8 +191,15 @@ ml_lower_dequantize_linear(ml_lower *x)
 	    !read_axis(x, t, block, &axis) || !ml_lower_scale_fits(x, x->in[1]) ||
 	    !ml_lower_zero_fits(x, zero, t->dtype))
 		return NULL;
-	zero = zero ? ml_lower_spread(x, zero, t, axis, block) : NULL;
-	y = ml_lower_dequantize(x, x->in[0], ml_lower_spread(x, x->in[1], t, axis, block), zero);
+	scale = ml_lower_spread(x, x->in[1], t, axis, block);
+	zero = scale && zero ? ml_lower_spread(x, as_bytes(x, zero), t, axis, block) : NULL;
+	if (ml_is_float(t->dtype)) {
+		y = ml_lower_as(x, x->in[0], scale);
+		y = zero ? ML_X2(sub, y, ml_lower_as(x, zero, scale)) : y;
+		y = ML_X2(mul, y, scale);
+	} else {
+		y = ml_lower_dequantize(x, as_bytes(x, x->in[0]), scale, zero);
+	}
 	return y ? ml_build_cast(x->b, y, dtype) : NULL;
 }
 

@@ -1,4 +1,5 @@
 /* onnx_tensor.c -- tensors of a model as plain little-endian arrays. */
+#include "../ir/ir.h"
 #include "external.h"
 #include "onnx_model.h"
 #include "wire.h"
@@ -23,21 +24,8 @@ static const struct onnx_type {
 } types[] = {
 #define ML_DTYPE(number, name, bits, kind, onnx, ctype) [onnx] = {#name, ML_##name, bits},
 #include "mlopt/types.def"
-	[8] = {.name = "string"},
-	[14] = {.name = "complex64"},
-	[15] = {.name = "complex128"},
-	[17] = {.name = "float8e4m3fn"},
-	[18] = {.name = "float8e4m3fnuz"},
-	[19] = {.name = "float8e5m2"},
-	[20] = {.name = "float8e5m2fnuz"},
-	[21] = {.name = "uint4", .dtype = ML_u8, .bits = 4},
-	[22] = {.name = "int4", .dtype = ML_s8, .bits = 4},
-	[23] = {.name = "float4e2m1"},
-	[24] = {.name = "float8e8m0"},
-	[25] = {.name = "uint2"},
-	[26] = {.name = "int2"},
-	[27] = {.name = "float6e2m3"},
-	[28] = {.name = "float6e3m2"},
+	[8] = {.name = "string"},      [14] = {.name = "complex64"},  [15] = {.name = "complex128"},
+	[24] = {.name = "float8e8m0"}, [27] = {.name = "float6e2m3"}, [28] = {.name = "float6e3m2"},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -53,7 +41,7 @@ ml_onnx_dtype(int32_t number, ml_dtype *out)
 	*out = ML_none;
 	if (number <= 0 || number >= TYPES)
 		return ML_ERR_FORMAT;
-	if (types[number].dtype == ML_none || types[number].bits < 8)
+	if (types[number].dtype == ML_none)
 		return ML_ERR_UNSUPPORTED;
 	*out = types[number].dtype;
 	return ML_OK;
@@ -81,7 +69,7 @@ typedef struct reading {
 	const ml_prov *at;
 	struct onnx_type type;
 	uint64_t count; /* elements */
-	uint64_t units; /* stored units: elements, or pairs of 4 bit ones */
+	uint64_t units; /* stored units: elements, or bytes that hold several */
 	uint64_t size;  /* bytes as stored */
 } reading;
 
@@ -128,7 +116,8 @@ measure(reading *r)
 		return refuse(r, ML_ERR_UNSUPPORTED, "tensors in segments are not supported");
 	if (!count_elements(t->dims, t->n_dims, &r->count))
 		return refuse(r, ML_ERR_FORMAT, "a dim is negative or their product overflows");
-	r->units = r->type.bits == 4 ? r->count / 2 + r->count % 2 : r->count;
+	uint64_t several = r->type.bits < 8 ? 8 / (uint64_t)r->type.bits : 1;
+	r->units = r->count / several + (r->count % several != 0);
 	if (__builtin_mul_overflow(r->units, (uint64_t)(r->type.bits + 7) / 8, &r->size))
 		return refuse(r, ML_ERR_FORMAT, "its size overflows");
 	return ML_OK;
@@ -144,7 +133,7 @@ release_mapping(void *mapping)
 static bool
 is_plain(const reading *r, const uint8_t *bytes)
 {
-	if (r->type.bits == 4)
+	if (r->type.bits < 8)
 		return false;
 	if (r->type.dtype == ML_bool)
 		for (uint64_t i = 0; i < r->count; i++)
@@ -153,18 +142,21 @@ is_plain(const reading *r, const uint8_t *bytes)
 	return true;
 }
 
-/* Widens 4 bit elements, low half first, and makes bools 0 or 1. */
+/* Gives elements of few bits, lowest first, a byte each, and makes bools 0 or 1. */
 static void
 widen(const reading *r, const uint8_t *from, uint8_t *to)
 {
-	for (uint64_t i = 0; i < r->count; i++) {
-		if (r->type.bits == 4) {
-			uint8_t half = from[i / 2] >> (i % 2 * 4) & 15;
-			to[i] = r->type.dtype == ML_s8 ? (uint8_t)((half ^ 8) - 8) : half;
-		} else {
+	uint64_t bits = (uint64_t)r->type.bits, several = 8 / bits;
+	uint8_t all = (uint8_t)((1 << bits) - 1);
+	uint8_t sign = ml_dtype_kind_of(r->type.dtype) == ML_KIND_SIGNED ? all / 2 + 1 : 0;
+
+	for (uint64_t i = 0; i < r->count; i++)
+		if (bits == 8)
 			to[i] = from[i] != 0;
-		}
-	}
+		else
+			to[i] = (uint8_t)(((from[i / several] >> (i % several * bits) & all) ^
+					   sign) -
+					  sign);
 }
 
 static ml_blob *
@@ -268,8 +260,8 @@ decode_pieces(reading *r, uint32_t field, uint64_t available, ml_blob **out)
 	/* Every element takes a byte at least, so that memory stays in proportion to the file. */
 	if (r->units > available)
 		return refuse(r, ML_ERR_FORMAT, "it has fewer elements than its shape");
-	/* Pairs of 4 bit elements go to the end, from where they are widened in place. */
-	uint64_t room = r->type.bits == 4 ? r->count : r->size;
+	/* Packed elements go to the end, from where they are widened in place. */
+	uint64_t room = r->type.bits < 8 ? r->count : r->size;
 	*out = ml_blob_new(memory, room, &bytes);
 	e.to = (uint8_t *)bytes + (room - r->size);
 	for (size_t i = 0; right && piece(r, i, &p); i++) {
@@ -283,7 +275,7 @@ decode_pieces(reading *r, uint32_t field, uint64_t available, ml_blob **out)
 			      right ? "it has fewer elements than its shape"
 				    : "it has more elements than its shape, or malformed ones");
 	}
-	if (r->type.bits == 4)
+	if (r->type.bits < 8)
 		widen(r, e.to, bytes);
 	return ML_OK;
 }

@@ -3,54 +3,80 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- 16-bit floats ---- */
+/* ---- floats narrower than f32 ---- */
 
-/* A float format with an implicit leading bit, IEEE layout, at most 16 bits. */
-typedef struct ml_half_format {
-	int fraction, min_exponent, max_exponent;
-} ml_half_format;
-
-static const ml_half_format f16 = {10, -14, 15}, bf16 = {7, -126, 127};
-
-/* Rounds once, to nearest even; overflow gives infinity. */
-static uint16_t
-half_from_f64(ml_half_format f, double x)
+/* Codes without their sign. */
+static uint32_t
+nan_code(const ml_float_format *f, uint32_t sign)
 {
-	uint16_t sign = signbit(x) ? 0x8000 : 0;
-	uint16_t infinity = (uint16_t)((f.max_exponent - f.min_exponent + 2) << f.fraction);
+	switch (f->special) {
+	case ML_SPECIAL_TOP_EXPONENT:
+		return (sign - 1) & ~((1u << (f->fraction - 1)) - 1); /* the highest bit: quiet */
+	case ML_SPECIAL_TOP_CODE: return sign - 1;
+	default: return sign; /* that of -0 */
+	}
+}
+
+/* The code that is one too large for a number. */
+static uint32_t
+overflow_code(const ml_float_format *f, uint32_t sign)
+{
+	switch (f->special) {
+	case ML_SPECIAL_TOP_EXPONENT: return sign - (1u << f->fraction);
+	case ML_SPECIAL_TOP_CODE: return sign - 1;
+	default: return sign;
+	}
+}
+
+/* Rounds once, to nearest even; f4e2m1, which has no NaN, gets -0 for one. */
+static uint64_t
+code_from_f64(ml_dtype t, double x)
+{
+	const ml_float_format *f = ml_dtype_format(t);
+	uint32_t sign = 1u << (ml_dtype_bits(t) - 1), code, limit = overflow_code(f, sign);
+	uint32_t minus = signbit(x) ? sign : 0;
 	int e;
 
 	if (isnan(x))
-		return (uint16_t)(sign | infinity | 1 << (f.fraction - 1));
+		return minus | nan_code(f, sign);
 	x = fabs(x);
-	if (x == 0)
-		return sign;
-	if (isinf(x))
-		return sign | infinity;
 	frexp(x, &e);
-	e = e - 1 < f.min_exponent ? f.min_exponent : e - 1;
-	if (e > f.max_exponent)
-		return sign | infinity;
-	/* Exact scaling, so this is the only rounding; a carry runs into the exponent. */
-	double steps = nearbyint(ldexp(x, f.fraction - e));
-	uint32_t bits = (uint32_t)steps + ((uint32_t)(e - f.min_exponent) << f.fraction);
-	return sign | (uint16_t)(bits < infinity ? bits : infinity);
+	e = e - 1 < f->min_exponent || x == 0 ? f->min_exponent : e - 1;
+	if (x > 2 * f->largest) {
+		code = limit;
+	} else {
+		/* Exact scaling, so this is the only rounding; a carry runs into the exponent. */
+		double steps = nearbyint(ldexp(x, f->fraction - e));
+		code = (uint32_t)steps + ((uint32_t)(e - f->min_exponent) << f->fraction);
+	}
+	if (code >= limit) {
+		if (f->special == ML_SPECIAL_MINUS_ZERO)
+			return sign;
+		code = f->special == ML_SPECIAL_NONE ? sign - 1 : limit;
+	}
+	return code || f->special != ML_SPECIAL_MINUS_ZERO ? minus | code : 0;
 }
 
 static double
-half_to_f64(ml_half_format f, uint16_t bits)
+code_to_f64(ml_dtype t, uint64_t bits)
 {
-	int exponent = (bits & 0x7fff) >> f.fraction, top = f.max_exponent - f.min_exponent + 2;
-	int fraction = bits & ((1 << f.fraction) - 1);
+	const ml_float_format *f = ml_dtype_format(t);
+	uint32_t sign = 1u << (ml_dtype_bits(t) - 1), code = (uint32_t)bits & (sign - 1);
+	uint32_t infinity = overflow_code(f, sign);
+	int exponent = (int)(code >> f->fraction),
+	    fraction = (int)(code & ((1u << f->fraction) - 1));
 	double x;
 
-	if (exponent == top)
-		x = fraction ? NAN : INFINITY;
+	if (f->special == ML_SPECIAL_MINUS_ZERO && (bits & (2 * sign - 1)) == sign)
+		return NAN;
+	if (code >= infinity)
+		x = f->special == ML_SPECIAL_TOP_EXPONENT && code == infinity ? INFINITY : NAN;
 	else if (exponent == 0)
-		x = ldexp(fraction, f.min_exponent - f.fraction);
+		x = ldexp(fraction, f->min_exponent - f->fraction);
 	else
-		x = ldexp(fraction + (1 << f.fraction), exponent - 1 + f.min_exponent - f.fraction);
-	return bits & 0x8000 ? -x : x;
+		x = ldexp(fraction + (1 << f->fraction),
+			  exponent - 1 + f->min_exponent - f->fraction);
+	return bits & sign ? -x : x;
 }
 
 /* ---- one element ---- */
@@ -88,13 +114,13 @@ f64_from_bits(uint64_t raw)
 static int64_t
 integer_from_bits(ml_dtype t, uint64_t raw)
 {
-	int unused = 64 - 8 * ml_dtype_bytes(t);
+	int unused = 64 - ml_dtype_bits(t);
 
 	if (ml_dtype_kind_of(t) == ML_KIND_BOOL)
 		return raw != 0;
 	if (ml_dtype_kind_of(t) == ML_KIND_SIGNED)
 		return (int64_t)(raw << unused) >> unused;
-	return (int64_t)raw;
+	return (int64_t)(raw << unused >> unused);
 }
 
 double
@@ -102,11 +128,11 @@ ml_read_f64(ml_dtype t, const void *bytes, int64_t i)
 {
 	uint64_t raw = load(bytes, i, ml_dtype_bytes(t));
 
+	if (ml_dtype_format(t))
+		return code_to_f64(t, raw);
 	switch (t) {
 	case ML_f64: return f64_from_bits(raw);
 	case ML_f32: return f32_from_bits(raw);
-	case ML_f16: return half_to_f64(f16, (uint16_t)raw);
-	case ML_bf16: return half_to_f64(bf16, (uint16_t)raw);
 	case ML_u64: return (double)raw;
 	default: return (double)integer_from_bits(t, raw);
 	}
@@ -141,7 +167,7 @@ store(void *bytes, int64_t i, int width, uint64_t raw)
 static uint64_t
 integer_from_f64(ml_dtype t, double x)
 {
-	int bits = 8 * ml_dtype_bytes(t);
+	int bits = ml_dtype_bits(t);
 
 	if (ml_dtype_kind_of(t) == ML_KIND_BOOL)
 		return x != 0;
@@ -159,13 +185,12 @@ ml_write_f64(ml_dtype t, void *bytes, int64_t i, double x)
 	uint64_t raw = 0;
 	float single = (float)x;
 
-	switch (t) {
-	case ML_f64: memcpy(&raw, &x, sizeof x); break;
-	case ML_f32: memcpy(&raw, &single, sizeof single); break;
-	case ML_f16: raw = half_from_f64(f16, x); break;
-	case ML_bf16: raw = half_from_f64(bf16, x); break;
-	default: raw = integer_from_f64(t, x); break;
-	}
+	if (t == ML_f64)
+		memcpy(&raw, &x, sizeof x);
+	else if (t == ML_f32)
+		memcpy(&raw, &single, sizeof single);
+	else
+		raw = ml_dtype_format(t) ? code_from_f64(t, x) : integer_from_f64(t, x);
 	store(bytes, i, ml_dtype_bytes(t), raw);
 }
 
@@ -175,8 +200,7 @@ ml_write_s64(ml_dtype t, void *bytes, int64_t i, int64_t x)
 	if (ml_is_float(t))
 		ml_write_f64(t, bytes, i, (double)x);
 	else
-		store(bytes, i, ml_dtype_bytes(t),
-		      ml_dtype_kind_of(t) == ML_KIND_BOOL ? x != 0 : (uint64_t)x);
+		store(bytes, i, ml_dtype_bytes(t), (uint64_t)integer_from_bits(t, (uint64_t)x));
 }
 
 /* ---- constants ---- */

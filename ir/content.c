@@ -295,7 +295,7 @@ compute(ml_builder *b, const ml_node *n, ml_contents *c)
 static bool
 fit(ml_builder *b, ml_dtype t, ml_dim *d)
 {
-	int bits = 8 * ml_dtype_bytes(t);
+	int bits = ml_dtype_bits(t);
 	bool is_signed = ml_dtype_kind_of(t) == ML_KIND_SIGNED;
 	int64_t lo, hi, v, most = INT64_MAX >> (64 - bits), least = is_signed ? -most - 1 : 0;
 	uint64_t bytes = 0;

@@ -114,14 +114,12 @@ ml_array_release(ml_eval *e, ml_array *a)
 int64_t
 ml_wrap_to(ml_dtype t, int64_t v)
 {
-	switch (t) {
-	case ML_s32: return (int32_t)v;
-	case ML_s16: return (int16_t)v;
-	case ML_s8: return (int8_t)v;
-	case ML_u32: return (uint32_t)v;
-	case ML_u16: return (uint16_t)v;
-	case ML_u8: return (uint8_t)v;
-	case ML_bool: return v != 0;
+	int unused = 64 - ml_dtype_bits(t);
+
+	switch (ml_dtype_kind_of(t)) {
+	case ML_KIND_SIGNED: return (int64_t)((uint64_t)v << unused) >> unused;
+	case ML_KIND_UNSIGNED: return (int64_t)((uint64_t)v << unused >> unused);
+	case ML_KIND_BOOL: return v != 0;
 	default: return v;
 	}
 }

@@ -133,7 +133,7 @@ int_shr(const kind *k, int64_t a, int64_t b)
 static int64_t
 saturate(ml_dtype to, double v)
 {
-	int bits = 8 * ml_dtype_bytes(to);
+	int bits = ml_dtype_bits(to);
 	bool is_unsigned = ml_dtype_kind_of(to) == ML_KIND_UNSIGNED;
 	double end = ldexp(1, is_unsigned ? bits : bits - 1); /* first integer too large */
 	double low = is_unsigned ? 0 : -end;
@@ -274,7 +274,7 @@ describe(ml_eval *e, const ml_node *n, ml_array *const *in, const ml_array *out,
 		    .real = ml_is_float(from),
 		    .is_unsigned = ml_dtype_kind_of(from) == ML_KIND_UNSIGNED || from == ML_bool,
 		    .real_exponent = n->nin > 1 && ml_is_float(in[1]->dtype),
-		    .bits = 8 * ml_dtype_bytes(from)};
+		    .bits = ml_dtype_bits(from)};
 	if (n->op == ML_OP_wrap_index)
 		return ml_eval_dim(e, ML_A(n, wrap_index, size).dims[0], &k->size);
 	return ML_OK;

@@ -6,7 +6,7 @@
 static ml_cell
 integer_limit(ml_dtype t, bool largest)
 {
-	int bits = t == ML_bool ? 1 : 8 * ml_dtype_bytes(t);
+	int bits = t == ML_bool ? 1 : ml_dtype_bits(t);
 
 	if (ml_dtype_kind_of(t) == ML_KIND_SIGNED) {
 		int64_t least = INT64_MIN >> (64 - bits);

@@ -9,12 +9,6 @@ static ml_body *const bodies[ML_OP_LIMIT] = {
 #include "ops.def"
 };
 
-static ml_dtype
-widened(ml_dtype t)
-{
-	return t == ML_f16 || t == ML_bf16 ? ML_f32 : t;
-}
-
 ml_status
 ml_expand(ml_builder *b, ml_node *n, ml_value **results)
 {
@@ -23,7 +17,7 @@ ml_expand(ml_builder *b, ml_node *n, ml_value **results)
 	assert(bodies[n->op] && "not a composite");
 	b->failed = ML_OK;
 	for (int i = 0; i < n->nin; i++)
-		in[i] = ml_build_cast(b, ml_in(n, i), widened(ml_in(n, i)->type.dtype));
+		in[i] = ml_build_cast(b, ml_in(n, i), ml_dtype_computed(ml_in(n, i)->type.dtype));
 	bodies[n->op](b, n, in, results);
 	for (int i = 0; i < n->nout; i++) {
 		const ml_type *t = &n->out[i].type;

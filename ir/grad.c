@@ -147,7 +147,7 @@ prepare(tape *t)
 static ml_value *
 widened(ml_builder *b, const ml_node *n, ml_value *v)
 {
-	bool half = v && (v->type.dtype == ML_f16 || v->type.dtype == ML_bf16);
+	bool half = v && ml_dtype_format(v->type.dtype);
 
 	return half && ml_op_get(n->op)->cls == ML_COMPOSITE ? ml_build_cast(b, v, ML_f32) : v;
 }

@@ -28,11 +28,29 @@ typedef enum ml_dtype_kind {
 	ML_KIND_BOOL
 } ml_dtype_kind;
 ml_dtype_kind ml_dtype_kind_of(ml_dtype);
-int ml_dtype_bytes(ml_dtype);        /* 0 for ML_none and for what is no dtype */
+int ml_dtype_bits(ml_dtype);         /* 0 for ML_none and for what is no dtype */
+int ml_dtype_bytes(ml_dtype);        /* of an element in memory; 0 as above */
 const char *ml_dtype_name(ml_dtype); /* "f32" */
 bool ml_dtype_named(const char *, size_t length, ml_dtype *);
 bool ml_is_float(ml_dtype);
 bool ml_is_integer(ml_dtype); /* signed or unsigned, not bool */
+
+/* Floats narrower than f32: a sign, an exponent, a fraction, and codes that are no number.  What
+ * is too large rounds to infinity where there is one, else to NaN, else to the largest. */
+typedef enum ml_special {
+	ML_SPECIAL_NONE,
+	ML_SPECIAL_TOP_EXPONENT, /* as IEEE: infinity, NaNs behind it */
+	ML_SPECIAL_TOP_CODE,     /* all ones are NaN */
+	ML_SPECIAL_MINUS_ZERO,   /* the code of -0 is the only NaN */
+} ml_special;
+typedef struct ml_float_format {
+	int fraction, min_exponent; /* bits; of the smallest number that is not subnormal */
+	double largest;
+	ml_special special;
+} ml_float_format;
+const ml_float_format *ml_dtype_format(ml_dtype); /* NULL for all others */
+/* f32 for such a float, which is what it is computed in; else the dtype itself. */
+ml_dtype ml_dtype_computed(ml_dtype);
 
 bool ml_type_same_shape(const ml_type *, const ml_type *); /* same rank and canonical dims */
 bool ml_type_equal(const ml_type *, const ml_type *);      /* the same dtype, too */

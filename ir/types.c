@@ -21,9 +21,38 @@ ml_dtype_kind_of(ml_dtype t)
 }
 
 int
+ml_dtype_bits(ml_dtype t)
+{
+	return (unsigned)t < DTYPES ? info[t].bits : 0;
+}
+
+int
 ml_dtype_bytes(ml_dtype t)
 {
-	return (unsigned)t < DTYPES ? info[t].bits / 8 : 0;
+	return (ml_dtype_bits(t) + 7) / 8;
+}
+
+/* The formats that are computed in f32 and rounded to. */
+static const ml_float_format formats[DTYPES] = {
+	[ML_f16] = {10, -14, 65504, ML_SPECIAL_TOP_EXPONENT},
+	[ML_bf16] = {7, -126, 0x1.fep127, ML_SPECIAL_TOP_EXPONENT},
+	[ML_f8e4m3fn] = {3, -6, 448, ML_SPECIAL_TOP_CODE},
+	[ML_f8e4m3fnuz] = {3, -7, 240, ML_SPECIAL_MINUS_ZERO},
+	[ML_f8e5m2] = {2, -14, 57344, ML_SPECIAL_TOP_EXPONENT},
+	[ML_f8e5m2fnuz] = {2, -15, 57344, ML_SPECIAL_MINUS_ZERO},
+	[ML_f4e2m1] = {1, 0, 6, ML_SPECIAL_NONE},
+};
+
+const ml_float_format *
+ml_dtype_format(ml_dtype t)
+{
+	return (unsigned)t < DTYPES && formats[t].largest > 0 ? &formats[t] : NULL;
+}
+
+ml_dtype
+ml_dtype_computed(ml_dtype t)
+{
+	return ml_dtype_format(t) ? ML_f32 : t;
 }
 
 const char *

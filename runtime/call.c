@@ -35,7 +35,16 @@ pass(const ml_argument *a, passed *to)
 	case ML_f16: /* bits of half floats travel as uint16_t */
 	case ML_bf16:
 	case ML_u16: to->u16 = (uint16_t)a->integer; return &ffi_type_uint16;
+	case ML_s4:
+	case ML_s2: to->s8 = (int8_t)a->integer; return &ffi_type_sint8;
 	case ML_bool:
+	case ML_u4:
+	case ML_u2:
+	case ML_f8e4m3fn: /* and those of narrower ones as uint8_t */
+	case ML_f8e4m3fnuz:
+	case ML_f8e5m2:
+	case ML_f8e5m2fnuz:
+	case ML_f4e2m1:
 	case ML_u8: to->u8 = (uint8_t)a->integer; return &ffi_type_uint8;
 	}
 	return NULL;

@@ -18,7 +18,7 @@ mlrt_element_bytes(ml_dtype t)
 {
 	switch (t) {
 #define ML_DTYPE(number, name, bits, kind, onnx, ctype)                                            \
-	case ML_##name: return bits / 8;
+	case ML_##name: return (bits + 7) / 8;
 #include "mlopt/types.def"
 	}
 	return 0;

@@ -2,6 +2,17 @@
  * become fresh symbols with an upper bound. */
 #include "../infer.h"
 
+/* Runtime routines know elements of whole bytes and floats of 16 bits at least. */
+static ml_status
+want_known(ml_builder *b, const ml_node *n)
+{
+	ml_dtype t = ml_in(n, 0)->type.dtype;
+
+	if (ml_dtype_bits(t) >= 8 && !(ml_is_float(t) && ml_dtype_bytes(t) == 1))
+		return ML_OK;
+	return ml_type_fail(b, n, ML_ERR_TYPE, "operand 0 must not be %s", ml_dtype_name(t));
+}
+
 ml_status
 ml_type_top_k(ml_builder *b, ml_node *n)
 {
@@ -9,6 +20,7 @@ ml_type_top_k(ml_builder *b, ml_node *n)
 	ml_attr *axis = &ML_A(n, top_k, axis);
 	ml_type t = ml_in(n, 0)->type;
 
+	ML_STEP(want_known(b, n));
 	ML_STEP(ml_want_kind(b, n, 0, ML_KF | ML_KI));
 	ML_STEP(ml_want_count(b, n, k, 1, "k"));
 	ML_STEP(ml_want_axis(b, n, axis, t.rank));
@@ -25,6 +37,7 @@ ml_type_nonzero(ml_builder *b, ml_node *n)
 {
 	const ml_type *x = &ml_in(n, 0)->type;
 
+	ML_STEP(want_known(b, n));
 	ML_STEP(ml_want_rank(b, n, 0, 1, ML_MAX_RANK));
 	ml_dim found = ml_fresh_dim(b, n, 0, 1, ml_type_count(b->m->dims, x));
 	n->out[0].type = (ml_type){.dtype = ML_s64, .rank = 2, .dim = {ML_D(b, x->rank), found}};
@@ -36,6 +49,7 @@ ml_type_unique(ml_builder *b, ml_node *n)
 {
 	const ml_type *x = &ml_in(n, 0)->type;
 
+	ML_STEP(want_known(b, n));
 	ML_STEP(ml_want_rank(b, n, 0, 1, 1));
 	ml_dim found = ml_fresh_dim(b, n, 0, 0, x->dim[0]);
 	for (int i = 0; i < 4; i++)

@@ -41,13 +41,13 @@ ml_build_zero(ml_builder *b, ml_dtype dtype, int64_t zero)
 int64_t
 ml_lowest(ml_dtype t)
 {
-	return ml_dtype_kind_of(t) == ML_KIND_SIGNED ? -(1ll << (8 * ml_dtype_bytes(t) - 1)) : 0;
+	return ml_dtype_kind_of(t) == ML_KIND_SIGNED ? -(1ll << (ml_dtype_bits(t) - 1)) : 0;
 }
 
 int64_t
 ml_highest(ml_dtype t)
 {
-	int bits = 8 * ml_dtype_bytes(t) - (ml_dtype_kind_of(t) == ML_KIND_SIGNED);
+	int bits = ml_dtype_bits(t) - (ml_dtype_kind_of(t) == ML_KIND_SIGNED);
 
 	return (1ll << bits) - 1;
 }

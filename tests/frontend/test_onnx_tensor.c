@@ -18,9 +18,11 @@ enum {
 	UINT64,
 	COMPLEX64,
 	BFLOAT16 = 16,
-	FLOAT8E4M3FN,
 	UINT4 = 21,
-	INT4
+	INT4,
+	FLOAT8E8M0 = 24,
+	UINT2,
+	INT2
 };
 
 static ml_onnx_model *model;
@@ -234,11 +236,24 @@ test_four_bits(void **state)
 		msg s4 = new_vector(INT4, n), u4 = new_vector(UINT4, n);
 		msg typed = new_vector(INT4, n);
 		put_bytes(&s4, TENSOR_RAW_DATA, "\x80\x0f", 2);
-		assert_reads(s4, ML_s8, (int8_t[]){0, -8, -1, 0}, (size_t)n);
+		assert_reads(s4, ML_s4, (int8_t[]){0, -8, -1, 0}, (size_t)n);
 		put_bytes(&u4, TENSOR_RAW_DATA, "\x80\x0f", 2);
-		assert_reads(u4, ML_u8, (uint8_t[]){0, 8, 15, 0}, (size_t)n);
+		assert_reads(u4, ML_u4, (uint8_t[]){0, 8, 15, 0}, (size_t)n);
 		put_packed(&typed, TENSOR_INT32_DATA, 2, pairs);
-		assert_reads(typed, ML_s8, (int8_t[]){0, -8, -1, 0}, (size_t)n);
+		assert_reads(typed, ML_s4, (int8_t[]){0, -8, -1, 0}, (size_t)n);
+	}
+}
+
+static void
+test_two_bits(void **state)
+{
+	(void)state;
+	for (int64_t n = 5; n <= 8; n++) {
+		msg s2 = new_vector(INT2, n), u2 = new_vector(UINT2, n);
+		put_bytes(&s2, TENSOR_RAW_DATA, "\x1b\x2d", 2);
+		assert_reads(s2, ML_s2, (int8_t[]){-1, -2, 1, 0, 1, -1, -2, 0}, (size_t)n);
+		put_bytes(&u2, TENSOR_RAW_DATA, "\x1b\x2d", 2);
+		assert_reads(u2, ML_u2, (uint8_t[]){3, 2, 1, 0, 1, 3, 2, 0}, (size_t)n);
 	}
 }
 
@@ -311,7 +326,7 @@ test_types_that_do_not_fit(void **state)
 	assert_refused(new_vector(STRING, 1), ML_ERR_UNSUPPORTED,
 		       "element type string is not supported");
 	assert_refused(new_vector(COMPLEX64, 1), ML_ERR_UNSUPPORTED, "complex64");
-	assert_refused(new_vector(FLOAT8E4M3FN, 1), ML_ERR_UNSUPPORTED, "float8e4m3fn");
+	assert_refused(new_vector(FLOAT8E8M0, 1), ML_ERR_UNSUPPORTED, "float8e8m0");
 	t = new_vector(FLOAT, 1);
 	put_bytes(&t, 6, "text", 4);
 	assert_refused(t, ML_ERR_FORMAT, "it holds strings");
@@ -332,7 +347,9 @@ test_dtype_numbers(void **state)
 	assert_int_equal(ml_onnx_dtype(BFLOAT16, &dtype), ML_OK);
 	assert_int_equal(dtype, ML_bf16);
 	assert_int_equal(ml_onnx_dtype(STRING, &dtype), ML_ERR_UNSUPPORTED);
-	assert_int_equal(ml_onnx_dtype(INT4, &dtype), ML_ERR_UNSUPPORTED);
+	assert_int_equal(ml_onnx_dtype(INT4, &dtype), ML_OK);
+	assert_int_equal(dtype, ML_s4);
+	assert_int_equal(ml_onnx_dtype(FLOAT8E8M0, &dtype), ML_ERR_UNSUPPORTED);
 	assert_int_equal(dtype, ML_none);
 	assert_int_equal(ml_onnx_dtype(0, &dtype), ML_ERR_FORMAT);
 	assert_int_equal(ml_onnx_dtype(-1, &dtype), ML_ERR_FORMAT);
@@ -403,6 +420,7 @@ main(void)
 		TEST(test_sixteen_bit_floats),
 		TEST(test_raw_bools_become_0_or_1),
 		TEST(test_four_bits),
+		TEST(test_two_bits),
 		TEST(test_scalars_and_empty),
 		TEST(test_sizes_that_do_not_fit),
 		TEST(test_types_that_do_not_fit),

@@ -206,14 +206,16 @@ select_step(maker *k)
 static void
 cast_step(maker *k)
 {
-	static const ml_dtype dtypes[] = {ML_f32, ML_s32, ML_s64, ML_f64, ML_f16};
+	static const ml_dtype dtypes[] = {ML_f32, ML_s32,        ML_s64,    ML_f64,
+					  ML_f16, ML_f8e4m3fnuz, ML_f8e5m2, ML_s4};
 	ml_value *x = any(k);
-	ml_dtype to = dtypes[below(k, k->o->smooth ? 1 : 5)];
+	ml_dtype to = dtypes[below(k, k->o->smooth ? 1 : 8)];
 
 	if (k->o->smooth && ml_is_float(x->type.dtype))
 		return;
 	ml_value *y = ml_build_cast(&k->b, x, to);
-	keep(k, to == ML_f16 || to == ML_f64 ? ml_build_cast(&k->b, y, ML_f32) : y);
+	bool stays = to == ML_f32 || to == ML_s32 || to == ML_s64;
+	keep(k, stays ? y : ml_build_cast(&k->b, y, to == ML_s4 ? ML_s32 : ML_f32));
 }
 
 /* ---- steps: movement ---- */

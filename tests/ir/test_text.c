@@ -268,6 +268,16 @@ test_numbers(void **state)
 		expect_same_bits(cx, ML_s64, x);
 		expect_same_bits(cx, ML_u64, x);
 	}
+	for (unsigned bits = 0; bits < 256; bits++) {
+		expect_same_bits(cx, ML_f8e4m3fn, bits);
+		expect_same_bits(cx, ML_f8e4m3fnuz, bits);
+		expect_same_bits(cx, ML_f8e5m2, bits);
+		expect_same_bits(cx, ML_f8e5m2fnuz, bits);
+		expect_same_bits(cx, ML_f4e2m1, bits & 15);
+		expect_same_bits(cx, ML_u4, bits & 15);
+		expect_same_bits(cx, ML_u2, bits & 3);
+		expect_same_bits(cx, ML_s4, (uint8_t)((int8_t)bits >> 4));
+	}
 	expect_same_bits(cx, ML_f32, 0x80000000);
 	expect_same_bits(cx, ML_f32, 0x7f800001); /* a signalling NaN keeps its bits */
 	expect_same_bits(cx, ML_f64, 1);

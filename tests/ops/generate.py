@@ -14,7 +14,12 @@ from onnx.reference import ReferenceEvaluator
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAMES = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16", "int64": "s64",
          "int32": "s32", "int16": "s16", "int8": "s8", "uint64": "u64", "uint32": "u32",
-         "uint16": "u16", "uint8": "u8", "bool": "bool"}
+         "uint16": "u16", "uint8": "u8", "bool": "bool", "int4": "s4", "uint4": "u4", "int2": "s2",
+         "uint2": "u2", "float8_e4m3fn": "f8e4m3fn", "float8_e4m3fnuz": "f8e4m3fnuz",
+         "float8_e5m2": "f8e5m2", "float8_e5m2fnuz": "f8e5m2fnuz", "float4_e2m1fn": "f4e2m1"}
+FEW_BITS = [ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2]
+NARROW = [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2,
+          ml_dtypes.float8_e5m2fnuz, ml_dtypes.float4_e2m1fn]
 RNG = np.random.default_rng(7)
 BF16 = ml_dtypes.bfloat16
 
@@ -26,7 +31,7 @@ def type_text(a, dims=None):
 def number(x, dtype):
     if dtype == np.bool_:
         return "true" if x else "false"
-    if np.issubdtype(dtype, np.integer):
+    if np.issubdtype(dtype, np.integer) or dtype in FEW_BITS:
         return str(int(x))
     return "nan" if math.isnan(x) else str(x)
 
@@ -156,7 +161,35 @@ def casts():
     z = np.array([0.1, 3.4e38, 1 + 2**-8, 1 + 3 * 2**-8, -1e-40], np.float32)
     f.add("cast", [z], [z.astype(BF16)], "dtype = bf16")
     f.add("cast", [y.astype(np.float16)], [y.astype(np.float16).astype(np.float32)])
+    narrow_casts(f, x)
     f.write()
+
+
+def narrow_casts(f, x):
+    rng = np.random.default_rng(8)
+    near = np.concatenate([x, f32(5, 5.5, -7, 0.25, 0.75, 240, 244, 248, 448, 464, 480, 57344, 61440),
+                           (rng.standard_normal(80) * 2.0**rng.integers(-20, 18, 80)).astype(np.float32)])
+    for dtype in NARROW:
+        name = NAMES[np.dtype(dtype).name]
+        codes = np.arange(16 if name == "f4e2m1" else 256).astype(np.uint8).view(dtype)
+        with np.errstate(all="ignore"):
+            f.add("cast", [near], [near.astype(dtype)], f"dtype = {name}")
+            f.add("cast", [near.astype(np.float64)], [near.astype(np.float64).astype(dtype)],
+                  f"dtype = {name}")
+        f.add("cast", [codes], [codes.astype(np.float32)])
+        f.add("cast", [np.arange(-20, 20, dtype=np.int32)],
+              [np.arange(-20, 20).astype(np.float32).astype(dtype)], f"dtype = {name}")
+    for dtype in FEW_BITS:
+        name, limits = NAMES[np.dtype(dtype).name], ml_dtypes.iinfo(dtype)
+        whole = np.arange(-20, 20, dtype=np.int32)
+        all_of = np.arange(limits.min, limits.max + 1).astype(dtype)
+        sat = np.clip(np.nan_to_num(np.trunc(x), nan=0), limits.min, limits.max).astype(dtype)
+        f.add("cast", [x], [sat], f"dtype = {name}")
+        f.add("cast", [whole], [(whole & (1 << limits.bits) - 1).astype(np.uint8).astype(dtype)],
+              f"dtype = {name}")
+        f.add("cast", [all_of], [all_of.astype(np.float32)])
+        f.add("cast", [all_of], [all_of.astype(np.int64)], "dtype = s64")
+        f.add("cast", [all_of], [all_of.astype(np.uint8)], "dtype = u8")
 
 
 def c_div(a, b, dtype):
