@@ -14,9 +14,15 @@ typedef enum ml_likeness {
 	ML_LIKE_OWN,       /* as the user's own loss says */
 } ml_likeness;
 
+typedef enum ml_lesson_place {
+	ML_AT_OUTPUT,
+	ML_AT_HEAD, /* what the layer that decides reads */
+	ML_BETWEEN_LAYERS,
+} ml_lesson_place;
+
 typedef struct ml_lesson {
 	ml_likeness like;
-	bool hidden; /* between layers, not of an output */
+	ml_lesson_place place;
 	int target;
 	ml_value *student;
 } ml_lesson;
@@ -29,7 +35,7 @@ typedef struct ml_goal {
 
 /* Outputs by the user's own loss; else those that decide, if there are any, else all that are
  * numbers; and, where the teacher's graph is what the student was cut from (`cut`), hidden states
- * behind cuts and the last one. */
+ * behind cuts and the last one, and what the layer that decides reads. */
 ml_status ml_find_goal(ml_goal *, ml_module *teacher, ml_module *student, bool cut,
 		       const ml_agree *, const ml_loss *own, ml_arena *);
 /* The student with the teacher's values as further inputs and one f32 scalar for each term, its
@@ -106,13 +112,14 @@ typedef struct ml_trainer {
 	double until;              /* the step that an earlier training was ended at, or infinity */
 	double error, best, first; /* held out: now, at best, before training */
 	double best_agreement, first_agreement;
+	int recoveries; /* from divergence */
 	bool canceled;
 } ml_trainer;
 
 /* Compiles what training runs. */
 ml_status ml_trainer_open(ml_trainer *);
 void ml_trainer_close(ml_trainer *);
-/* One step; *loss is of before it. */
+/* One step; *loss is of before it, not finite when the gradients are not: all weights are lost. */
 ml_status ml_trainer_step(ml_trainer *, double *loss);
 /* Held-out error and agreement. */
 ml_status ml_trainer_judge(ml_trainer *);

@@ -1,5 +1,5 @@
 /* distill_student.c -- trains a student to give its teacher's results, within minutes or steps. */
-#include "../prune/blocks.h"
+#include "../prune/repair.h"
 #include "distill.h"
 #include <math.h>
 #include <stdlib.h>
@@ -11,8 +11,11 @@ enum {
 	LEAST_SAMPLES = 8,
 	LEAST_STEPS = 10,
 	JUDGEMENTS = 20,
+	RECOVERIES = 3,
 };
-static const double PEAK = 3e-4;
+static const double PEAK = 3e-4, SLOWER = 3;
+/* Held-out errors of so many times what it was at first are no way to something better. */
+static const double LOST = 4;
 static const char NAME[] = "distill_student";
 
 extern const ml_pass ml_pass_prune_blocks;
@@ -28,12 +31,20 @@ seconds_now(void)
 
 /* ---- shares ---- */
 
-/* What the terms' sums count: outputs, and hidden states. */
+/* Hidden states alone where outputs decide: with few samples, what is fitted to them holds for
+ * others as well, and what is fitted to a handful of logits does not. */
 static void
-set_shares(ml_trainer *t, double outputs, double hidden)
+set_shares(ml_trainer *t)
 {
+	bool inside = false;
+
 	for (int i = 0; i < t->goal.term.count; i++)
-		t->share[i] = (float)(t->scale[i] * (t->goal.term.at[i].hidden ? hidden : outputs));
+		inside |= t->goal.term.at[i].place != ML_AT_OUTPUT;
+	for (int i = 0; i < t->goal.term.count; i++) {
+		bool counts = t->goal.term.at[i].place != ML_AT_OUTPUT ||
+			      !(inside && t->samples.agree.decides && !t->goal.loss);
+		t->share[i] = counts ? (float)t->scale[i] : 0;
+	}
 }
 
 /* Terms are measured by what they are before training, those of a kind together: where nothing
@@ -44,11 +55,29 @@ scale_terms(ml_trainer *t, const double *sum)
 	for (int i = 0; i < t->goal.term.count; i++) {
 		double total = 0;
 		for (int k = 0; k < t->goal.term.count; k++)
-			if (t->goal.term.at[k].hidden == t->goal.term.at[i].hidden &&
+			if (t->goal.term.at[k].place == t->goal.term.at[i].place &&
 			    t->goal.term.at[k].like == t->goal.term.at[i].like)
 				total += sum[k] / PROBES;
 		t->scale[i] = total > 0 ? 1 / total : 0;
 	}
+}
+
+static void
+clear_moments(ml_weights *w)
+{
+	for (int i = 0; i < w->constant.count; i++) {
+		memset(w->first[i].data, 0, w->first[i].bytes);
+		memset(w->second[i].data, 0, w->second[i].bytes);
+	}
+}
+
+static ml_status
+refuse_loss(const ml_trainer *t, double loss)
+{
+	ml_error(t->px->cx, ML_ERR_VALUE, NULL,
+		 "distill: the loss is not finite before training (%g)", loss);
+	ml_hint(t->px->cx, "are the model's results over the calibration data finite?");
+	return ML_ERR_VALUE;
 }
 
 /* Steps at a rate of 0 leave the weights as they are, but not the moments. */
@@ -64,15 +93,15 @@ probe(ml_trainer *t, double *seconds)
 		if (i == 1)
 			begun = seconds_now(); /* the first one also gets memory */
 		ML_STEP(ml_trainer_step(t, &loss));
+		if (!isfinite(loss))
+			return refuse_loss(t, loss);
 		for (int k = 0; i && k < t->goal.term.count; k++)
 			sum[k] += ml_read_f64(ML_f32, t->out[1 + k].data, 0);
 	}
 	*seconds = (seconds_now() - begun) / PROBES;
-	for (int i = 0; i < t->weights.constant.count; i++) {
-		memset(t->weights.first[i].data, 0, t->weights.first[i].bytes);
-		memset(t->weights.second[i].data, 0, t->weights.second[i].bytes);
-	}
+	clear_moments(&t->weights);
 	scale_terms(t, sum);
+	set_shares(t);
 	return ML_OK;
 }
 
@@ -122,35 +151,40 @@ report(ml_trainer *t, double loss)
 		t->canceled = true;
 }
 
-/* Hidden states alone where outputs decide: with few samples, what is fitted to them holds for
- * others as well, and what is fitted to a handful of logits does not. */
+/* Training that went astray goes on from the best weights, more slowly, but not for ever. */
 static bool
-has_features(const ml_trainer *t)
+recover(ml_trainer *t)
 {
-	bool hidden = false;
-
-	for (int i = 0; i < t->goal.term.count; i++)
-		hidden |= t->goal.term.at[i].hidden;
-	return hidden && t->samples.agree.decides && !t->goal.loss;
+	ml_restore_best(&t->weights);
+	clear_moments(&t->weights);
+	t->peak /= SLOWER;
+	ml_record_note(t->px->record, "distillation diverged at step %.0f: %s", t->at,
+		       t->recoveries < RECOVERIES ? "went on from the best weights, more slowly"
+						  : "ended with the best weights");
+	return t->recoveries++ < RECOVERIES;
 }
 
 static ml_status
 train(ml_trainer *t)
 {
 	int64_t steps = (int64_t)t->steps, every = steps / JUDGEMENTS + 1, since = 0;
-	bool features = has_features(t);
 	double sum = 0, loss;
 
 	for (int64_t i = 1; i <= steps && (double)i <= t->until && !t->canceled; i++) {
 		t->at = (double)i;
-		set_shares(t, features ? 0 : 1, 1);
 		ML_STEP(ml_trainer_step(t, &loss));
-		sum += loss;
-		since++;
+		if (!isfinite(loss) && !recover(t))
+			return ML_OK;
+		if (isfinite(loss)) {
+			sum += loss;
+			since++;
+		}
 		if (i % every && i < steps)
 			continue;
 		ML_STEP(judge(t));
-		report(t, sum / (double)since);
+		report(t, sum / (double)(since ? since : 1));
+		if (!(t->error < LOST * t->first) && !recover(t))
+			return ML_OK;
 		sum = 0;
 		since = 0;
 	}
@@ -174,7 +208,7 @@ keep_layers(ml_trainer *t, const int *keep, int n)
 		for (int k = 0; k < b.layer.at[keep[i]].count; k++)
 			stays[b.layer.at[keep[i]].first + k] = true;
 	}
-	return ml_remove_branches(t->student, &b, stays);
+	return ml_keep_branches(t->px, t->student, stays);
 }
 
 /* As many as pruning would leave, which looks for those that are needed least. */

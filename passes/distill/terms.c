@@ -18,10 +18,10 @@ target_of(ml_goal *g, ml_value *teacher, ml_arena *arena)
 }
 
 static void
-add_term(ml_goal *g, ml_likeness like, bool hidden, ml_value *teacher, ml_value *student,
+add_term(ml_goal *g, ml_likeness like, ml_lesson_place place, ml_value *teacher, ml_value *student,
 	 ml_arena *arena)
 {
-	ml_lesson t = {like, hidden, target_of(g, teacher, arena), student};
+	ml_lesson t = {like, place, target_of(g, teacher, arena), student};
 
 	ML_PUSH(arena, g->term, t);
 }
@@ -54,8 +54,8 @@ add_numbers(ml_goal *g, ml_value *teacher, ml_value *student, ml_arena *arena)
 	if (!ml_is_float(student->type.dtype) || is_cache(teacher))
 		return;
 	if (rank > 1 && rank < 4 && ml_dim_is_int(student->type.dim[rank - 1], &last) && last > 8)
-		add_term(g, ML_LIKE_DIRECTION, false, teacher, student, arena);
-	add_term(g, ML_LIKE_NUMBERS, false, teacher, student, arena);
+		add_term(g, ML_LIKE_DIRECTION, ML_AT_OUTPUT, teacher, student, arena);
+	add_term(g, ML_LIKE_NUMBERS, ML_AT_OUTPUT, teacher, student, arena);
 }
 
 static ml_status
@@ -74,11 +74,12 @@ add_outputs(ml_goal *g, ml_module *teacher, ml_module *student, const ml_agree *
 		if (!t->def || !s->def)
 			continue;
 		if (g->loss && ml_is_float(s->type.dtype) && !is_cache(t))
-			add_term(g, ML_LIKE_OWN, false, t, s, arena);
+			add_term(g, ML_LIKE_OWN, ML_AT_OUTPUT, t, s, arena);
 		else if (g->loss)
 			continue;
 		else if (decides)
-			add_term(g, ML_LIKE_LOGITS, false, logits_of(t), logits_of(s), arena);
+			add_term(g, ML_LIKE_LOGITS, ML_AT_OUTPUT, logits_of(t), logits_of(s),
+				 arena);
 		else if (!agree->decides)
 			add_numbers(g, t, s, arena);
 	}
@@ -128,7 +129,45 @@ add_hidden(ml_goal *g, ml_module *teacher, ml_module *student, ml_arena *arena)
 		bool beside = own > expected || goal != from.branch.at[own].out;
 		expected = target + 1;
 		if ((beside || last) && ml_type_equal(&goal->type, &out->type))
-			add_term(g, ML_LIKE_NUMBERS, true, goal, out, arena);
+			add_term(g, ML_LIKE_NUMBERS, ML_BETWEEN_LAYERS, goal, out, arena);
+	}
+}
+
+/* What the last layer in front of a decision reads, or NULL. */
+static ml_value *
+read_by_head(ml_value *v)
+{
+	for (v = logits_of(v); v->def; v = ml_in(v->def, 0))
+		if (v->def->op == ML_OP_linear || v->def->op == ML_OP_dot)
+			return ml_in(v->def, 0);
+		else if (v->def->op != ML_OP_add && v->def->op != ML_OP_reshape)
+			break;
+	return NULL;
+}
+
+static bool
+has_term(const ml_goal *g, const ml_value *student)
+{
+	for (int i = 0; i < g->term.count; i++)
+		if (g->term.at[i].student == student)
+			return true;
+	return false;
+}
+
+/* Of the head's input as much counts as of all hidden states: in it the errors of many positions
+ * may add up. */
+static void
+add_heads(ml_goal *g, ml_module *teacher, ml_module *student, const ml_agree *agree,
+	  ml_arena *arena)
+{
+	for (int i = 0; i < agree->outputs; i++) {
+		ml_value *t = read_by_head(ml_in(teacher->main->last, i));
+		ml_value *s = read_by_head(ml_in(student->main->last, i));
+		bool decides = agree->output[i].kind == ML_AGREE_LOGITS ||
+			       agree->output[i].kind == ML_AGREE_PROBABILITIES;
+		if (decides && t && s && t->def && s->def && !has_term(g, s) &&
+		    ml_is_float(t->type.dtype) && ml_type_equal(&t->type, &s->type))
+			add_term(g, ML_LIKE_NUMBERS, ML_AT_HEAD, t, s, arena);
 	}
 }
 
@@ -141,8 +180,10 @@ ml_find_goal(ml_goal *g, ml_module *teacher, ml_module *student, bool cut, const
 	if (!g->term.count)
 		return ml_error(student->cx, ML_ERR_ARG, NULL,
 				"distill: no output of the model is a number that is computed");
-	if (cut)
-		add_hidden(g, teacher, student, arena);
+	if (!cut)
+		return ML_OK;
+	add_hidden(g, teacher, student, arena);
+	add_heads(g, teacher, student, agree, arena);
 	return ML_OK;
 }
 

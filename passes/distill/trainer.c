@@ -167,13 +167,9 @@ ml_trainer_step(ml_trainer *t, double *loss)
 	ML_STEP(exec->run_into(exec->user, t->step, t->in, t->out));
 	*loss = ml_read_f64(ML_f32, t->out[0].data, 0);
 	double norm = ml_read_f64(ML_f64, t->out[first].data, 0);
-	if (isfinite(*loss) && isfinite(norm))
-		return ML_OK;
-	ml_error(t->px->cx, ML_ERR_VALUE, NULL,
-		 "distill: the loss is not finite at step %.0f (loss %g, norm of gradients %g)",
-		 t->at, *loss, norm);
-	ml_hint(t->px->cx, "are the model's results over the calibration data finite?");
-	return ML_ERR_VALUE;
+	if (!isfinite(norm))
+		*loss = norm;
+	return ML_OK;
 }
 
 /* ---- what is held out ---- */

@@ -182,6 +182,25 @@ prune(ml_pruning *p)
 	return st;
 }
 
+ml_status
+ml_keep_branches(ml_pass_ctx *px, ml_module *m, const bool *keep)
+{
+	ml_pruning p = {.px = px, .m = m, .arena = px->scratch, .target.text = "given layers"};
+	ml_module *student = NULL;
+
+	ml_find_blocks(m, p.arena, &p.blocks);
+	ml_cuts cuts = ml_no_cuts(&p);
+	memcpy(cuts.keep, keep, (size_t)p.blocks.branch.count * sizeof *keep);
+	ml_status st = ml_samples_read(&p.samples, px, m, p.arena);
+	if (st == ML_OK)
+		st = make_student(&p, &cuts, &student);
+	if (st == ML_OK)
+		st = become(&p, student, &cuts);
+	ml_module_free(student);
+	ml_samples_free(&p.samples, px);
+	return st;
+}
+
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {

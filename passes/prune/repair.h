@@ -7,4 +7,6 @@
  * from the input to the output, each on what the student computes by then, to what the next one
  * read in the teacher. */
 ml_status ml_repair(ml_pruning *, ml_module *student, const ml_module *teacher, const bool *keep);
+/* The module without the branches that are not kept, repaired where that makes it better. */
+ml_status ml_keep_branches(ml_pass_ctx *, ml_module *, const bool *keep);
 #endif

@@ -19,6 +19,8 @@ typedef struct bench {
 	ml_distill_options distill;
 	ml_pipeline_options o;
 	int calls, cancel_at;
+	ml_runnable *step;                         /* the last candidate with many outputs */
+	int outputs, steps, lost_from, lost_until; /* its steps between these go astray */
 	double last_error, first_error, best;
 } bench;
 
@@ -196,6 +198,43 @@ test_replay(void **state)
 	close_bench(&b);
 }
 
+static ml_status
+compile_and_note(void *user, const ml_module *m, ml_runnable **r)
+{
+	bench *b = user; /* its context is the first in it */
+
+	ML_STEP(harness_exec(&b->cx).compile(user, m, r));
+	if (m->main->last->nin > 8) {
+		b->step = *r;
+		b->outputs = m->main->last->nin;
+	}
+	return ML_OK;
+}
+
+static ml_status
+run_or_lose(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs)
+{
+	bench *b = user;
+
+	ML_STEP(harness_exec(&b->cx).run_into(user, r, inputs, outputs));
+	if (r != b->step || b->steps++ < b->lost_from || b->steps > b->lost_until)
+		return ML_OK;
+	for (int i = 0; i < b->outputs; i++)
+		memset(outputs[i].data, 0xff, outputs[i].bytes); /* no numbers */
+	return ML_OK;
+}
+
+/* Seven steps come before training. */
+static void
+open_losing(bench *b, int from, int until)
+{
+	open_bench(b, ends, 2);
+	b->exec.compile = compile_and_note;
+	b->exec.run_into = run_or_lose;
+	b->lost_from = 7 + from;
+	b->lost_until = 7 + until;
+}
+
 static void
 check_refused(bench *b, ml_status status, const char *text)
 {
@@ -204,6 +243,35 @@ check_refused(bench *b, ml_status status, const char *text)
 	if (!strstr(d->text, text))
 		fail_msg("'%s' does not say '%s'", d->text, text);
 	close_bench(b);
+}
+
+/* Training that diverges goes on from the best weights; when it always does, they are the student.
+ */
+static void
+test_diverges(void **state)
+{
+	bench once, always, none;
+
+	(void)state;
+	open_losing(&once, 150, 151);
+	assert_int_equal(distill(&once), ML_OK);
+	assert_string_equal(choice_of(&once, "stopped at"), "400");
+	assert_true(once.best < 0.95 * once.first_error);
+	assert_int_equal(once.record.notes.count, 2); /* what was pruned, and that */
+	assert_string_equal(once.record.notes.at[1], "distillation diverged at step 151: went on "
+						     "from the best weights, more slowly");
+	open_losing(&always, 5, 1000);
+	assert_int_equal(distill(&always), ML_OK);
+	assert_string_equal(choice_of(&always, "stopped at"), "9");
+	open_bench(&none, ends, 2);
+	none.distill.steps = 0;
+	assert_int_equal(distill(&none), ML_OK);
+	assert_string_equal(printed(&always), printed(&none));
+	close_bench(&none);
+	open_losing(&none, -7, 1000);
+	check_refused(&none, ML_ERR_VALUE, "is not finite before training");
+	close_bench(&always);
+	close_bench(&once);
 }
 
 static ml_status
@@ -245,9 +313,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_learns),
-		cmocka_unit_test(test_canceled),
-		cmocka_unit_test(test_replay),
+		cmocka_unit_test(test_learns),  cmocka_unit_test(test_canceled),
+		cmocka_unit_test(test_replay),  cmocka_unit_test(test_diverges),
 		cmocka_unit_test(test_refused),
 	};
 
