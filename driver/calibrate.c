@@ -279,6 +279,44 @@ sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there
 	return ML_OK;
 }
 
+/* ---- labels ---- */
+
+static ml_status
+refuse_labels(const ml_feed *f, ml_status status, const char *why)
+{
+	ml_context *cx = f->o->cx;
+
+	ml_error(cx, status, NULL, "labels: the array '%s' %s",
+		 ml_escaped(&cx->arena, f->o->labels), why);
+	ml_hint(cx, "it holds the number of the right class of each sample, negative where nobody "
+		    "knows");
+	return status;
+}
+
+static ml_status
+label(void *user, const ml_module *m, int64_t i, int64_t *number)
+{
+	ml_feed *f = user;
+	const ml_calibration *c = &f->o->calibration;
+	ml_message why = {""};
+	bool there;
+	ml_view v;
+
+	ML_STEP(find_sample(f, m, i, &there));
+	int got = there ? c->array(c->user, f->set, -1, f->o->labels, &v, &why) : 0;
+	why.text[sizeof why.text - 1] = 0;
+	if (got < 0)
+		return ml_error(f->o->cx, ML_ERR_ARG, NULL, "labels: %s", why.text);
+	if (!got || !v.data)
+		return refuse_labels(f, ML_ERR_ARG, "is missing");
+	if (!ml_is_integer(v.dtype))
+		return refuse_labels(f, ML_ERR_TYPE, "is none of integers");
+	if (v.rank != 1 || f->step != 1 || v.dim[0] != f->count)
+		return refuse_labels(f, ML_ERR_SHAPE, "has not one number for each sample");
+	*number = ml_read_s64(v.dtype, v.data, i - f->first);
+	return ML_OK;
+}
+
 void
 ml_feed_begin(ml_feed *f, const ml_options *o)
 {
@@ -295,7 +333,7 @@ ml_feed_end(ml_feed *f)
 ml_data
 ml_data_of_feed(ml_feed *f)
 {
-	return (ml_data){.user = f, .sample = sample};
+	return (ml_data){.user = f, .sample = sample, .label = f->o->labels ? label : NULL};
 }
 
 /* ---- the mode ---- */

@@ -24,6 +24,7 @@ typedef struct compilation {
 	ml_candidates candidates;
 	ml_record record;
 	ml_distill_options distilling;
+	ml_checkpoint checkpoint;
 	ml_plan *plan;
 	ml_levels levels;
 } compilation;
@@ -88,6 +89,10 @@ run_passes(compilation *c)
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
 	ML_STEP(ml_choose_distill(o, &c->distilling, &po.distill));
+	if (o->checkpoint) {
+		c->checkpoint = (ml_checkpoint){.o = o, .record = &c->record};
+		ML_STEP(ml_checkpoint_open(&c->checkpoint, c->m, &c->distilling, &c->arena));
+	}
 	begin(c, 2, "passes");
 	ML_STEP(ml_choose_precision(o, c->m, &po.precision));
 	if (o->int4 && !ml_int4_named(o->int4, &po.int4))

@@ -88,15 +88,20 @@ ml_choose_distill(const ml_options *o, ml_distill_options *d, const ml_distill_o
 	bool is_asked = o->distill || o->distill_steps >= 0;
 
 	*asked = NULL;
-	if (!is_asked && o->teacher)
+	if (!is_asked && (o->teacher || o->checkpoint || o->labels || o->distill_loss))
 		return ml_error(o->cx, ML_ERR_ARG, NULL,
-				"a teacher is for training: give distill as well");
+				"a %s is for training: give distill as well",
+				o->teacher      ? "teacher"
+				: o->checkpoint ? "checkpoint"
+				: o->labels     ? "file of labels"
+						: "loss");
 	if (!is_asked)
 		return ML_OK;
 	*d = o->distilling;
 	d->steps = o->distill_steps;
 	d->seed = (uint64_t)o->seed;
 	d->hooks = o->distill_hooks;
+	d->labels = o->labels;
 	*asked = d;
 	return o->teacher ? read_teacher(o, &d->teacher) : ML_OK;
 }

@@ -127,6 +127,18 @@ ml_status ml_add_distill(ml_options *, const char *value);
 /* What is asked for, NULL when nothing is; reads the teacher, whom the caller frees. */
 ml_status ml_choose_distill(const ml_options *, ml_distill_options *, const ml_distill_options **);
 
+/* ---- checkpoint.c ---- */
+
+typedef struct ml_checkpoint {
+	const ml_options *o;
+	ml_record *record;
+	uint64_t key; /* of model and options */
+} ml_checkpoint;
+
+/* Where --checkpoint says: gives the pass what was kept there, if anything was, the record what was
+ * decided on the way there, and a place to keep more.  ML_ERR_ARG when it is another's. */
+ml_status ml_checkpoint_open(ml_checkpoint *, const ml_module *, ml_distill_options *, ml_arena *);
+
 /* ---- plugins.c ---- */
 
 typedef struct ml_plugins {

@@ -33,5 +33,7 @@ typedef struct ml_data {
 	 * false behind the last one. */
 	ml_status (*sample)(void *user, const ml_module *, int64_t i, ml_tensor *inputs,
 			    bool *there);
+	/* What sample i, which there is, should be taken for.  NULL: nobody knows. */
+	ml_status (*label)(void *user, const ml_module *, int64_t i, int64_t *label);
 } ml_data;
 #endif

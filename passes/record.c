@@ -130,13 +130,13 @@ ml_record_choice(const ml_record *r, ml_context *cx, const char *pass, const cha
 	const char *name = ml_escaped(&cx->arena, subject);
 
 	*choice = NULL;
-	if (!r->replays)
-		return ML_OK;
 	for (int i = 0; i < r->replayed.count; i++)
 		if (is_about(&r->replayed.at[i], pass, name)) {
 			*choice = r->replayed.at[i].choice;
 			return ML_OK;
 		}
+	if (!r->replays)
+		return ML_OK;
 	ml_error(cx, ML_ERR_ARG, NULL, "replay: the report has no decision of '%s' about '%s'",
 		 pass, name);
 	ml_hint(cx, "use the report of a compilation of this model with these options");

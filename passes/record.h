@@ -86,7 +86,7 @@ typedef struct ml_record {
 	ML_VEC(ml_change) changes;
 	ML_VEC(ml_decision) decisions;
 	ML_VEC(const char *) notes;   /* sentences, in order */
-	bool replays;                 /* choices are given */
+	bool replays;                 /* all choices are given, else none or some */
 	ML_VEC(ml_decision) replayed; /* those of the earlier compilation */
 } ml_record;
 

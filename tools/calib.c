@@ -93,6 +93,7 @@ void
 cl_calib_close(cl_calib *c)
 {
 	close_set(c);
+	md_arrays_clear(&c->labels);
 	for (int i = 0; i < c->files; i++)
 		free(c->file[i]);
 	free(c->file);
@@ -153,6 +154,42 @@ load(cl_calib *c, int input, const char *name, ml_message *why)
 	return NULL;
 }
 
+/* ---- labels in a file of their own ---- */
+
+static int
+read_labels(cl_calib *c, const char *path, ml_message *why)
+{
+	md_npz *npz = md_npz_open(path, why->text, sizeof why->text);
+	md_array a;
+
+	if (!npz)
+		return -1;
+	long at = md_npz_find(npz, "labels");
+	if (at < 0 && md_npz_count(npz) == 1)
+		at = 0;
+	int failed =
+		at < 0 ? md_fail(why->text, sizeof why->text, "%s: no array named 'labels'", path)
+		       : md_npz_load(npz, (size_t)at, &a, why->text, sizeof why->text);
+	md_npz_close(npz);
+	if (failed)
+		return -1;
+	if (!md_arrays_push(&c->labels, &a, why->text, sizeof why->text))
+		return 0;
+	md_array_clear(&a);
+	return -1;
+}
+
+static md_array *
+labels(cl_calib *c, const char *path, ml_message *why)
+{
+	if (c->files > 1) {
+		md_fail(why->text, sizeof why->text,
+			"%s: samples of several files have their labels beside them", path);
+		return NULL;
+	}
+	return c->labels.count || !read_labels(c, path, why) ? &c->labels.at[0] : NULL;
+}
+
 int
 cl_calib_array(void *calib, int set, int input, const char *name, ml_view *v, ml_message *why)
 {
@@ -162,7 +199,8 @@ cl_calib_array(void *calib, int set, int input, const char *name, ml_view *v, ml
 		return 0;
 	if (open_set(c, set, why))
 		return -1;
-	const md_array *a = load(c, input, name, why);
+	bool own = input < 0 && is_npz(name);
+	const md_array *a = own ? labels(c, name, why) : load(c, input, name, why);
 	if (!a)
 		return -1;
 	*v = (ml_view){.dtype = cl_dtype(a->dtype), .rank = a->rank, .data = a->data};

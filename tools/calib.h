@@ -11,12 +11,14 @@ typedef struct cl_calib {
 	int set; /* the file that is open, -1 for none */
 	md_npz *npz;
 	md_arrays arrays;
+	md_arrays labels; /* of a file of their own */
 } cl_calib;
 
 /* Finds the files; end with cl_calib_close, also after a failure. */
 int cl_calib_open(cl_calib *, const char *path, char *why, size_t why_size);
 void cl_calib_close(cl_calib *);
-/* ml_calibration.array of a cl_calib: an array is found by the input's name, or as in0, in1, ... */
+/* ml_calibration.array of a cl_calib: an array is found by the input's name, or as in0, in1, ...;
+ * labels (input -1) by their name, or in the file FILE.npz: named `labels`, or its only array. */
 int cl_calib_array(void *calib, int set, int input, const char *name, ml_view *, ml_message *why);
 /* The compiler's name for a data file's element type. */
 ml_dtype cl_dtype(md_dtype);

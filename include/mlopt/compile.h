@@ -33,7 +33,10 @@ ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, in
  * array() lends the array for an input of the model, by its number and name, of set 0, 1, ... until
  * it is asked for another set: 1; 0 when there is no such set; -1 when there is no such array or it
  * cannot be read, and `why` says why.  Arrays hold samples along axis 0; where the model's inputs
- * and outputs share their first dimension, or have 1 there, they are cut into single samples. */
+ * and outputs share their first dimension, or have 1 there, they are cut into single samples.
+ *
+ * With the option labels, the array of that name is asked for as well, as input -1: s64[samples],
+ * or of another integer type. */
 typedef struct ml_calibration {
 	void *user;
 	int (*array)(void *user, int set, int input, const char *name, ml_view *, ml_message *why);

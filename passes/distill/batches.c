@@ -135,6 +135,7 @@ add_samples(ml_pool *p, const ml_batch *b)
 			one[i].data = (char *)b->in[i].data + (size_t)k * one[i].bytes;
 		}
 		ML_PUSH(p->arena, p->sample, one);
+		ML_PUSH(p->arena, p->number, b->number[k]);
 	}
 }
 
@@ -361,8 +362,10 @@ ml_pool_next(ml_pool *p)
 		if (p->cut)
 			choose_positions(p, length_of(p, &sample), length, keep);
 		put_sample(p, k - first, sample, keep, length);
+		p->row[k - first] = p->number.at[p->order[k]];
 		if (uniform(p) >= p->changed)
 			continue;
+		p->row[k - first] = -1;
 		if (p->tokens >= 0)
 			replace_tokens(p, k - first);
 		else if (mixes)
@@ -370,6 +373,7 @@ ml_pool_next(ml_pool *p)
 				    p->sample.at[p->order[first + below(p, end - first)]]);
 	}
 	ml_arena_free(&scratch);
+	p->rows = end - first;
 	for (int i = 0; i < p->inputs; i++) {
 		p->in[i].bytes *= (size_t)(end - first);
 		if (p->batch > 1)

@@ -63,10 +63,13 @@ ml_status ml_put_weights(ml_module *, const ml_weights *);
 
 /* ---- batches.c: samples, shuffled, of one length, changed a little ---- */
 
+enum { ML_DISTILL_BATCH = 32 };
+
 typedef struct ml_pool {
 	ml_arena *arena;
 	const ml_module *m;
 	ML_VEC(ml_tensor *) sample;
+	ML_VEC(int64_t) number; /* of samples in the data */
 	int inputs, batch;
 	ml_dim cut;     /* the size along which positions can be left out, or NULL */
 	int tokens;     /* the input that holds tokens, or -1 */
@@ -76,8 +79,10 @@ typedef struct ml_pool {
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */
 	int nstart, next;
-	double changed; /* share of samples that augmentation changes */
-	ml_tensor *in;  /* the batch */
+	double changed;                /* share of samples that augmentation changes */
+	ml_tensor *in;                 /* the batch */
+	int rows;                      /* samples in it */
+	int64_t row[ML_DISTILL_BATCH]; /* which they are; -1: changed to others */
 } ml_pool;
 
 void ml_pool_init(ml_pool *, const ml_samples *, const ml_module *, uint64_t seed, ml_arena *);
@@ -85,9 +90,7 @@ void ml_pool_init(ml_pool *, const ml_samples *, const ml_module *, uint64_t see
 const ml_tensor *ml_pool_next(ml_pool *);
 uint64_t ml_random(uint64_t *state);
 
-/* ---- train.c ---- */
-
-enum { ML_DISTILL_BATCH = 32 };
+/* ---- trainer.c ---- */
 
 typedef struct ml_trainer {
 	ml_pass_ctx *px;
@@ -107,6 +110,8 @@ typedef struct ml_trainer {
 	float *share;           /* of the terms in the loss */
 	double *scale;          /* of the terms: 1 / their value before training */
 	double at, steps, peak; /* at: counts from 1 */
+	uint64_t key;           /* of checkpoints: what is trained, and on what */
+	int64_t *label;         /* by the samples' numbers; NULL: there are none */
 	double begun;           /* seconds */
 	ml_distill_progress progress;
 	double until;              /* the step that an earlier training was ended at, or infinity */
@@ -123,4 +128,19 @@ void ml_trainer_close(ml_trainer *);
 ml_status ml_trainer_step(ml_trainer *, double *loss);
 /* Held-out error and agreement. */
 ml_status ml_trainer_judge(ml_trainer *);
+
+/* ---- labels.c: what samples should be taken for ---- */
+
+ml_status ml_read_labels(ml_trainer *);
+/* The teacher's opinion of the batch's samples moves towards their labels. */
+void ml_mix_labels(ml_trainer *);
+
+/* The plot of a training's curves. */
+#define ML_DISTILL_PLOT "Distillation"
+
+/* ---- checkpoint.c: what a training has come to, to go on from ---- */
+
+ml_status ml_checkpoint_save(ml_trainer *);
+/* *there: was there something to go on from?  ML_ERR_ARG when it is of other data. */
+ml_status ml_checkpoint_load(ml_trainer *, bool *there);
 #endif

@@ -42,7 +42,7 @@ set_shares(ml_trainer *t)
 		inside |= t->goal.term.at[i].place != ML_AT_OUTPUT;
 	for (int i = 0; i < t->goal.term.count; i++) {
 		bool counts = t->goal.term.at[i].place != ML_AT_OUTPUT ||
-			      !(inside && t->samples.agree.decides && !t->goal.loss);
+			      !(inside && t->samples.agree.decides && !t->goal.loss && !t->label);
 		t->share[i] = counts ? (float)t->scale[i] : 0;
 	}
 }
@@ -122,7 +122,7 @@ judge(ml_trainer *t)
 static void
 draw(ml_trainer *t, double loss)
 {
-	static const char plot[] = "Distillation";
+	static const char plot[] = ML_DISTILL_PLOT;
 	ml_record *r = t->px->record;
 
 	if (t->at > 0)
@@ -168,9 +168,10 @@ static ml_status
 train(ml_trainer *t)
 {
 	int64_t steps = (int64_t)t->steps, every = steps / JUDGEMENTS + 1, since = 0;
+	int64_t end = t->until < t->steps ? (int64_t)t->until : steps;
 	double sum = 0, loss;
 
-	for (int64_t i = 1; i <= steps && (double)i <= t->until && !t->canceled; i++) {
+	for (int64_t i = (int64_t)t->at + 1; i <= end && !t->canceled; i++) {
 		t->at = (double)i;
 		ML_STEP(ml_trainer_step(t, &loss));
 		if (!isfinite(loss) && !recover(t))
@@ -185,6 +186,7 @@ train(ml_trainer *t)
 		report(t, sum / (double)(since ? since : 1));
 		if (!(t->error < LOST * t->first) && !recover(t))
 			return ML_OK;
+		ML_STEP(ml_checkpoint_save(t));
 		sum = 0;
 		since = 0;
 	}
@@ -276,11 +278,41 @@ write_down(ml_trainer *t)
 				 t->best_agreement);
 }
 
+/* Where an earlier training was left, or at the first step. */
+static ml_status
+begin(ml_trainer *t, double judged)
+{
+	const char *choice;
+	double seconds;
+	bool there;
+
+	ML_STEP(ml_checkpoint_load(t, &there));
+	if (there) {
+		set_shares(t);
+		ML_STEP(ml_record_choice(t->px->record, t->px->cx, NAME, "stopped at", &choice));
+		t->until = choice ? atof(choice) : INFINITY;
+		if (t->options->steps < 0)
+			ml_record_decide(t->px->record, NAME, "steps",
+					 ml_format(t->arena, "%.0f", t->steps), "as begun");
+		ml_record_note(t->px->record, "distillation went on from step %.0f of %.0f", t->at,
+			       t->steps);
+		t->begun = seconds_now() - t->progress.seconds;
+		return ML_OK;
+	}
+	ML_STEP(probe(t, &seconds));
+	ML_STEP(choose_steps(t, seconds, judged));
+	t->peak = PEAK;
+	t->begun = seconds_now();
+	t->at = 0;
+	report(t, 1);
+	return ML_OK;
+}
+
 static ml_status
 distill(ml_trainer *t)
 {
 	const ml_distill_options *o = t->options;
-	double seconds, judged;
+	double judged;
 
 	if (o->nkeep)
 		ML_STEP(keep_layers(t, o->keep, o->nkeep));
@@ -303,12 +335,7 @@ distill(ml_trainer *t)
 	t->first_agreement = t->best_agreement = t->progress.agreement;
 	if (t->error == 0)
 		return refuse_equal(t);
-	ML_STEP(probe(t, &seconds));
-	ML_STEP(choose_steps(t, seconds, judged));
-	t->peak = PEAK;
-	t->begun = seconds_now();
-	t->at = 0;
-	report(t, 1);
+	ML_STEP(begin(t, judged));
 	ML_STEP(train(t));
 	ml_restore_best(&t->weights);
 	write_down(t);

@@ -119,6 +119,8 @@ ml_trainer_open(ml_trainer *t)
 		return ml_error(t->px->cx, ML_ERR_ARG, NULL,
 				"distill: the model has no layers with weights in f32");
 	ML_STEP(match_inputs(t));
+	if (t->options->labels)
+		ML_STEP(ml_read_labels(t));
 	terms = t->goal.term.count;
 	t->share = ML_NEW_ARRAY(t->arena, float, terms);
 	t->scale = ML_NEW_ARRAY(t->arena, double, terms);
@@ -162,6 +164,8 @@ ml_trainer_step(ml_trainer *t, double *loss)
 	for (int i = 0; i < t->pool.inputs; i++)
 		t->in[i] = batch[i];
 	ML_STEP(get_targets(t, batch));
+	if (t->label)
+		ml_mix_labels(t);
 	for (int i = 0; i <= first; i++)
 		t->out[i].data = NULL;
 	ML_STEP(exec->run_into(exec->user, t->step, t->in, t->out));

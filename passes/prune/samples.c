@@ -292,6 +292,9 @@ add_batch(reader *r, const one *s, int n)
 {
 	ml_batch b = {.samples = n, .held = is_held(s)};
 
+	b.number = ML_NEW_ARRAY(r->s->arena, int64_t, n);
+	for (int k = 0; k < n; k++)
+		b.number[k] = s[k].index;
 	b.in = ML_NEW_ARRAY(r->s->arena, ml_tensor, r->inputs + 1);
 	for (int i = 0; i < r->inputs; i++) {
 		ml_tensor *t = &b.in[i];

@@ -8,6 +8,7 @@ typedef struct ml_batch {
 	ml_tensor *in;
 	ml_tensor *out; /* the teacher's, of batches that are held out; else NULL */
 	int64_t samples;
+	int64_t *number; /* of each in the data */
 	bool held; /* for judging only: never fitted to */
 } ml_batch;
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -198,6 +199,71 @@ test_replay(void **state)
 	close_bench(&b);
 }
 
+/* ---- going on ---- */
+
+typedef struct kept {
+	char *bytes;
+	size_t size;
+	int saves;
+} kept;
+
+static ml_status
+keep_state(void *user, const ml_text *state)
+{
+	kept *k = user;
+
+	k->saves++;
+	k->size = state->length;
+	k->bytes = realloc(k->bytes, k->size);
+	memcpy(k->bytes, state->at, k->size);
+	return ML_OK;
+}
+
+/* What was ended and gone on with is what was never ended; with other samples there is nothing to
+ * go on with. */
+static void
+test_goes_on(void **state)
+{
+	bench b, ended, again;
+	kept k = {0}, last = {0};
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	assert_int_equal(distill(&b), ML_OK);
+	open_bench(&ended, ends, 2);
+	ended.cancel_at = 8;
+	ended.distill.save = keep_state;
+	ended.distill.save_user = &k;
+	assert_int_equal(distill(&ended), ML_OK);
+	assert_string_not_equal(printed(&ended), printed(&b));
+	assert_int_equal(k.saves, 7);
+	open_bench(&again, ends, 2);
+	again.distill.save = keep_state;
+	again.distill.save_user = &last;
+	again.distill.saved = k.bytes;
+	again.distill.saved_bytes = k.size;
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(printed(&again), printed(&b));
+	assert_int_equal(again.calls + k.saves, b.calls - 1);
+	const ml_curve *c = ml_record_curve(&again.record, "Distillation", "step", "loss");
+	assert_int_equal(c->points.count, b.calls - 1);
+	close_bench(&again);
+	for (int i = 0; i < 2; i++) { /* other weights; bytes that are missing */
+		static const int others[] = {0, 1};
+		open_bench(&again, i ? ends : others, 2);
+		again.distill.save = keep_state;
+		again.distill.save_user = &last;
+		again.distill.saved = k.bytes;
+		again.distill.saved_bytes = k.size - (size_t)i;
+		assert_int_equal(distill(&again), ML_ERR_ARG);
+		close_bench(&again);
+	}
+	free(k.bytes);
+	free(last.bytes);
+	close_bench(&ended);
+	close_bench(&b);
+}
+
 static ml_status
 compile_and_note(void *user, const ml_module *m, ml_runnable **r)
 {
@@ -315,7 +381,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_learns),  cmocka_unit_test(test_canceled),
 		cmocka_unit_test(test_replay),  cmocka_unit_test(test_diverges),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_goes_on), cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
