@@ -3,6 +3,8 @@
  *   sum (q - z) s . w t + b  =>  (sum q . w + c) s t,  c = round(b / (s t)) - z sum w
  *
  * q is u8, w is s8, the sum s32 and exact; c is a constant per channel.  Pads hold the zero point.
+ * Weights less their zero point o may not fit s8: then w is the element less 128, and from the sum
+ * goes (o - 128) sum q.
  * What becomes of the sum is arithmetic of floats: an activation, a residual, and the next
  * quantization, whose scale goes into the factors (fuse_requantize).
  */
@@ -13,6 +15,8 @@
 enum {
 	LONGEST = 32000, /* inner size: 255 * 128 * k and a bias fit s32 */
 	LARGEST_BIAS = 1 << 30,
+	LONGEST_SHIFTED = LONGEST / 2, /* the same for 255 * 255 * k */
+	SHIFT = 128,                   /* between u8 and s8 */
 };
 
 /* ---- constants per channel ---- */
@@ -100,6 +104,43 @@ signed_weights(ml_match *m, const channels *c, const ml_value *zero)
 	return ml_build_const(m->b, &t, blob);
 }
 
+/* Weights of u8 less 128, where some of them less their zero point are beyond s8. */
+static ml_value *
+shifted_weights(ml_match *m, const channels *c, const ml_value *zero)
+{
+	ml_type t = c->w->type;
+	bool fit = true;
+	void *bytes;
+
+	if (t.dtype != ML_u8 || c->elements / c->count > LONGEST_SHIFTED)
+		return NULL;
+	ml_blob *blob = ml_blob_new(&m->px->cx->memory, (uint64_t)c->elements, &bytes);
+	t.dtype = ML_s8;
+	for (int64_t i = 0; i < c->elements; i++) {
+		int64_t w = ml_const_s64(c->w, i),
+			less = w - ml_const_s64(zero, index_of(c, zero, i));
+		((int8_t *)bytes)[i] = (int8_t)(w - SHIFT);
+		fit &= less == (int8_t)less;
+	}
+	if (!fit)
+		return ml_build_const(m->b, &t, blob);
+	ml_blob_drop(blob);
+	return NULL;
+}
+
+/* zero - 128, where it is one number, or for each channel */
+static ml_value *
+shifted_zeros(ml_match *m, const channels *c, const ml_value *zero)
+{
+	void *bytes;
+	ml_value *v = constant(m, c, ML_s32, &bytes);
+
+	for (int64_t i = 0; i < c->count; i++)
+		((int32_t *)bytes)[i] =
+			(int32_t)ml_const_s64(zero, index_of(c, zero, i * c->inner)) - SHIFT;
+	return v;
+}
+
 /* - zero sum w */
 static ml_value *
 correction(ml_match *m, const channels *c, const ml_value *w, int64_t zero)
@@ -127,9 +168,9 @@ factors(ml_match *m, const channels *c, double s, const ml_value *t)
 }
 
 /* Letters: q, s, z the activation; w, t, o the weights.  Then w is s8, c what is added to the sum,
- * f its factor. */
+ * f its factor; where weights are shifted, o what sums of q are multiplied with. */
 static bool
-has_integers(ml_match *m, int axis, int trailing)
+has_integers(ml_match *m, int axis, int trailing, bool shifted)
 {
 	const ml_value *w = GOT(m, w), *t = GOT(m, t), *o = GOT(m, o);
 	channels c;
@@ -142,11 +183,19 @@ has_integers(ml_match *m, int axis, int trailing)
 		return false;
 	if (!goes_by_channel(&c, t) || !goes_by_channel(&c, o) || !ml_is_scale(t))
 		return m->why = "the weights have no scale per output channel", false;
-	if (!(GOT(m, w) = signed_weights(m, &c, o)))
+	GOT(m, w) = shifted ? shifted_weights(m, &c, o) : signed_weights(m, &c, o);
+	if (!GOT(m, w))
 		return false;
 	GOT(m, c) = correction(m, &c, GOT(m, w), ml_zero_of(GOT(m, z)));
+	if (shifted) { /* and z (o - 128) k */
+		ml_value *rest = GOT(m, o) = shifted_zeros(m, &c, o);
+		int64_t each = ml_zero_of(GOT(m, z)) * (c.elements / c.count);
+		rest = ml_op2(m->b, ML_OP_mul, rest, ml_build_f64(m->b, ML_s32, (double)each));
+		rest = ml_match_fold(m, rest);
+		GOT(m, c) = ml_match_fold(m, ml_op2(m->b, ML_OP_add, GOT(m, c), rest));
+	}
 	GOT(m, f) = factors(m, &c, ml_const_f64(GOT(m, s), 0), t);
-	return GOT(m, f) != NULL;
+	return GOT(m, f) != NULL && GOT(m, c) != NULL;
 }
 
 /* ---- the layers ---- */
@@ -161,20 +210,59 @@ list_of(ml_match *m, int64_t number)
 }
 
 static bool
-is_integer_linear(ml_match *m)
+linear(ml_match *m, bool shifted)
 {
 	GOT_ATTR(m, i) = list_of(m, GOT(m, q)->type.rank - 1);
 	GOT_ATTR(m, j) = list_of(m, 0);
-	return has_integers(m, 1, 0);
+	return has_integers(m, 1, 0, shifted);
+}
+
+static bool
+is_integer_linear(ml_match *m)
+{
+	return linear(m, false);
+}
+
+static bool
+product(ml_match *m, bool shifted)
+{
+	const ml_attr *contract = &GOT_ATTR(m, j);
+
+	return GOT_ATTR(m, a).count == 0 && GOT(m, w)->type.rank == 2 && contract->count == 1 &&
+	       has_integers(m, contract->ints[0] == 0, 0, shifted);
 }
 
 static bool
 is_integer_product(ml_match *m)
 {
-	const ml_attr *contract = &GOT_ATTR(m, j);
+	return product(m, false);
+}
 
-	return GOT_ATTR(m, a).count == 0 && GOT(m, w)->type.rank == 2 && contract->count == 1 &&
-	       has_integers(m, contract->ints[0] == 0, 0);
+/* r: what the zero points of shifted weights take from sums, (o - 128) times sums over the last
+ * dim.  The product contracts that of q. */
+static bool
+takes_sums(ml_match *m)
+{
+	int64_t last = GOT(m, q)->type.rank - 1;
+
+	if (GOT_ATTR(m, i).count != 1 || GOT_ATTR(m, i).ints[0] != last)
+		return false;
+	ml_value *sum = ml_build_cast(m->b, GOT(m, q), ML_s32);
+	sum = sum ? ml_build_reduce(m->b, ML_OP_reduce_sum, sum, &last, 1) : NULL;
+	GOT(m, r) = sum ? ml_op2(m->b, ML_OP_mul, sum, GOT(m, o)) : NULL;
+	return GOT(m, r) != NULL;
+}
+
+static bool
+is_shifted_linear(ml_match *m)
+{
+	return linear(m, true) && takes_sums(m);
+}
+
+static bool
+is_shifted_product(ml_match *m)
+{
+	return product(m, true) && takes_sums(m);
 }
 
 /* q with pads of its zero point, in all dims. */
@@ -198,7 +286,7 @@ padded(ml_match *m, const ml_attr *low, const ml_attr *high)
 }
 
 static bool
-is_integer_conv(ml_match *m)
+conv(ml_match *m, bool shifted)
 {
 	int k = GOT_ATTR(m, l).count;
 	int64_t zero = ml_zero_of(GOT(m, z));
@@ -206,7 +294,7 @@ is_integer_conv(ml_match *m)
 
 	if (zero < 0 || zero > UINT8_MAX)
 		return m->why = "the zero point is no element", false;
-	if (!has_integers(m, 0, k))
+	if (!has_integers(m, 0, k, shifted))
 		return false;
 	GOT(m, p) = padded(m, &GOT_ATTR(m, l), &GOT_ATTR(m, k));
 	for (int i = 0; i < k; i++)
@@ -216,7 +304,38 @@ is_integer_conv(ml_match *m)
 }
 
 static bool
-is_integer_conv_with_bias(ml_match *m)
+is_integer_conv(ml_match *m)
+{
+	return conv(m, false);
+}
+
+/* r as above, by windows of all channels. */
+static bool
+is_shifted_conv(ml_match *m)
+{
+	ml_dim shape[ML_MAX_RANK];
+
+	if (GOT_ATTR(m, g).i64 != 1 || !conv(m, true))
+		return m->why = "weights of groups do not fit s8", false;
+	const ml_type *w = &GOT(m, w)->type;
+	memcpy(shape, w->dim, (size_t)w->rank * sizeof *shape);
+	shape[0] = ml_dim_int(m->b->m->dims, 1);
+	ml_value *ones = ml_build_broadcast(m->b, ml_build_f64(m->b, ML_s8, 1), shape, w->rank);
+	ml_value *in[] = {GOT(m, p), ones ? ml_match_fold(m, ones) : NULL};
+	ml_node *n = in[1] ? ml_begin(m->b, ML_OP_conv, in, 2) : NULL;
+	if (!n)
+		return false;
+	ML_A(n, conv, stride) = GOT_ATTR(m, h);
+	ML_A(n, conv, dilation) = GOT_ATTR(m, i);
+	ML_A(n, conv, low) = GOT_ATTR(m, l);
+	ML_A(n, conv, high) = GOT_ATTR(m, k);
+	ml_value *sum = ml_finish1(m->b, n);
+	GOT(m, r) = sum ? ml_op2(m->b, ML_OP_mul, sum, GOT(m, o)) : NULL;
+	return GOT(m, r) != NULL;
+}
+
+static bool
+bias_by_channel(ml_match *m)
 {
 	ml_value *b = GOT(m, b);
 	ml_dim shape[ML_MAX_RANK] = {b->type.dim[0]};
@@ -225,7 +344,19 @@ is_integer_conv_with_bias(ml_match *m)
 	for (int i = 1; i <= k; i++)
 		shape[i] = ml_dim_int(m->b->m->dims, 1);
 	GOT(m, b) = ml_match_fold(m, ml_build_reshape(m->b, b, shape, k + 1));
-	return GOT(m, b) && is_integer_conv(m);
+	return GOT(m, b) != NULL;
+}
+
+static bool
+is_integer_conv_with_bias(ml_match *m)
+{
+	return bias_by_channel(m) && is_integer_conv(m);
+}
+
+static bool
+is_shifted_conv_with_bias(ml_match *m)
+{
+	return bias_by_channel(m) && is_shifted_conv(m);
 }
 
 /* ---- what is added to sums ---- */
@@ -282,6 +413,7 @@ is_integer(ml_match *m)
 	      ATTR(conv, high, k), ATTR(conv, groups, g))
 #define DATA    ML_DEQUANTIZE(ANY(q))
 #define WEIGHTS OP(dequantize, CST(w), CST(t), CST(o))
+#define LESS(x) OP(sub, x, ANY(r))
 #define SUM(x)  OP(mul, OP(cast, OP(add, x, CST(c))), CST(f))
 
 /* clang-format off */
@@ -296,6 +428,16 @@ static const ml_rule rules[] = {
 	 .when = is_integer_conv, .shared = true},
 	{"integer_conv_bias",   .lhs = OPA(conv, CONV_ATTRS, DATA, WEIGHTS, CST(b)), .rhs = OP(add, SUM(OPA(conv, CONV_ATTRS, ANY(p), CST(w))), CST(b)),
 	 .when = is_integer_conv_with_bias, .shared = true},
+	{"shifted_dot",         .lhs = OPA(dot, DOT_AXES, DATA, WEIGHTS), .rhs = SUM(LESS(OPA(dot, DOT_AXES, ANY(q), CST(w)))),
+	 .when = is_shifted_product, .shared = true},
+	{"shifted_linear",      .lhs = OP(linear, DATA, WEIGHTS), .rhs = SUM(LESS(OPA(dot, LAST_AXES, ANY(q), CST(w)))),
+	 .when = is_shifted_linear, .shared = true},
+	{"shifted_linear_bias", .lhs = OP(linear, DATA, WEIGHTS, CST(b)), .rhs = OP(add, SUM(LESS(OPA(dot, LAST_AXES, ANY(q), CST(w)))), CST(b)),
+	 .when = is_shifted_linear, .shared = true},
+	{"shifted_conv",        .lhs = OPA(conv, CONV_ATTRS, DATA, WEIGHTS), .rhs = SUM(LESS(OPA(conv, CONV_ATTRS, ANY(p), CST(w)))),
+	 .when = is_shifted_conv, .shared = true},
+	{"shifted_conv_bias",   .lhs = OPA(conv, CONV_ATTRS, DATA, WEIGHTS, CST(b)), .rhs = OP(add, SUM(LESS(OPA(conv, CONV_ATTRS, ANY(p), CST(w)))), CST(b)),
+	 .when = is_shifted_conv_with_bias, .shared = true},
 	{"bias_into_sum",       /* x f + b => (x + b / f) f */
 	 .lhs = OP(add, OP(mul, OP(cast, ANY(x)), CST(f)), CST(b)), .rhs = OP(mul, OP(cast, OP(add, ANY(x), CST(c))), CST(f)), .when = fits_into_sum},
 	{"add_both_constants",  .lhs = OP(add, OP(add, ANY(x), CST(a)), CST(c)), .rhs = OP(add, ANY(x), CST(c)), .when = is_sum_of_both},
