@@ -195,8 +195,8 @@ ml_export_expands(const ml_node *n)
 	switch (n->op) {
 	case ML_OP_attention:
 	case ML_OP_rms_norm:
-	case ML_OP_linear_u4:
 	case ML_OP_quantize_row: return true;
+	case ML_OP_linear_u4: return !ml_export_stores_u4(n);
 	case ML_OP_quantize:
 	case ML_OP_dequantize: return !ml_export_quantizes(n);
 	case ML_OP_gelu: return !strcmp(ML_A(n, gelu, form).str, "sigmoid");

@@ -100,6 +100,8 @@ void ml_spell_sources(ml_export *, const ml_value *, const char *name);
 bool ml_export_expands(const ml_node *);
 /* Does QuantizeLinear or DequantizeLinear say what quantize or dequantize does? */
 bool ml_export_quantizes(const ml_node *);
+/* A linear_u4 whose weights are constants. */
+bool ml_export_stores_u4(const ml_node *);
 ml_status ml_export_block(ml_export *, const ml_block *);
 /* Writes the model; export_write.c */
 ml_status ml_export_write(ml_export *, Onnx__ModelProto *, const char *path);

@@ -1,4 +1,5 @@
-/* export_quantize.c -- QuantizeLinear and DequantizeLinear: per tensor, and per index of an axis.
+/* export_quantize.c -- QuantizeLinear and DequantizeLinear: per tensor, per index of an axis, and
+ * weights of four bits in blocks.
  */
 #include "export_graph.h"
 
@@ -84,4 +85,56 @@ ml_spell_quantize(ml_export *e, const ml_node *n)
 	if (axis >= 0)
 		ml_spell_int(e, node, "axis", axis);
 	return node->output[0];
+}
+
+/* ---- weights of four bits ---- */
+
+/* Operands that a file can hold. */
+bool
+ml_export_stores_u4(const ml_node *n)
+{
+	for (int i = 1; i < n->nin; i++)
+		if (!ml_is_const(ml_in(n, i)))
+			return false;
+	return true;
+}
+
+/* A constant matrix; u8 levels as u4, or without zero points as s4, which has 8 less; scales as
+ * floats. */
+static const char *
+matrix(ml_export *e, const ml_node *n, int i)
+{
+	const ml_value *v = ml_in(n, i);
+	const void *from = ml_const_blob(v)->bytes;
+	bool scales = i == 2, centered = n->nin < 4;
+	int64_t dim[2] = {0, 0};
+
+	ml_dim_is_int(v->type.dim[0], &dim[0]);
+	ml_dim_is_int(v->type.dim[1], &dim[1]);
+	int64_t count = dim[0] * dim[1];
+	ml_dtype to = scales ? ML_f32 : centered ? ML_s4 : ML_u4;
+	uint64_t size = (uint64_t)(count * ml_dtype_bytes(to));
+	void *bytes = ml_alloc(&e->arena, (size_t)size);
+	for (int64_t k = 0; k < count; k++)
+		if (scales)
+			ml_write_f64(to, bytes, k, ml_read_f64(v->type.dtype, from, k));
+		else
+			ml_write_s64(to, bytes, k,
+				     ml_read_s64(ML_u8, from, k) - (centered ? 8 : 0));
+	return ml_spell_weight(e, to, dim, 2, bytes, size);
+}
+
+/* x . DequantizeLinear(w, scale, zero) in blocks along k: other runtimes have kernels for it */
+const char *
+ml_spell_linear_u4(ml_export *e, const ml_node *n)
+{
+	const char *in[] = {matrix(e, n, 1), matrix(e, n, 2), n->nin > 3 ? matrix(e, n, 3) : NULL};
+	Onnx__NodeProto *node = ml_spell_node(e, "DequantizeLinear", in, n->nin - 1);
+	int64_t k = 1, groups = 1;
+
+	ml_dim_is_int(ml_in(n, 1)->type.dim[0], &k);
+	ml_dim_is_int(ml_in(n, 2)->type.dim[0], &groups);
+	ml_spell_int(e, node, "axis", 0);
+	ml_spell_int(e, node, "block_size", k / groups);
+	return ml_spell2(e, "MatMul", ml_spell_in(n, 0), node->output[0]);
 }

@@ -178,6 +178,54 @@ ml_lower_quantize_linear(ml_lower *x)
 	return ml_lower_quantize(x, v, scale, zero, dtype);
 }
 
+/* Whole blocks stay an axis of their own, along which a scale is one: no table of scales for each
+ * element arises, and layers of four bits are recognised (passes/quantize/fuse_u4.c). */
+static bool
+has_whole_blocks(ml_lower *x, const ml_type *t, int axis, int64_t block)
+{
+	const ml_type *s = &x->in[1]->type, *z = x->in[2] ? &x->in[2]->type : s;
+	ml_dim blocks;
+
+	if (!block || s->rank != t->rank || z->rank != t->rank || t->rank == ML_MAX_RANK ||
+	    !ml_dim_divides(ML_DIMS, t->dim[axis], ML_INT(block), &blocks))
+		return false;
+	for (int i = 0; i < t->rank; i++) {
+		ml_dim want = i == axis ? blocks : t->dim[i];
+		if (s->dim[i] != want || z->dim[i] != want)
+			return false;
+	}
+	return true;
+}
+
+/* v[.., d, ..] as [.., blocks, d / blocks, ..] */
+static ml_value *
+split(ml_lower *x, ml_value *v, int axis, ml_dim blocks)
+{
+	ml_dim shape[ML_MAX_RANK];
+
+	if (!v || !v->type.rank)
+		return v;
+	for (int i = 0; i < v->type.rank; i++)
+		shape[i + (i > axis)] = v->type.dim[i];
+	shape[axis] = blocks;
+	shape[axis + 1] = ml_dim_floordiv(ML_DIMS, v->type.dim[axis], blocks);
+	return ml_lower_reshape(x, v, shape, v->type.rank + 1);
+}
+
+ml_value *
+ml_lower_dequantize_blocks(ml_lower *x, ml_value *q, ml_value *scale, ml_value *zero, int axis)
+{
+	if (!q || !scale)
+		return NULL;
+	ml_dim blocks = scale->type.dim[axis];
+	ml_value *y = split(x, as_bytes(x, q), axis, blocks);
+
+	scale = split(x, scale, axis, blocks);
+	zero = zero ? split(x, as_bytes(x, zero), axis, blocks) : NULL;
+	y = ml_lower_dequantize(x, y, scale, zero);
+	return ml_lower_reshape(x, y, q->type.dim, q->type.rank);
+}
+
 ml_value *
 ml_lower_dequantize_linear(ml_lower *x)
 {
@@ -191,6 +239,10 @@ ml_lower_dequantize_linear(ml_lower *x)
 	    !read_axis(x, t, block, &axis) || !ml_lower_scale_fits(x, x->in[1]) ||
 	    !ml_lower_zero_fits(x, zero, t->dtype))
 		return NULL;
+	if (ml_is_integer(t->dtype) && has_whole_blocks(x, t, axis, block)) {
+		y = ml_lower_dequantize_blocks(x, x->in[0], x->in[1], zero, axis);
+		return y ? ml_build_cast(x->b, y, dtype) : NULL;
+	}
 	scale = ml_lower_spread(x, x->in[1], t, axis, block);
 	zero = scale && zero ? ml_lower_spread(x, as_bytes(x, zero), t, axis, block) : NULL;
 	if (ml_is_float(t->dtype)) {

@@ -15,6 +15,10 @@ bool ml_lower_scale_fits(ml_lower *, ml_value *scale);
 bool ml_lower_zero_fits(ml_lower *, const ml_value *zero, ml_dtype);
 ml_value *ml_lower_quantize(ml_lower *, ml_value *, ml_value *scale, ml_value *zero, ml_dtype);
 ml_value *ml_lower_dequantize(ml_lower *, ml_value *, ml_value *scale, ml_value *zero);
+/* Integers of up to 8 bits with a scale for each block along the axis, as many blocks as there are
+ * scales. */
+ml_value *ml_lower_dequantize_blocks(ml_lower *, ml_value *, ml_value *scale, ml_value *zero,
+				     int axis);
 /* u8 with the scale and zero point that cover a tensor and 0. */
 ml_value *ml_lower_dynamic_quantize(ml_lower *, ml_value *, ml_value **scale, ml_value **zero);
 

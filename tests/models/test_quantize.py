@@ -103,6 +103,43 @@ def digits():
 	check("digits: a scale per output channel", 0 in axes, axes)
 
 
+def save_wide():
+	"""Two layers whose inner sizes groups of 128 divide, and a norm."""
+	r = np.random.default_rng(4)
+	constants = {"w1": r.standard_normal((256, 128)) / 16, "w2": r.standard_normal((128, 64)) / 11,
+		"g": np.ones(64), "b": np.zeros(64)}
+	node = helper.make_node
+	nodes = [node("MatMul", ["x", "w1"], ["m"]), node("Gelu", ["m"], ["h"]), node("MatMul", ["h", "w2"], ["o"]),
+		node("LayerNormalization", ["o", "g", "b"], ["y"])]
+	graph = helper.make_graph(nodes, "wide", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 256])],
+		[helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 64])],
+		[numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items()])
+	file = path("wide.onnx")
+	onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), file)
+	return file, {"x": r.standard_normal((5, 256)).astype(np.float32)}
+
+
+def four_bits():
+	"""Blocks of int4 as DequantizeLinear, which is a standard operator since 21."""
+	file, inputs = save_wide()
+	for form, kind in (("32", TensorProto.UINT4), ("128,symmetric", TensorProto.INT4)):
+		out = path("words.int4.onnx")
+		result = tool("mlopt", "quantize", file, "-o", out, f"--int4={form}")
+		check(f"int4 {form}: written", result.ok, result)
+		model = onnx.load(out)
+		onnx.checker.check_model(model)
+		found = tensors(model)
+		check(f"int4 {form}: weights are packed", any(t == kind and n > 4096 for t, n in found), found)
+		blocks = [a.i for n in model.graph.node for a in n.attribute if a.name == "block_size"]
+		check(f"int4 {form}: blocks", set(blocks) == {int(form.split(",")[0])}, blocks)
+		want = run(file, inputs, f"--int4={form}")
+		again = run(out, inputs)
+		check(f"int4 {form}: compiled again", distance(again[0], want[0]) < 0.02, distance(again[0], want[0]))
+		session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+		far = distance(session.run(None, inputs)[0], want[0])
+		check(f"int4 {form}: ONNX Runtime", far < 0.02, f"{far:.2g}")
+
+
 def layers(file, *flags):
 	result = tool("mlopt", "compare", "--per-node", file, "--json", *flags)
 	check(f"layers {flags}: measured", result.ok, result)
@@ -158,6 +195,7 @@ def refused():
 def main():
 	attempt("words", words)
 	attempt("digits", digits)
+	attempt("four bits", four_bits)
 	attempt("compared", compared)
 	attempt("refused", refused)
 	finish()

@@ -30,9 +30,12 @@ static const cl_command command = {
 		"scales,\n"
 		"or MatMulInteger where activations are quantized row by row at run time.  Weights "
 		"stay\n"
-		"8 bits wide.  Without an --int8 of its own, --int8 decides as mloptc's does.\n\n"
+		"8 bits wide; with --int4, 4 bits, in blocks (DequantizeLinear of operator set "
+		"21).\n"
+		"Without a precision of its own, --int8 decides as mloptc's does.\n\n"
 		"  mlopt quantize model.onnx -o model.int8.onnx\n"
-		"  mlopt quantize cnn.onnx --calib=inputs.npz -o cnn.int8.onnx\n",
+		"  mlopt quantize cnn.onnx --calib=inputs.npz -o cnn.int8.onnx\n"
+		"  mlopt quantize gpt.onnx --int4 -o gpt.int4.onnx\n",
 	.row = rows,
 	.rows = sizeof rows / sizeof *rows,
 	.compile = &a.compile,
