@@ -79,6 +79,9 @@ static void
 emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, int rows,
 	  int panels)
 {
+	/* A single row is all there is (deal_begin()): no other tile fetches the other panels.  For
+	 * more there are no registers that hold their addresses. */
+	bool alone = rows == 1;
 	ml_tile t = {
 		.rows = rows,
 		.panels = panels,
@@ -92,6 +95,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
 		.ahead = LLVMGetParam(f, 8),
+		.fetched = alone ? panels : 1,
 		.pass = LLVMGetParam(f, 9),
 	};
 

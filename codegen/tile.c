@@ -49,6 +49,15 @@ ml_tile_fetch(ml_emit *e, ml_v line)
 	ml_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
 }
 
+void
+ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v at)
+{
+	for (int i = 0; i < t->fetched; i++) {
+		ml_v panel = ml_mul(e, t->panel_stride, ml_i64(e, i));
+		ml_tile_fetch(e, ml_gep(e, element, ml_gep(e, element, t->ahead, panel), at));
+	}
+}
+
 static ml_v
 choose_lanes(ml_emit *e, ml_v v, ml_v w, int from, int stride, int count)
 {

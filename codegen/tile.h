@@ -17,10 +17,11 @@ typedef struct ml_tile {
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;   /* receives [rows][panels][16] f32 or i32 */
-	ml_v pass;  /* in registers: 0: sums begin with zero, else with what acc holds */
-	ml_v ahead; /* in registers: as many bytes as a panel has are fetched into the L2 cache */
-	ml_v rest;  /* u8s8: [rows] groups, the last of each row, read if k ends in one */
+	ml_v acc;    /* receives [rows][panels][16] f32 or i32 */
+	ml_v pass;   /* in registers: 0: sums begin with zero, else with what acc holds */
+	ml_v ahead;  /* in registers: a panel that is fetched into the L2 cache, */
+	int fetched; /* and how many behind it: one, or those that come next */
+	ml_v rest;   /* u8s8: [rows] groups, the last of each row, read if k ends in one */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
@@ -46,6 +47,8 @@ ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 /* What the sums begin with: acc[n]. */
 void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *acc, int n);
 void ml_tile_fetch(ml_emit *, ml_v line);
+/* The lines of what comes next that belong to element `at` of a panel. */
+void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v at);
 
 /* Lanes from, from + stride, ... of v. */
 ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);

@@ -37,7 +37,7 @@ ml_tile_f32(ml_emit *e, const ml_tile *t)
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), t->k, ml_i64(e, 1), acc, n, "k");
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	ml_tile_fetch(e, ml_gep(e, e->f32, t->ahead, ml_mul(e, l.i, ml_i64(e, ML_LANES))));
+	ml_tile_fetch_ahead(e, t, e->f32, ml_mul(e, l.i, ml_i64(e, ML_LANES)));
 	step(e, t, &p, l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)

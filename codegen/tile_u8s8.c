@@ -87,7 +87,7 @@ run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, c
 
 	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
-	ml_tile_fetch(e, ml_gep(e, e->i8, t->ahead, ml_mul(e, l.i, ml_i64(e, ML_LANES))));
+	ml_tile_fetch_ahead(e, t, e->i8, ml_mul(e, l.i, ml_i64(e, ML_LANES)));
 	step(e, t, p, row, ml_sub(e, l.i, from), l.i, acc);
 	ml_loop_end(e, &l, acc);
 	for (int i = 0; i < n; i++)
