@@ -1,23 +1,22 @@
 /* linear_u4.c -- linear layers on weights of four bits, with scales per group of k.
  *
- * A tile takes a few rows of x, makes them s8 with a scale per row and group in scratch, and goes
- * through its panels: nibbles are the unsigned factor of a byte product, so that no level saturates
- * (15 * 127 * 2 fits 16 bits eight times over).  A group's products are summed in s32, exactly; its
- * zero points enter as the start of that sum.  Groups are added in order, with one fma each, so an
- * element has the same bits whatever tile it falls into, on every level.
+ * A thread makes rows of x s8 with a scale per row and group in scratch, once for all its tiles of
+ * these rows, and goes through their panels: nibbles are the unsigned factor of a byte product, so
+ * that no level saturates (15 * 127 * 2 fits 16 bits eight times over).  A group's products are
+ * summed in s32, exactly; its zero points enter as the start of that sum.  Groups are added in
+ * order, with one fma each, so an element has the same bits whatever tile it falls into, on every
+ * level.
  */
 #include "linear_u4.h"
 #include "dots.h"
 #include "family.h"
 #include "tile.h"
-#include <string.h>
 
 enum {
-	ROWS = 16,        /* of a tile */
-	PANELS = 12,      /* of a tile */
+	ROWS = 32,        /* of a tile */
 	LARGEST = 256,    /* group; longer ones have too much code */
-	STEP = 8,         /* k in a line of nibbles */
 	CHUNK = 32,       /* k summed in 16 bits at most */
+	AHEAD = 256,      /* k of a block that are fetched before they are read */
 	MAX_SUMS = 8,     /* accumulators of a register tile */
 	MARGIN = ML_LANES /* elements behind scratch rows */
 };
@@ -67,53 +66,6 @@ find(const ml_kernel *k)
 	return NULL;
 }
 
-/* ---- panels ---- */
-
-static int64_t
-panels_of(int64_t n)
-{
-	return (n + ML_PANEL - 1) / ML_PANEL;
-}
-
-int64_t
-ml_u4_panel_bytes(int64_t k, int64_t n, int64_t element)
-{
-	return panels_of(n) * ML_PANEL * k * element;
-}
-
-int64_t
-ml_u4_nibble_bytes(int64_t k, int64_t n)
-{
-	return panels_of(n) * ML_PANEL * k / 2;
-}
-
-void
-ml_u4_pack(void *to, const void *from, int64_t k, int64_t n, int64_t element)
-{
-	char *at = to;
-
-	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
-		for (int64_t i = 0; i < k; i++, at += ML_PANEL * element) {
-			int64_t count = n - panel < ML_PANEL ? n - panel : ML_PANEL;
-			memset(at, 0, (size_t)(ML_PANEL * element));
-			memcpy(at, (const char *)from + (i * n + panel) * element,
-			       (size_t)(count * element));
-		}
-}
-
-void
-ml_u4_pack_nibbles(uint8_t *to, const uint8_t *from, int64_t k, int64_t n)
-{
-	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
-		for (int64_t i = 0; i < k; i += STEP)
-			for (int64_t j = panel; j < panel + ML_PANEL; j++)
-				for (int64_t b = i; b < i + STEP / 2; b++) {
-					const uint8_t *low = from + b * n + j;
-					*to++ = j < n ? (uint8_t)(low[0] | low[STEP / 2 * n] << 4)
-						      : 0;
-				}
-}
-
 /* ---- sizes ---- */
 
 static ml_status
@@ -138,7 +90,7 @@ plan(ml_kernel *kernel, u4_emit *w)
 	d->n = t->dim[t->rank - 1];
 	d->k = ml_in(n, 1)->type.dim[0];
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ROWS));
-	w->panel_blocks = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, PANELS * ML_PANEL));
+	w->panel_blocks = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_U4_COLUMNS));
 	return ML_OK;
 }
 
@@ -349,15 +301,19 @@ emit_step(u4_emit *w, const block *b, ml_v k, ml_v *acc)
 	ml_v mask = ml_splat(e, ml_i32(e, 0x0f0f0f0f)), four = ml_splat(e, ml_i32(e, 4));
 
 	for (int j = 0; j < b->panels; j++) {
-		ml_v at = ml_gep(e, e->i8, b->values[j], ml_mul(e, k, ml_i64(e, STEP)));
+		ml_v at =
+			ml_gep(e, e->i8, b->values[j], ml_mul(e, k, ml_i64(e, ML_U4_COLUMNS / 2)));
 		ml_v line = ml_load(e, ml_vec_type(e->i32), at, 64);
+		if (b->rows == 1)
+			ml_tile_fetch(e,
+				      ml_gep(e, e->i8, at, ml_i64(e, AHEAD * ML_U4_COLUMNS / 2)));
 		ml_v nibbles[] = {
 			LLVMBuildAnd(e->b, line, mask, ""),
 			LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, line, four, ""), mask, "")};
 		for (int i = 0; i < b->rows; i++)
 			for (int half = 0; half < 2; half++) {
 				ml_v from = ml_add(e, ml_mul(e, b->row[i], ml_i64(e, w->k)), k);
-				from = ml_add(e, from, ml_i64(e, half * STEP / 2));
+				from = ml_add(e, from, ml_i64(e, half * ML_U4_STEP / 2));
 				ml_v word = ml_load(e, e->i32, ml_gep(e, e->i8, w->q, from), 1);
 				ml_v *sum = &acc[i * b->panels + j];
 				*sum = add_step(e, *sum, nibbles[half], ml_splat(e, word));
@@ -376,7 +332,7 @@ emit_chunk(u4_emit *w, const block *b, ml_v k, int64_t size, ml_v *acc)
 
 	for (int i = 0; i < n; i++)
 		part[i] = halves ? LLVMConstNull(ml_vec_type(e->i32)) : acc[i];
-	for (int64_t at = 0; at < size; at += STEP)
+	for (int64_t at = 0; at < size; at += ML_U4_STEP)
 		emit_step(w, b, ml_add(e, k, ml_i64(e, at)), part);
 	for (int i = 0; i < n; i++)
 		acc[i] = halves ? add_chunk(e, acc[i], part[i]) : part[i];
@@ -387,7 +343,7 @@ static void
 start_group(u4_emit *w, const block *b, ml_v group, ml_v *acc)
 {
 	ml_emit *e = w->x.e;
-	ml_v at = ml_mul(e, group, ml_i64(e, ML_PANEL));
+	ml_v at = ml_mul(e, group, ml_i64(e, ML_U4_COLUMNS));
 
 	for (int i = 0; i < b->rows; i++) {
 		ml_v which = ml_add(e, ml_mul(e, b->row[i], ml_i64(e, w->groups)), group);
@@ -413,7 +369,7 @@ end_group(u4_emit *w, const block *b, ml_v group, const ml_v *acc, const ml_v *b
 	ml_emit *e = w->x.e;
 	ml_dtype t = ml_in(w->n, 2)->type.dtype;
 	LLVMTypeRef element = ml_memory_type(e, t);
-	ml_v at = ml_mul(e, group, ml_i64(e, ML_PANEL)), scale[MAX_SUMS];
+	ml_v at = ml_mul(e, group, ml_i64(e, ML_U4_COLUMNS)), scale[MAX_SUMS];
 
 	for (int j = 0; j < b->panels; j++)
 		scale[j] = ml_from_memory(
@@ -458,24 +414,28 @@ emit_group(u4_emit *w, const block *b, ml_v group, const ml_v *before, ml_v *y)
 
 /* ---- tiles ---- */
 
-/* All groups of rows `row`.. and panels `panel`.., those beyond the last repeat it; into acc. */
+/* All groups of rows `row`.. and panels `panel`.., which are of one block; into acc. */
 static void
-emit_block(u4_emit *w, int rows, int panels, ml_v row, ml_v panel, ml_v last)
+emit_block(u4_emit *w, int rows, int panels, ml_v row, ml_v panel)
 {
 	ml_emit *e = w->x.e;
 	int n = rows * panels, bytes = ml_dtype_bytes(ml_in(w->n, 2)->type.dtype);
 	block b = {.rows = rows, .panels = panels};
 	ml_v y[MAX_SUMS], next[MAX_SUMS];
+	ml_v number = LLVMBuildUDiv(e->b, panel, ml_i64(e, ML_U4_BLOCK), "");
+	ml_v within = LLVMBuildURem(e->b, panel, ml_i64(e, ML_U4_BLOCK), "");
+	ml_v lines = ml_mul(e, number, ml_i64(e, w->groups * ML_U4_COLUMNS));
 
 	for (int i = 0; i < rows; i++)
 		b.row[i] = ml_add(e, row, ml_i64(e, i));
 	for (int j = 0; j < panels; j++) {
-		ml_v number = ml_min_s(e, ml_add(e, panel, ml_i64(e, j)), last);
-		ml_v lines = ml_mul(e, number, ml_i64(e, w->groups * ML_PANEL));
-		b.values[j] = ml_gep(e, e->i8, w->values,
-				     ml_mul(e, number, ml_i64(e, w->k * ML_PANEL / 2)));
-		b.scales[j] = ml_gep(e, e->i8, w->scales, ml_mul(e, lines, ml_i64(e, bytes)));
-		b.zeros[j] = w->zeros ? ml_gep(e, e->i8, w->zeros, lines) : NULL;
+		ml_v column = ml_mul(e, ml_add(e, within, ml_i64(e, j)), ml_i64(e, ML_PANEL));
+		ml_v at = ml_add(e, lines, column);
+		ml_v line = ml_add(e, ml_mul(e, number, ml_i64(e, w->k * ML_U4_COLUMNS / 2)),
+				   ml_mul(e, column, ml_i64(e, ML_U4_STEP / 2)));
+		b.values[j] = ml_gep(e, e->i8, w->values, line);
+		b.scales[j] = ml_gep(e, e->i8, w->scales, ml_mul(e, at, ml_i64(e, bytes)));
+		b.zeros[j] = w->zeros ? ml_gep(e, e->i8, w->zeros, at) : NULL;
 	}
 	for (int i = 0; i < n; i++)
 		y[i] = LLVMConstNull(ml_vec_type(e->f32));
@@ -512,54 +472,53 @@ store_block(u4_emit *w, int panels, ml_v row, ml_v rows, ml_v panel, ml_v end)
 	ml_loop_end(e, &r, NULL);
 }
 
-/* Rows `from` below `to`, `rows` at a time, for all panels; returns where it stopped. */
+/* Rows `from` below `to`, `rows` at a time, for panels `panel` below `end`; returns where it
+ * stopped. */
 static ml_v
 emit_rows(u4_emit *w, int rows, int panels, ml_v from, ml_v to, ml_v panel, ml_v end)
 {
 	ml_emit *e = w->x.e;
-	ml_v step = ml_i64(e, rows),
-	     last = ml_sub(
-		     e,
-		     ml_expr_dim(&w->x, ml_dim_ceildiv(w->x.kernel->m->dims, w->dots.d.n,
-						       ml_dim_int(w->x.kernel->m->dims, ML_PANEL))),
-		     ml_i64(e, 1));
+	ml_v step = ml_i64(e, rows);
 	ml_v whole = LLVMBuildUDiv(e->b, ml_sub(e, to, from), step, "");
 	ml_v stop = ml_add(e, from, ml_mul(e, whole, step));
 	ml_loop p = ml_loop_begin(e, panel, end, ml_i64(e, panels), NULL, 0, "panels");
 	ml_loop r = ml_loop_begin(e, from, stop, step, NULL, 0, "rows");
 
-	emit_block(w, rows, panels, r.i, p.i, last);
+	emit_block(w, rows, panels, r.i, p.i);
 	store_block(w, panels, r.i, step, p.i, end);
 	ml_loop_end(e, &r, NULL);
 	ml_loop_end(e, &p, NULL);
 	return stop;
 }
 
-static void
-emit_tile(u4_emit *w, ml_v tile)
+/* The first tiles of the range, those of the same rows; returns how many. */
+static ml_v
+emit_pass(u4_emit *w, ml_v first, ml_v end)
 {
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
 	ml_dims *dims = x->kernel->m->dims;
 	ml_dots *d = &w->dots.d;
 	bool zmm = e->target->vector_bits == 512;
-	ml_v number = tile, zero = ml_i64(e, 0);
-	ml_v row_block = ml_dots_remainder(e, &number, ml_expr_dim(x, d->row_blocks));
-	ml_v begin = ml_mul(e, row_block, ml_i64(e, ROWS)), panel, end, rows;
+	ml_v number = first, zero = ml_i64(e, 0), size = ml_i64(e, ML_U4_BLOCK);
+	ml_v blocks = ml_expr_dim(x, w->panel_blocks);
+	ml_v block = ml_dots_remainder(e, &number, blocks);
+	ml_v count = ml_min_s(e, ml_sub(e, end, first), ml_sub(e, blocks, block));
+	ml_v begin = ml_mul(e, number, ml_i64(e, ROWS)), panel = ml_mul(e, block, size);
 	ml_dim panels = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_PANEL));
 	ml_dim one = ml_dim_int(dims, 1);
 
 	w->dots.batch = ml_expr_loop_var(x, zero, ml_dim_int(dims, 0));
 	w->dots.row = ml_expr_loop_var(x, zero, ml_dim_sub(dims, d->m, one));
 	w->dots.first_row = begin;
-	rows = ml_min_s(e, ml_sub(e, ml_expr_dim(x, d->m), begin), ml_i64(e, ROWS));
-	panel = ml_mul(e, number, ml_i64(e, PANELS));
-	end = ml_min_s(e, ml_add(e, panel, ml_i64(e, PANELS)), ml_expr_dim(x, panels));
+	ml_v rows = ml_min_s(e, ml_sub(e, ml_expr_dim(x, d->m), begin), ml_i64(e, ROWS));
+	ml_v stop = ml_min_s(e, ml_add(e, panel, ml_mul(e, count, size)), ml_expr_dim(x, panels));
 	quantize_rows(w, begin, rows);
 	w->dots.column = ml_expr_lanes(x, zero, d->n);
-	ml_v next = emit_rows(w, zmm ? 4 : 2, zmm ? 2 : 1, zero, rows, panel, end);
-	emit_rows(w, 1, zmm ? 4 : 2, next, rows, panel, end);
+	ml_v next = emit_rows(w, zmm ? 4 : 2, zmm ? 2 : 1, zero, rows, panel, stop);
+	emit_rows(w, 1, zmm ? ML_U4_BLOCK : 2, next, rows, panel, stop);
 	ml_expr_no_lanes(x);
+	return count;
 }
 
 static void
@@ -586,10 +545,10 @@ ml_u4_emit(ml_emit *e, ml_kernel *k, const char *name)
 	w.dots.x = &w.x;
 	ml_expr_open(&w.x, e, k, name);
 	place(&w);
-	ml_loop l = ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), ml_i64(e, 1), NULL, 0,
-				  "tile");
+	ml_loop l =
+		ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), NULL, NULL, 0, "tiles");
 	int mark = ml_expr_mark(&w.x);
-	emit_tile(&w, l.i);
+	l.step = emit_pass(&w, l.i, l.to);
 	ml_expr_release(&w.x, mark);
 	ml_loop_end(e, &l, NULL);
 	return ml_expr_close(&w.x);

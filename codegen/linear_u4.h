@@ -1,13 +1,21 @@
 /* linear_u4.h -- weights of four bits: which layers have a kernel, and their panels.
  *
- * Panels of 16 columns, as other contractions have them; groups are multiples of 16 rows:
- *   w      [ceil(n/16)][k/8][16][4]  a byte holds k + i in its low and k + 4 + i in its high half
- *   scale  [ceil(n/16)][g][16]       as it comes, f32 or f16
- *   zero   [ceil(n/16)][g][16]       u8
+ * Four panels of 16 columns lie side by side, so that reading them is one stream; groups are
+ * multiples of 16 rows:
+ *   w      [ceil(n/64)][k/8][64][4]  a byte holds k + i in its low and k + 4 + i in its high half
+ *   scale  [ceil(n/64)][g][64]       as it comes, f32 or f16
+ *   zero   [ceil(n/64)][g][64]       u8
  */
 #ifndef ML_LINEAR_U4_H
 #define ML_LINEAR_U4_H
+#include "contract.h"
 #include "kernel.h"
+
+enum {
+	ML_U4_BLOCK = 4, /* panels side by side */
+	ML_U4_COLUMNS = ML_U4_BLOCK * ML_PANEL,
+	ML_U4_STEP = 8, /* k in a line of nibbles */
+};
 
 /* A linear_u4 that its kernel can compute: constant weights, groups of whole vectors. */
 bool ml_u4_has_kernel(const ml_node *);
