@@ -128,18 +128,30 @@ ml_int8_form_named(const char *name, ml_precision *mode)
 	return false;
 }
 
+/* Is `word` what the text goes on with?  Then it is passed over. */
+static bool
+skip_word(const char **text, const char *word)
+{
+	size_t n = strlen(word);
+	bool found = !strncmp(*text, word, n);
+
+	*text += found ? n : 0;
+	return found;
+}
+
 bool
 ml_int4_named(const char *name, ml_int4 *int4)
 {
 	static const char *const groups[] = {"32", "64", "128"};
 
 	for (int i = 0; i < 3; i++) {
-		size_t n = strlen(groups[i]);
-		const char *rest = name + n;
-		if (strncmp(name, groups[i], n) || (*rest && strcmp(rest, ",symmetric")))
+		const char *rest = name;
+		if (!skip_word(&rest, groups[i]))
 			continue;
-		*int4 = (ml_int4){.group = 32 << i, .symmetric = *rest};
-		return true;
+		*int4 = (ml_int4){.group = 32 << i};
+		int4->symmetric = skip_word(&rest, ",symmetric");
+		int4->all = skip_word(&rest, ",all");
+		return !*rest;
 	}
 	return false;
 }
@@ -155,8 +167,9 @@ set_mode(ml_options *o, const option_row *r, const char **field, const char *val
 		return ml_add_distill(o, value);
 	if (value && !(is_int8 ? ml_int8_form_named(value, &mode) : ml_int4_named(value, &int4))) {
 		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
-		ml_hint(o->cx, is_int8 ? "it is dynamic, static or weights"
-				       : "it is 32, 64 or 128, with or without \",symmetric\"");
+		ml_hint(o->cx,
+			is_int8 ? "it is dynamic, static or weights"
+				: "it is 32, 64 or 128, and perhaps \",symmetric\" and \",all\"");
 		return ML_ERR_ARG;
 	}
 	*field = ml_strdup(&o->arena, value ? value : "");

@@ -10,11 +10,12 @@
 #include "mlopt/pass.h"
 #include "record.h"
 
-/* Weights of four bits: rows that share a scale, and whether their zero point is always 8. */
+/* Weights of four bits: rows that share a scale, whether their zero point is always 8, and whether
+ * layers that compute a result of the model have them, too. */
 enum { ML_INT4_GROUP = 32 }; /* unless told */
 typedef struct ml_int4 {
 	int group;
-	bool symmetric;
+	bool symmetric, all;
 } ml_int4;
 
 /* What a pass is given. */

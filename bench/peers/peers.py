@@ -35,7 +35,7 @@ from work import count_work
 ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
                 "avx512vnni": "AVX512_CORE_VNNI"}
 PEERS = ("onnxruntime", "openvino")
-PRECISIONS = ("fp32", "int8")
+WEIGHT_BYTES = {"fp32": 4, "int8": 1, "int4": 0.5}  # scales of groups aside
 
 
 def run_json(command, **environment):
@@ -48,7 +48,7 @@ def run_json(command, **environment):
 
 
 def measure_limits(args, isa=None):
-    """GMAC/s of both precisions and GB/s of reading, on all threads at once."""
+    """GMAC/s of floats and bytes and GB/s of reading, on all threads at once."""
     command = [args.build / "bench/kernels/bench_kernels", "--limits", "--json",
                "--threads", args.threads, "--seconds", 0.2]
     return run_json(command + (["--isa", isa] if isa else []))
@@ -71,10 +71,15 @@ def compile_mlopt(args, row, model, form, options, folder):
     if calibrated:
         artefact(calib, calibrate, model)
     shape = "".join(f"-{size}" for size in row.dims.values())
-    return artefact(folder / f"mlopt-{form}-{args.isa or 'native'}{shape}.so",
+    return artefact(folder / f"mlopt-{form.replace(' ', '-')}-{args.isa or 'native'}{shape}.so",
                     lambda new: subprocess.run([*map(str, command), new], check=True),
                     model, args.build / "bin/mloptc", args.build / "libmlopt.so",
                     ROOT / "bench/peers/rows.py")
+
+
+def own_forms(row):
+    """precision -> name of mlopt's form -> its options."""
+    return {"fp32": {"fp32": ()}, "int8": row.int8, **({"int4": row.int4} if row.int4 else {})}
 
 
 def prepare(args, row):
@@ -86,8 +91,7 @@ def prepare(args, row):
     np.savez(folder / "in.npz", **feed)
     peers = [peer for peer in PEERS if peer not in args.left_out]
     commands = {}
-    for precision in PRECISIONS:
-        own = row.int8 if precision == "int8" else {"fp32": ()}
+    for precision, own in own_forms(row).items():
         commands["mlopt", precision] = {form: [
             args.build / "bin/mlopt", "bench",
             compile_mlopt(args, row, model, form, options, folder),
@@ -124,14 +128,14 @@ def choose_forms(commands, environment):
 
 def limit_ms(limits, work, precision):
     """The time of the multiply-adds, and the row's limit."""
-    weight = {"fp32": 4, "int8": 1}[precision]
-    compute = work["macs"] / limits[precision + "_gmacs"] / 1e6
-    read = (work["weights"] * weight + work["input_bytes"]) / limits["read_gbs"] / 1e6
+    kind = "fp32" if precision == "fp32" else "int8"
+    compute = work["macs"] / limits[kind + "_gmacs"] / 1e6
+    read = (work["weights"] * WEIGHT_BYTES[precision] + work["input_bytes"]) / limits["read_gbs"] / 1e6
     return {"compute_ms": compute, "limit_ms": max(compute, read)}
 
 
 def measure(args, row):
-    """The row's two results, one for each precision; none when files are all that is wanted."""
+    """The row's results, one for each precision; none when files are all that is wanted."""
     commands, work = prepare(args, row)
     if args.prepare:
         return []
@@ -150,7 +154,7 @@ def measure(args, row):
                 "contenders": {name: figures(rounds[name, precision], form, times)
                                for (name, p), (form, _, times) in chosen.items()
                                if p == precision}}
-               for precision in PRECISIONS]
+               for precision in own_forms(row)]
     for result in results:
         leave_out(result, capped=bool(args.isa) and args.isa != args.cpu)
     judge(row, results)
@@ -168,7 +172,7 @@ def print_header(args, isa):
     print(f"{isa}, {args.threads} thread(s); medians in ms; ratio: the best peer's time by mlopt's")
     for peer, why in args.left_out.items():
         print(f"{peer} is left out: {why}")
-    print(f"{'row':12} {'':4} {'mlopt':>9} {'':7} " +
+    print(f"{'row':12} {'':4} {'mlopt':>9} {'':11} " +
           "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
           f"{'ratio':>7} {'to any':>7} {'of limit':>9}  wanted", flush=True)
 
@@ -182,7 +186,7 @@ def print_result(args, result):
                       for r in (result["ratio"], result["ratio_any"]))
     print(f"{result['row']:12} {result['precision']:4} "
           f"{result['contenders']['mlopt']['median_ms']:9.3f} "
-          f"{result['contenders']['mlopt']['form']:7}{columns}"
+          f"{result['contenders']['mlopt']['form']:11}{columns}"
           f"{ratios} {result['limit_share']:8.0%}   {text_of(result)}", flush=True)
     for remark in remarks(result):
         print(f"{'':17} ({remark})", flush=True)

@@ -30,18 +30,26 @@ def quantize_dynamic(row, model, new):
                        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
 
 
-def quantize_blocks(row, model, new):
-    """8-bit weights in blocks of 128 with integer arithmetic; Gemm becomes MatMul + Add before."""
+def quantize_blocks(row, model, new, bits=8, block=128, symmetric=True):
+    """Weights in blocks with integer arithmetic; Gemm becomes MatMul + Add before."""
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     onnx_model = ONNXModel(onnx.load(model))
     onnx_model.replace_gemm_with_matmul()
-    quantizer = MatMulNBitsQuantizer(onnx_model.model, bits=8, block_size=128, is_symmetric=True,
-                                     accuracy_level=4)
+    quantizer = MatMulNBitsQuantizer(onnx_model.model, bits=bits, block_size=block,
+                                     is_symmetric=symmetric, accuracy_level=4)
     quantizer.process()
     quantizer.model.save_model_to_file(str(new))
+
+
+def quantize_u4_32(row, model, new):
+    quantize_blocks(row, model, new, 4, 32, False)
+
+
+def quantize_s4_128(row, model, new):
+    quantize_blocks(row, model, new, 4, 128)
 
 
 def quantize_qdq(row, model, new):
@@ -72,13 +80,26 @@ def quantize_nncf(row, model, new):
     save_openvino(network, new)
 
 
-def compress_nncf(row, model, new, mode="INT8_ASYM"):
+def compress_nncf(row, model, new, mode="INT8_ASYM", **options):
     import nncf
     import openvino
 
     network = nncf.compress_weights(openvino.Core().read_model(model),
-                                    mode=nncf.CompressWeightsMode[mode])
+                                    mode=nncf.CompressWeightsMode[mode], **options)
     save_openvino(network, new)
+
+
+def compress_u4_32(row, model, new):
+    compress_nncf(row, model, new, "INT4_ASYM", group_size=32)
+
+
+def compress_s4_128(row, model, new):
+    compress_nncf(row, model, new, "INT4_SYM", group_size=128)
+
+
+def compress_all_s4_128(row, model, new):
+    """The last layer as well."""
+    compress_nncf(row, model, new, "INT4_SYM", group_size=128, all_layers=True)
 
 
 def save_openvino(network, new):
@@ -106,6 +127,13 @@ FORMS = {  # (peer, precision) -> kind of row -> name of the form: steps from th
     ("openvino", "int8"): {
         **dict.fromkeys(KINDS, {"NNCF": [quantize_nncf]}),
         "decoder": {"int8 weights": [compress_nncf], "NNCF": [quantize_nncf]}},
+    ("onnxruntime", "int4"): {
+        "decoder": {"u4 of 32": [quantize_u4_32], "s4 of 128": [quantize_s4_128],
+                    "fused u4, 32": [fuse, quantize_u4_32],
+                    "fused s4, 128": [fuse, quantize_s4_128]}},
+    ("openvino", "int4"): {
+        "decoder": {"u4 of 32": [compress_u4_32], "s4 of 128": [compress_s4_128],
+                    "all s4, 128": [compress_all_s4_128]}},
 }
 
 

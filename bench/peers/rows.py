@@ -22,6 +22,9 @@ KINDS = ("transformer", "decoder", "cnn", "model")  # decides how peers fuse and
 DYNAMIC = {"dynamic": ("--int8=dynamic",)}
 STATIC = {"static": ("--int8=static", "--calib={calib}")}
 EITHER = {**DYNAMIC, **STATIC}
+# Of int4: how many weights share a scale, whether the last layer has four bits, too.
+INT4 = {"u4 of 32": ("--int4",), "s4 of 128": ("--int4=128,symmetric",),
+        "all u4, 32": ("--int4=32,all",), "all s4, 128": ("--int4=128,symmetric,all",)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Row:
     heads: int = 0  # transformers: for ONNX Runtime's optimizer
     width: int = 0
     int8: dict = field(default_factory=lambda: DYNAMIC)  # the fastest of these forms counts
+    int4: dict = field(default_factory=dict)  # none: there is no such row
     # precision -> what mlopt should reach: a ratio to the best peer of the precision, or ratios to
     # peers' best of any precision
     wanted: dict = field(default_factory=dict)
@@ -56,7 +60,8 @@ ROWS = [
     Row("resnet50", "resnet50", "cnn", int8=STATIC,
         wanted={"fp32": 1.0, "int8": 1.03}, wanted_avx2={"int8": 1.0}),
     Row("mobilenetv2", "mobilenetv2", "cnn", int8=STATIC, wanted={"fp32": 1.05, "int8": 1.2}),
-    Row("gpt2-token", "gpt2", "decoder", STEP, 12, 768, wanted={"int8": 1.3}),
+    Row("gpt2-token", "gpt2", "decoder", STEP, 12, 768, int4=INT4,
+        wanted={"int8": 1.3, "int4": 1.5}),
 ]
 
 

@@ -2,8 +2,8 @@
  *
  * Where calibration data shows what a layer reads, its rows are rounded by GPTQ, their scales
  * chosen with the error weighted by the inputs' second moments; else each group is rounded by
- * itself.  A layer that computes a result of the model directly (logits) keeps eight bits: its
- * errors reach the user undamped.
+ * itself.  A layer that computes a result of the model directly (logits) keeps eight bits unless
+ * asked for: its errors reach the user undamped.
  */
 #include "moments.h"
 #include "u4.h"
@@ -64,7 +64,8 @@ objection(const ml_pass_ctx *px, const layer *l)
 		return "it has few weights";
 	if (l->k % group_of(px))
 		return "groups do not divide its inner size";
-	return is_result(&l->n->out[0]) ? "it computes a result of the model" : NULL;
+	return !px->int4.all && is_result(&l->n->out[0]) ? "it computes a result of the model"
+							 : NULL;
 }
 
 static ml_status

@@ -73,6 +73,26 @@ test_values(void **state)
 }
 
 static void
+test_int4(void **state)
+{
+	static const char *const wrong[] = {
+		"", "16", "128,", "32,none", "32,all,symmetric", "64,symmetric,all,"};
+	setup *s = *state;
+	ml_int4 got;
+
+	assert_true(ml_int4_named("64", &got));
+	assert_true(got.group == 64 && !got.symmetric && !got.all);
+	assert_true(ml_int4_named("128,symmetric", &got));
+	assert_true(got.group == 128 && got.symmetric && !got.all);
+	assert_true(ml_int4_named("32,all", &got));
+	assert_true(got.group == 32 && !got.symmetric && got.all);
+	assert_true(ml_int4_named("128,symmetric,all", &got));
+	assert_true(got.group == 128 && got.symmetric && got.all);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		refused(s, "int4", wrong[i], "cannot be");
+}
+
+static void
 test_lists(void **state)
 {
 	setup *s = *state;
@@ -159,6 +179,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_defaults, begin, end),
 		cmocka_unit_test_setup_teardown(test_values, begin, end),
+		cmocka_unit_test_setup_teardown(test_int4, begin, end),
 		cmocka_unit_test_setup_teardown(test_lists, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused, begin, end),
 		cmocka_unit_test_setup_teardown(test_freeze, begin, end),
