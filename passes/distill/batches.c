@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { LEAST_TOKENS = 16 }; /* different ones, else they are flags */
-static const double REPLACED = 0.15, CHANGED = 0.5;
+static const double REPLACED = 0.15, CHANGED = 0.5, SPLICED = 0.5;
 
 /* splitmix64 */
 uint64_t
@@ -160,8 +160,7 @@ ml_pool_init(ml_pool *p, const ml_samples *s, const ml_module *m, uint64_t seed,
 		       .inputs = m->main->nargs,
 		       .tokens = -1,
 		       .batch = 1,
-		       .random = seed,
-		       .changed = CHANGED};
+		       .random = seed};
 	for (int i = 0; i < s->batch.count; i++) {
 		if (s->batch.at[i].samples > 1)
 			p->batch = ML_DISTILL_BATCH;
@@ -294,6 +293,25 @@ replace_tokens(ml_pool *p, int row)
 				     p->usual[below(p, p->nusual)]);
 }
 
+/* Goes on as another row of the batch: beginnings and ends are more than whole samples, and what
+ * stands side by side in them does so in samples. */
+static void
+splice(ml_pool *p, int row, int other, int64_t length)
+{
+	int64_t at = 1 + below(p, length - 2);
+
+	for (int i = 0; i < p->inputs; i++) {
+		ml_tensor *x = &p->in[i];
+		if (axis_of(p, i, p->cut) != 1)
+			continue;
+		size_t one = x->bytes / (size_t)length, skipped = (size_t)at * one;
+		char *to = (char *)x->data + (size_t)row * x->bytes + skipped;
+		const char *from = (const char *)x->data + (size_t)other * x->bytes + skipped;
+		if (to != from)
+			memcpy(to, from, x->bytes - skipped);
+	}
+}
+
 /* Towards another sample of the batch's: both are inputs that the model may meet. */
 static void
 mix_numbers(ml_pool *p, int row, const ml_tensor *other)
@@ -340,6 +358,42 @@ all_floats(const ml_pool *p)
 	return true;
 }
 
+static void
+gather(ml_pool *p, int first, int end, int64_t length)
+{
+	ml_arena scratch;
+
+	ml_arena_init(&scratch, &p->m->cx->memory);
+	int64_t *keep = ML_NEW_ARRAY(&scratch, int64_t, length + 2);
+	for (int k = first; k < end; k++) {
+		ml_tensor *sample = p->sample.at[p->order[k]];
+		if (p->cut)
+			choose_positions(p, length_of(p, &sample), length, keep);
+		put_sample(p, k - first, sample, keep, length);
+		p->row[k - first] = p->number.at[p->order[k]];
+	}
+	ml_arena_free(&scratch);
+}
+
+/* All rows are there. */
+static void
+change(ml_pool *p, int row, int first, int end, int64_t length)
+{
+	bool spliced = p->tokens >= 0 && length > 2 && uniform(p) < SPLICED;
+
+	if (spliced)
+		splice(p, row, (int)below(p, end - first), length);
+	bool changed = uniform(p) < CHANGED;
+	if (spliced || changed)
+		p->row[row] = -1;
+	if (!changed)
+		return;
+	if (p->tokens >= 0)
+		replace_tokens(p, row);
+	else if (all_floats(p))
+		mix_numbers(p, row, p->sample.at[p->order[first + below(p, end - first)]]);
+}
+
 const ml_tensor *
 ml_pool_next(ml_pool *p)
 {
@@ -353,26 +407,9 @@ ml_pool_next(ml_pool *p)
 	if (p->cut)
 		length = length_of(p, &p->sample.at[p->order[first]]); /* the shortest */
 	shape_batch(p, p->sample.at[p->order[first]], length);
-	ml_arena scratch;
-	ml_arena_init(&scratch, &p->m->cx->memory);
-	int64_t *keep = ML_NEW_ARRAY(&scratch, int64_t, length + 2);
-	bool mixes = all_floats(p);
-	for (int k = first; k < end; k++) {
-		ml_tensor *sample = p->sample.at[p->order[k]];
-		if (p->cut)
-			choose_positions(p, length_of(p, &sample), length, keep);
-		put_sample(p, k - first, sample, keep, length);
-		p->row[k - first] = p->number.at[p->order[k]];
-		if (uniform(p) >= p->changed)
-			continue;
-		p->row[k - first] = -1;
-		if (p->tokens >= 0)
-			replace_tokens(p, k - first);
-		else if (mixes)
-			mix_numbers(p, k - first,
-				    p->sample.at[p->order[first + below(p, end - first)]]);
-	}
-	ml_arena_free(&scratch);
+	gather(p, first, end, length);
+	for (int row = 0; row < end - first; row++)
+		change(p, row, first, end, length);
 	p->rows = end - first;
 	for (int i = 0; i < p->inputs; i++) {
 		p->in[i].bytes *= (size_t)(end - first);

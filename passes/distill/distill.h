@@ -79,7 +79,6 @@ typedef struct ml_pool {
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */
 	int nstart, next;
-	double changed;                /* share of samples that augmentation changes */
 	ml_tensor *in;                 /* the batch */
 	int rows;                      /* samples in it */
 	int64_t row[ML_DISTILL_BATCH]; /* which they are; -1: changed to others */
