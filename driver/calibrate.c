@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_SAMPLES = 8 };
+enum { LEAST_SAMPLES = 8, NO_ARRAY = -2 };
 
 static const char *
 type_text(ml_feed *f, const ml_type *t)
@@ -133,28 +133,55 @@ count_samples(ml_feed *f, const ml_module *m)
 	return ML_OK;
 }
 
+/* Inputs that are not in the set, of which the first one could not be given for this reason. */
+static ml_status
+derive_missing(ml_feed *f, const ml_module *m, const ml_message *why)
+{
+	ml_arena_free(&f->derived);
+	ml_arena_init(&f->derived, &f->o->cx->memory);
+	for (int i = 0; i < m->main->nargs; i++)
+		if (!f->given[i] && !ml_derive_input(f, m, i)) {
+			ml_error(f->o->cx, ML_ERR_ARG, NULL, "calibration data: %s",
+				 why->text[0] ? why->text : "an input is missing");
+			ml_hint(f->o->cx,
+				"input '%s' does not follow from those that are given, as masks, "
+				"positions and an empty past do",
+				name_of(f, m->main->arg[i]));
+			return ML_ERR_ARG;
+		}
+	return ML_OK;
+}
+
 /* *there: is there a set of this number? */
 static ml_status
 open_set(ml_feed *f, const ml_module *m, int set, bool *there)
 {
 	const ml_calibration *c = &f->o->calibration;
-	ml_message why = {""};
+	ml_message missing = {""};
 
 	f->set = -1;
+	*there = true;
 	for (int i = 0; i < m->main->nargs; i++) {
 		const ml_value *input = m->main->arg[i];
 		f->array[i] = (ml_view){0};
+		ml_message why = {""};
 		int got = c->array(c->user, set, i, input->name ? input->name : "", &f->array[i],
 				   &why);
 		why.text[sizeof why.text - 1] = 0;
-		*there = got > 0;
-		if (got < 0)
+		f->given[i] = got > 0;
+		if (got == NO_ARRAY && !missing.text[0])
+			missing = why;
+		else if (got < 0 && got != NO_ARRAY)
 			return ml_error(f->o->cx, ML_ERR_ARG, NULL, "calibration data: %s",
 					why.text);
 		if (!got)
+			*there = false;
+		if (!got)
 			return ML_OK;
-		ML_STEP(check_array(f, input, i));
 	}
+	ML_STEP(derive_missing(f, m, &missing));
+	for (int i = 0; i < m->main->nargs; i++)
+		ML_STEP(check_array(f, m->main->arg[i], i));
 	ML_STEP(count_samples(f, m));
 	f->set = set;
 	return ML_OK;
@@ -268,6 +295,7 @@ sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there
 
 	if (!f->array) {
 		f->array = ML_NEW_ARRAY(&f->arena, ml_view, m->main->nargs + 1);
+		f->given = ML_NEW_ARRAY(&f->arena, bool, m->main->nargs + 1);
 		f->step = model_step(m);
 		f->mask = find_mask(m);
 	}
@@ -322,12 +350,14 @@ ml_feed_begin(ml_feed *f, const ml_options *o)
 {
 	*f = (ml_feed){.o = o, .set = -1};
 	ml_arena_init(&f->arena, &o->cx->memory);
+	ml_arena_init(&f->derived, &o->cx->memory);
 }
 
 void
 ml_feed_end(ml_feed *f)
 {
 	ml_arena_free(&f->arena);
+	ml_arena_free(&f->derived);
 }
 
 ml_data

@@ -110,11 +110,15 @@ typedef struct ml_feed {
 	int64_t step;         /* elements of axis 0 in a sample; 0: arrays as they are */
 	int mask;             /* the input that says what is padding, or -1 */
 	ml_view *array;       /* one for each input */
-	ml_arena arena;
+	bool *given;          /* those that were not derived from others */
+	ml_arena arena, derived;
 } ml_feed;
 
 void ml_feed_begin(ml_feed *, const ml_options *);
 void ml_feed_end(ml_feed *);
+/* derive.c: makes the array of an input of the model that the set has none for; false when those it
+ * has do not say what it is. */
+bool ml_derive_input(ml_feed *, const ml_module *, int input);
 /* What passes read it by. */
 ml_data ml_data_of_feed(ml_feed *);
 /* What --int8 and --int4 mean for the module. */

@@ -196,6 +196,23 @@ exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double 
 	return status;
 }
 
+static ml_status
+exec_macs(void *user, ml_runnable *r, double *macs)
+{
+	const ml_options *o = ((const ml_candidates *)user)->o;
+	int n = ml_model_steps(r->model);
+	ml_arena arena;
+
+	ml_arena_init(&arena, &o->cx->memory);
+	ml_step_work *work = ML_NEW_ARRAY(&arena, ml_step_work, n + 1);
+	ml_status status = ml_session_work(r->session, work);
+	*macs = 0;
+	for (int i = 0; i < n && status == ML_OK; i++)
+		*macs += (double)work[i].macs;
+	ml_arena_free(&arena);
+	return status == ML_OK ? ML_OK : ml_error(o->cx, status, NULL, "no run to be counted");
+}
+
 ml_exec
 ml_exec_by_jit(ml_candidates *c)
 {
@@ -204,5 +221,6 @@ ml_exec_by_jit(ml_candidates *c)
 			 .run = exec_run,
 			 .run_into = exec_run_into,
 			 .time = exec_time,
+			 .macs = exec_macs,
 			 .free = exec_free};
 }

@@ -23,6 +23,8 @@ typedef struct ml_exec {
 	/* Median of `runs` timed runs, in seconds. */
 	ml_status (*time)(void *user, ml_runnable *, const ml_tensor *inputs, int runs,
 			  double *seconds);
+	/* Multiply-adds of the last run.  NULL: nobody counts them. */
+	ml_status (*macs)(void *user, ml_runnable *, double *);
 	void (*free)(void *user, ml_runnable *);
 } ml_exec;
 

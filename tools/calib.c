@@ -115,8 +115,8 @@ open_set(cl_calib *c, int set, ml_message *why)
 	return 0;
 }
 
-static int
-refuse(const cl_calib *c, const char *name, ml_message *why)
+static void
+say_what_there_is(const cl_calib *c, const char *name, ml_message *why)
 {
 	char present[256] = "nothing";
 	size_t used = 0;
@@ -124,12 +124,14 @@ refuse(const cl_calib *c, const char *name, ml_message *why)
 	for (size_t i = 0; i < md_npz_count(c->npz) && used < sizeof present; i++)
 		used += (size_t)snprintf(present + used, sizeof present - used, "%s%s",
 					 i ? ", " : "", md_npz_name(c->npz, i));
-	return md_fail(why->text, sizeof why->text, "%s: no array named '%s' (it has: %s)",
-		       c->file[c->set], name, present);
+	md_fail(why->text, sizeof why->text, "%s: no array named '%s' (it has: %s)",
+		c->file[c->set], name, present);
 }
 
+/* *there: has the file such an array?  NULL with a message when it has not, or it cannot be read.
+ */
 static md_array *
-load(cl_calib *c, int input, const char *name, ml_message *why)
+load(cl_calib *c, int input, const char *name, bool *there, ml_message *why)
 {
 	char place[16];
 	const char *entry = name;
@@ -142,8 +144,9 @@ load(cl_calib *c, int input, const char *name, ml_message *why)
 	md_array *known = at < 0 ? NULL : md_arrays_find(&c->arrays, entry);
 	if (known)
 		return known;
+	*there = at >= 0;
 	if (at < 0) {
-		refuse(c, name, why);
+		say_what_there_is(c, name, why);
 		return NULL;
 	}
 	if (md_npz_load(c->npz, (size_t)at, &a, why->text, sizeof why->text))
@@ -199,10 +202,10 @@ cl_calib_array(void *calib, int set, int input, const char *name, ml_view *v, ml
 		return 0;
 	if (open_set(c, set, why))
 		return -1;
-	bool own = input < 0 && is_npz(name);
-	const md_array *a = own ? labels(c, name, why) : load(c, input, name, why);
+	bool own = input < 0 && is_npz(name), there = true;
+	const md_array *a = own ? labels(c, name, why) : load(c, input, name, &there, why);
 	if (!a)
-		return -1;
+		return there ? -1 : -2;
 	*v = (ml_view){.dtype = cl_dtype(a->dtype), .rank = a->rank, .data = a->data};
 	for (int i = 0; i < a->rank; i++)
 		v->dim[i] = a->dim[i];

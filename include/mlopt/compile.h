@@ -31,9 +31,11 @@ ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, in
 /* Inputs without labels, which int8=static learns ranges from, in sets of arrays (files, say).
  *
  * array() lends the array for an input of the model, by its number and name, of set 0, 1, ... until
- * it is asked for another set: 1; 0 when there is no such set; -1 when there is no such array or it
- * cannot be read, and `why` says why.  Arrays hold samples along axis 0; where the model's inputs
- * and outputs share their first dimension, or have 1 there, they are cut into single samples.
+ * it is asked for another set: 1; 0 when there is no such set; -1 when it cannot be read, -2 when
+ * there is no such array, and `why` says why.  Masks (then all ones), positions (0, 1, ...), types
+ * of tokens (zeros) and states that a model appends to (an empty past) need not be there.  Arrays
+ * hold samples along axis 0; where the model's inputs and outputs share their first dimension, or
+ * have 1 there, they are cut into single samples.
  *
  * With the option labels, the array of that name is asked for as well, as input -1: s64[samples],
  * or of another integer type. */

@@ -62,14 +62,66 @@ is_alike(const ml_branch *a, const ml_branch *b)
 static ml_status
 time_with(ml_pruning *p, const ml_cuts *cuts, double *seconds)
 {
+	ml_runnable *r;
 	ml_module *m;
 
 	ML_STEP(ml_prune_tell(p, "timing"));
 	ML_STEP(ml_prune_with(p, cuts, &m));
-	ml_status st = ml_time_candidate(&p->samples, p->px, m, seconds);
-	*seconds *= p->seconds;
+	ml_status st = p->px->exec->compile(p->px->exec->user, m, &r);
 	ml_module_free(m);
+	ML_STEP(st);
+	st = ml_prune_measure(p, r, seconds);
+	*seconds *= p->seconds;
+	p->px->exec->free(p->px->exec->user, r);
 	return st;
+}
+
+bool
+ml_prune_counts_runs(const ml_pruning *p)
+{
+	return p->target.kind == ML_TARGET_SPEEDUP || p->target.kind == ML_TARGET_MACS;
+}
+
+/* Of a sample of middle size. */
+static ml_status
+count_macs(const ml_pruning *p, ml_runnable *r, double *macs)
+{
+	const ml_exec *exec = p->px->exec;
+	ml_arena arena;
+
+	if (!exec->macs)
+		return ml_error(p->px->cx, ML_ERR_UNSUPPORTED, NULL,
+				"nobody counts what runs take");
+	ml_arena_init(&arena, &p->px->cx->memory);
+	ml_tensor *out = ML_NEW_ARRAY(&arena, ml_tensor, p->m->main->last->nin + 1);
+	ml_status st = exec->run(exec->user, r, p->samples.timing[ML_TIMED / 2], out, &arena);
+	if (st == ML_OK)
+		st = exec->macs(exec->user, r, macs);
+	ml_arena_free(&arena);
+	return st;
+}
+
+ml_status
+ml_prune_measure(ml_pruning *p, ml_runnable *r, double *share)
+{
+	if (p->target.kind != ML_TARGET_MACS)
+		return ml_time_runnable(&p->samples, p->px, r, share);
+	ML_STEP(count_macs(p, r, share));
+	*share /= p->seconds;
+	return ML_OK;
+}
+
+/* What all of it takes. */
+static ml_status
+measure_teacher(ml_pruning *p)
+{
+	if (p->target.kind != ML_TARGET_MACS)
+		return ml_time_teacher(&p->samples, p->px, p->m, &p->seconds);
+	ML_STEP(count_macs(p, p->samples.teacher, &p->seconds));
+	if (p->seconds > 0)
+		return ML_OK;
+	return ml_error(p->px->cx, ML_ERR_ARG, NULL, "prune=%s: the model multiplies nothing",
+			p->target.text);
 }
 
 /* All of one kind go at once: differences of single branches drown in noise. */
@@ -81,7 +133,7 @@ time_branches(ml_pruning *p)
 	double *spent = ML_NEW_ARRAY(p->arena, double, n);
 	ml_cuts cuts = ml_no_cuts(p);
 
-	ML_STEP(ml_time_teacher(&p->samples, p->px, p->m, &p->seconds));
+	ML_STEP(measure_teacher(p));
 	for (int i = 0; i < n; i++) {
 		int alike = 0, earlier = 0;
 		double left;
@@ -139,7 +191,7 @@ ml_prune_time_widths(ml_pruning *p)
 static void
 set_need(ml_pruning *p)
 {
-	bool timed = p->target.kind == ML_TARGET_SPEEDUP;
+	bool timed = ml_prune_counts_runs(p);
 	double branches = 0, widths = 0, least = INFINITY;
 
 	for (int i = 0; i < p->units; i++) {
@@ -161,6 +213,7 @@ set_need(ml_pruning *p)
 	case ML_TARGET_SHARE:
 		p->need = p->target.value * (branches > 0 ? branches : ml_weight_bytes(p->m));
 		break;
+	case ML_TARGET_MACS:
 	case ML_TARGET_SPEEDUP: p->need = p->seconds * (1 - 1 / p->target.value); break;
 	case ML_TARGET_SIZE: p->need = ml_weight_bytes(p->m) - p->target.value; break;
 	}
@@ -186,6 +239,12 @@ check_need(const ml_pruning *p)
 		ml_error(cx, ML_ERR_ARG, NULL,
 			 "prune=%s is not possible: of the model's %d layers at most %d can go",
 			 text, p->units, p->units - 1);
+		break;
+	case ML_TARGET_MACS:
+		ml_error(cx, ML_ERR_ARG, NULL,
+			 "prune=%s is not possible: without all that can go the model has %.2fx "
+			 "fewer multiply-adds",
+			 text, p->seconds / (p->seconds - p->most));
 		break;
 	case ML_TARGET_SPEEDUP:
 		ml_error(cx, ML_ERR_ARG, NULL,
@@ -234,11 +293,12 @@ ml_status
 ml_prune_costs(ml_pruning *p)
 {
 	ML_STEP(find_units(p));
-	if (p->target.kind == ML_TARGET_SPEEDUP) {
+	if (ml_prune_counts_runs(p)) {
 		ML_STEP(time_branches(p));
 		ML_STEP(ml_prune_time_widths(p));
-		keep_in_proportion(p);
 	}
+	if (p->target.kind == ML_TARGET_SPEEDUP)
+		keep_in_proportion(p);
 	set_need(p);
 	return check_need(p);
 }

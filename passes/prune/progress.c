@@ -7,7 +7,7 @@ ml_prune_tell(ml_pruning *p, const char *what)
 {
 	const ml_prune_hooks *h = p->px->prune_hooks;
 	ml_prune_progress progress = {
-		.what = what, .step = p->step++, .loss = p->loss, .seconds = p->seconds};
+		.what = what, .step = p->step++, .loss = p->loss, .seconds = p->last};
 
 	progress.steps = p->steps > p->step ? p->steps : p->step;
 	if (!h || !h->progress || h->progress(h->user, &progress))

@@ -10,6 +10,7 @@ typedef enum ml_target_kind {
 	ML_TARGET_LAYERS,  /* N: so many layers fewer */
 	ML_TARGET_SHARE,   /* 25%: of the parameters in branches */
 	ML_TARGET_SPEEDUP, /* 1.5x: time of a run, measured */
+	ML_TARGET_MACS,    /* 1.5x-macs: multiply-adds of a run, counted: `seconds` are those */
 	ML_TARGET_SIZE,    /* 12MB: of all weights */
 } ml_target_kind;
 typedef struct ml_target {
@@ -64,12 +65,16 @@ typedef struct ml_pruning {
 	double seconds;       /* of a run of the model as it is; 0 when not measured */
 	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
 	int64_t step, steps;  /* candidates run, of about so many */
-	double loss;          /* of the last one, NaN */
+	double loss, last;    /* of the last one, NaN; its seconds, 0 */
 } ml_pruning;
 
 /* progress.c: says what is done next; ML_ERR_CANCELED when that is not wanted. */
 ml_status ml_prune_tell(ml_pruning *, const char *what);
 
+/* Does what goes count by what a run takes? */
+bool ml_prune_counts_runs(const ml_pruning *);
+/* What a run takes by the target: a share of what the model takes. */
+ml_status ml_prune_measure(ml_pruning *, ml_runnable *, double *share);
 /* cost.c: fills in the units, what each saves, and what is needed. */
 ml_status ml_prune_costs(ml_pruning *);
 /* Branches, or widths, that take the same time are timed together. */

@@ -476,14 +476,3 @@ ml_time_runnable(const ml_samples *s, ml_pass_ctx *px, ml_runnable *r, double *s
 	*share = both[0] > 0 ? both[1] / both[0] : 1;
 	return ML_OK;
 }
-
-ml_status
-ml_time_candidate(const ml_samples *s, ml_pass_ctx *px, const ml_module *m, double *share)
-{
-	ml_runnable *r;
-
-	ML_STEP(px->exec->compile(px->exec->user, m, &r));
-	ml_status st = ml_time_runnable(s, px, r, share);
-	px->exec->free(px->exec->user, r);
-	return st;
-}

@@ -9,7 +9,7 @@ typedef struct ml_batch {
 	ml_tensor *out; /* the teacher's, of batches that are held out; else NULL */
 	int64_t samples;
 	int64_t *number; /* of each in the data */
-	bool held; /* for judging only: never fitted to */
+	bool held;       /* for judging only: never fitted to */
 } ml_batch;
 
 enum { ML_TIMED = 3 };
@@ -40,5 +40,4 @@ ml_status ml_judge_runnable(ml_samples *, ml_pass_ctx *, ml_runnable *, double *
 ml_status ml_time_teacher(ml_samples *, ml_pass_ctx *, const ml_module *, double *seconds);
 /* How much of the teacher's time a candidate takes; both run in turns, as clocks drift. */
 ml_status ml_time_runnable(const ml_samples *, ml_pass_ctx *, ml_runnable *, double *share);
-ml_status ml_time_candidate(const ml_samples *, ml_pass_ctx *, const ml_module *, double *share);
 #endif

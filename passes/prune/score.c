@@ -114,8 +114,8 @@ ml_prune_try(ml_pruning *p, ml_cuts *cuts)
 	ml_status st = exec->compile(exec->user, m, &r);
 	ml_module_free(m);
 	ML_STEP(st);
-	if (p->target.kind == ML_TARGET_SPEEDUP)
-		st = ml_time_runnable(&p->samples, p->px, r, &cuts->seconds);
+	if (ml_prune_counts_runs(p))
+		st = ml_prune_measure(p, r, &cuts->seconds);
 	cuts->seconds *= p->seconds;
 	if (st == ML_OK)
 		st = ml_judge_runnable(&p->samples, p->px, r, &cuts->error);
@@ -155,7 +155,9 @@ write_down(ml_pruning *p, const ml_prunable *u)
 
 	ml_table_number(t, row, "loss without it", ML_UNIT_NONE, u->error);
 	ml_table_number(t, row, "weights", ML_UNIT_BYTES, u->bytes);
-	if (p->seconds > 0)
+	if (p->target.kind == ML_TARGET_MACS)
+		ml_table_number(t, row, "MACs", ML_UNIT_COUNT, u->seconds);
+	else if (p->seconds > 0)
 		ml_table_number(t, row, "time", ML_UNIT_SECONDS, u->seconds);
 	ml_remark(p->px->cx, b->sum->prov, "without %s the loss is %.4f", key, u->error);
 }

@@ -250,10 +250,13 @@ write_down(const ml_pruning *p, const ml_cuts *c)
 
 	ml_table_text(t, row, "the model", ml_prune_words(p, c));
 	ml_table_number(t, row, "loss before repair", ML_UNIT_NONE, c->error);
-	if (c->seconds > 0)
+	if (p->target.kind == ML_TARGET_MACS)
+		ml_table_number(t, row, "MACs", ML_UNIT_COUNT, c->seconds);
+	else if (c->seconds > 0)
 		ml_table_number(t, row, "time", ML_UNIT_SECONDS, c->seconds);
-	ml_remark(p->px->cx, NULL, "tried %s: loss %.4f, %.3f ms", ml_prune_words(p, c), c->error,
-		  c->seconds * 1e3);
+	bool timed = p->target.kind == ML_TARGET_SPEEDUP;
+	ml_remark(p->px->cx, NULL, "tried %s: loss %.4f%s", ml_prune_words(p, c), c->error,
+		  timed ? ml_format(p->arena, ", %.3f ms", c->seconds * 1e3) : "");
 }
 
 /* Parts of a model that is already faster save less: what is missing is asked of the widths. */
@@ -267,7 +270,8 @@ try_candidate(ml_pruning *p, candidate *c)
 		c->score = c->cuts.error * (takes_branches(p, &c->cuts) ? REPAIRED : 1);
 		write_down(p, &c->cuts);
 		double missing = p->need - (p->seconds - c->cuts.seconds);
-		if (p->target.kind != ML_TARGET_SPEEDUP || missing <= (1 - NEARLY) * p->need)
+		double slack = p->target.kind == ML_TARGET_SPEEDUP ? (1 - NEARLY) * p->need : 0;
+		if (!ml_prune_counts_runs(p) || missing <= slack)
 			return ML_OK;
 		double before = c->need;
 		c->need = fmax(c->need, 0) + missing;
@@ -298,6 +302,7 @@ judge(search *s, int n)
 		ML_STEP(ml_prune_tell(p, "trying"));
 		ML_STEP(try_candidate(p, c));
 		p->loss = c->cuts.error;
+		p->last = p->target.kind == ML_TARGET_SPEEDUP ? c->cuts.seconds : 0;
 		done = p->px->score && c->score < INFINITY;
 	}
 	p->samples.half = false;

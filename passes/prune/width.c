@@ -77,6 +77,8 @@ try_layer(ml_pruning *p, const ml_node *n)
 	w.chunk = step > 1 || w.groups < SMALL ? 1 : CHUNK;
 	w.score = ML_NEW_ARRAY(p->arena, double, w.groups);
 	w.order = ML_NEW_ARRAY(p->arena, int, w.groups);
+	for (int i = 0; i < w.groups; i++)
+		w.order[i] = i; /* until they are scored: what runs take is measured before */
 	ML_PUSH(p->arena, p->width, w);
 	return ML_OK;
 }

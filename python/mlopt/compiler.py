@@ -124,7 +124,7 @@ def _calibrate(context, handle, calib):
         if dtype is None or value.ndim > len(view[0].dim):
             has = ", ".join(arrays)
             why[0].text = f"no array for input '{name}' (there are: {has})".encode()[:999]
-            return -1
+            return -2 if value is None else -1
         view[0].dtype, view[0].rank, view[0].bytes = dtype, value.ndim, value.nbytes
         view[0].dim[:value.ndim] = value.shape
         view[0].data = value.ctypes.data

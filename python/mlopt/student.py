@@ -20,7 +20,7 @@ def prune(model, target, output, calib, progress=None, score=None, **options):
         that could go; what it returns is used in the place of "loss": parts of the least sum go
     options: those of compile(); distill=5 trains what is left
     """
-    with _asked(model, calib, progress, score, options) as (context, path, settings):
+    with _asked(model, calib, ON_PRUNE, progress, score, options) as (context, path, settings):
         _check(context, library.ml_prune(context, path, settings, str(target).encode(),
                                          os.fsencode(output)))
 
@@ -33,7 +33,7 @@ def distill(model, output, calib, student=None, progress=None, **options):
         "left"} now and then; False ends the training, and the best student so far is written
     options: those of compile(): distill=5 (minutes), distill_steps=300, seed=1, teacher="big.onnx"
     """
-    with _asked(model, calib, progress, None, options) as (context, path, settings):
+    with _asked(model, calib, ON_DISTILL, progress, None, options) as (context, path, settings):
         _check(context, library.ml_distill(
             context, path, settings, None if student is None else str(student).encode(),
             os.fsencode(output)))
@@ -42,9 +42,9 @@ def distill(model, output, calib, student=None, progress=None, **options):
 class _asked:
     """What both calls need, for as long as they run."""
 
-    def __init__(self, model, calib, progress, score, options):
+    def __init__(self, model, calib, kind, progress, score, options):
         self._parts = [_context(), _file(model)]
-        self._calib, self._progress, self._score = calib, progress, score
+        self._calib, self._kind, self._progress, self._score = calib, kind, progress, score
         self._options, self._raised = options, None
 
     def __enter__(self):
@@ -78,11 +78,12 @@ class _asked:
     def _watch(self, context, settings):
         self._lent = []  # the library calls them until the end
         if self._progress is not None:
-            on = self._safely(lambda p: self._progress(p) is not False, False)
-            hooks = DistillHooks(None, ON_DISTILL(on)), PruneHooks(None, ON_PRUNE(on))
-            self._lent += hooks
-            library.ml_options_distill(settings, hooks[0])
-            library.ml_options_prune(settings, hooks[1])
+            on = self._kind(self._safely(lambda p: self._progress(p) is not False, False))
+            self._lent.append(on)
+            if self._kind is ON_PRUNE:
+                library.ml_options_prune(settings, PruneHooks(None, on))
+            else:
+                library.ml_options_distill(settings, DistillHooks(None, on))
         if self._score is not None:
             on = self._safely(lambda p: float(self._score(p)), float("nan"))
             scores = (Score * 1)(Score(b"own", b"", SCORE(on), None))

@@ -363,13 +363,96 @@ test_padding(void **state)
 	end(&s);
 }
 
+/* ---- inputs that need not be there ---- */
+
+static const char decoder[] =
+	"module \"m\" {\n"
+	"  sym n\n  sym s\n  sym t\n  sym p\n"
+	"  in %i \"ids\" : s64[n, s]\n"
+	"  in %m \"attention_mask\" : s64[n, t]\n"
+	"  in %q \"position_ids\" : s64[n, s]\n"
+	"  in %y \"token_type_ids\" : s64[n, s]\n"
+	"  in %k \"past\" : f32[n, p, 2]\n"
+	"  %f = cast %i {dtype = f32} : f32[n, s]\n"
+	"  %g = reshape %f {shape = [n, s, 1]} : f32[n, s, 1]\n"
+	"  %h = broadcast %g {shape = [n, s, 2]} : f32[n, s, 2]\n"
+	"  %c = concat %k, %h {axis = 1} : f32[n, p + s, 2]\n"
+	"  out \"a\" = %i\n  out \"b\" = %m\n  out \"c\" = %q\n  out \"d\" = %y\n"
+	"  out \"present\" = %c\n"
+	"}\n";
+
+typedef struct tokens {
+	int64_t ids[SAMPLES * 3];
+	bool has_ids;
+} tokens;
+
+static int
+lend_tokens(void *user, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	tokens *t = user;
+
+	(void)input;
+	if (set)
+		return 0;
+	snprintf(why->text, sizeof why->text, "no array named '%s'", name);
+	if (strcmp(name, "ids") || !t->has_ids)
+		return -2;
+	*v = (ml_view){ML_s64, 2, {SAMPLES, 3}, t->ids, sizeof t->ids};
+	return 1;
+}
+
+static void
+test_derived(void **state)
+{
+	tokens t = {.has_ids = true};
+	ml_calibration c = {&t, lend_tokens};
+	ml_source source = {.bytes = decoder, .size = sizeof decoder - 1};
+	ml_tensor in[5];
+	ml_module *m;
+	ml_feed f;
+	setup s;
+	bool there;
+
+	(void)state;
+	for (int i = 0; i < SAMPLES * 3; i++)
+		t.ids[i] = i;
+	begin(&s);
+	assert_int_equal(ml_options_calibrate(s.o, &c), ML_OK);
+	assert_int_equal(ml_read_model(s.cx, &source, s.o, &m), ML_OK);
+	ml_feed_begin(&f, s.o);
+	ml_data data = ml_data_of_feed(&f);
+	assert_int_equal(data.sample(data.user, m, 2, in, &there), ML_OK);
+	assert_true(there);
+	for (int k = 0; k < 4; k++) {
+		assert_int_equal(in[k].dim[0], 1);
+		assert_int_equal(in[k].dim[1], 3);
+	}
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(((int64_t *)in[0].data)[i], 6 + i);
+		assert_int_equal(((int64_t *)in[1].data)[i], 1);
+		assert_int_equal(((int64_t *)in[2].data)[i], i);
+		assert_int_equal(((int64_t *)in[3].data)[i], 0);
+	}
+	assert_true(in[4].rank == 3 && in[4].dim[0] == 1 && !in[4].dim[1] && in[4].dim[2] == 2);
+	ml_feed_end(&f);
+	t.has_ids = false;
+	ml_feed_begin(&f, s.o);
+	data = ml_data_of_feed(&f);
+	assert_int_equal(data.sample(data.user, m, 0, in, &there), ML_ERR_ARG);
+	assert_non_null(strstr(ml_context_message(s.cx, 0), "no array named 'ids'"));
+	ml_feed_end(&f);
+	ml_module_free(m);
+	end(&s);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_result),    cmocka_unit_test(test_sets),
-		cmocka_unit_test(test_refused),   cmocka_unit_test(test_not_asked),
-		cmocka_unit_test(test_evaluator), cmocka_unit_test(test_padding),
+		cmocka_unit_test(test_derived),   cmocka_unit_test(test_result),
+		cmocka_unit_test(test_sets),      cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_not_asked), cmocka_unit_test(test_evaluator),
+		cmocka_unit_test(test_padding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

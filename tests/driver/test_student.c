@@ -123,6 +123,56 @@ test_prune(void **state)
 	close_bench(&b);
 }
 
+static bool
+says(const bench *b, const char *words)
+{
+	for (int i = 0; ml_context_message(b->cx, i); i++)
+		if (strstr(ml_context_message(b->cx, i), words))
+			return true;
+	return false;
+}
+
+/* What a run multiplies and adds, for one sample. */
+static double
+macs_of(const bench *b, const char *path)
+{
+	ml_session *s;
+	ml_model *m;
+	int64_t dim[] = {1, 3, 2, 2};
+	double macs = 0;
+
+	assert_int_equal(ml_compile_file(b->cx, path, NULL, &m), ML_OK);
+	assert_int_equal(ml_session_new(m, NULL, &s, NULL), ML_OK);
+	assert_int_equal(ml_session_set_input(s, 0, b->x, dim, 4), ML_OK);
+	assert_int_equal(ml_session_run(s), ML_OK);
+	ml_step_work *work = calloc((size_t)ml_model_steps(m), sizeof *work);
+	assert_int_equal(ml_session_work(s, work), ML_OK);
+	for (int i = 0; i < ml_model_steps(m); i++)
+		macs += (double)work[i].macs;
+	free(work);
+	ml_session_free(s);
+	ml_model_free(m);
+	return macs;
+}
+
+/* Multiply-adds are counted, so that a target is met as it was said. */
+static void
+test_macs(void **state)
+{
+	bench b;
+
+	(void)state;
+	open_bench(&b, ".mlt");
+	double before = macs_of(&b, b.model);
+	assert_int_equal(ml_prune(b.cx, b.model, b.o, "1.2x-macs", b.output), ML_OK);
+	double after = macs_of(&b, b.output);
+	assert_true(after > 0 && before / after >= 1.2);
+	assert_true(before / after < 1.7); /* and no more than that takes */
+	assert_int_equal(ml_prune(b.cx, b.model, b.o, "100x-macs", b.output), ML_ERR_ARG);
+	assert_true(says(&b, "fewer multiply-adds"));
+	close_bench(&b);
+}
+
 /* Nothing is written of what was canceled or cannot be. */
 static void
 test_refused(void **state)
@@ -182,15 +232,6 @@ no_scalar(void *user, ml_pass_ctx *px, ml_node *before, ml_value *teacher, ml_va
 {
 	(void)user;
 	return ml_make_node(px, before, ML_OP_sub, (ml_value *[]){teacher, student}, 2);
-}
-
-static bool
-says(const bench *b, const char *words)
-{
-	for (int i = 0; ml_context_message(b->cx, i); i++)
-		if (strstr(ml_context_message(b->cx, i), words))
-			return true;
-	return false;
 }
 
 static void
@@ -259,9 +300,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prune),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_prune),   cmocka_unit_test(test_macs),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_own),
 		cmocka_unit_test(test_distill),
 	};
 
