@@ -264,6 +264,53 @@ read_part(heads *h, int i, ml_dim *first)
 	return ml_lower_split_heads(x, v, h->count);
 }
 
+/* Heads beside one another in one operand: part i of v[b, s, h, n, d] */
+static ml_value *
+packed_part(heads *h, ml_value *v, int i)
+{
+	static const int64_t perm[] = {0, 2, 1, 3};
+	ml_lower *x = h->x;
+	const ml_dim *d = v->type.dim;
+	ml_dim shape[] = {d[0], d[1], d[2], d[4]};
+
+	v = ml_lower_reshape(x, ml_lower_cut(x, v, 3, ML_INT(i), ML_INT(1)), shape, 4);
+	return ml_lower_transpose(x, v, perm);
+}
+
+static bool
+is_packed(heads *h, int i, int parts)
+{
+	const ml_value *v = h->x->in[i];
+
+	return v->type.rank == 5 && ml_dim_equals(v->type.dim[2], h->count) &&
+	       ml_dim_equals(v->type.dim[3], parts);
+}
+
+/* Queries, keys and values, in one operand, in two or in three. */
+static bool
+read_parts(heads *h)
+{
+	ml_lower *x = h->x;
+	ml_dim first = ML_INT(0);
+
+	if (x->in[1] && x->in[2]) {
+		h->q = read_part(h, 0, &first);
+		h->k = read_part(h, 1, &first);
+		h->v = read_part(h, 2, &first);
+		return h->q && h->k && h->v;
+	}
+	bool one = !x->in[1] && !x->in[2] && is_packed(h, 0, 3);
+	bool two = x->in[1] && !x->in[2] && is_packed(h, 1, 2);
+	if ((!one && !two) || x->in[3])
+		return ml_lower_fail(x, ML_ERR_UNSUPPORTED,
+				     "keys or values are missing: packed they have rank 5, the "
+				     "heads, and no bias");
+	h->q = one ? packed_part(h, x->in[0], 0) : read_part(h, 0, &first);
+	h->k = packed_part(h, x->in[one ? 0 : 1], one ? 1 : 0);
+	h->v = packed_part(h, x->in[one ? 0 : 1], one ? 2 : 1);
+	return h->q && h->k && h->v;
+}
+
 static bool
 multi_head_fits(heads *h)
 {
@@ -271,9 +318,7 @@ multi_head_fits(heads *h)
 
 	if (!read_heads(h))
 		return false;
-	if (!x->in[1] || !x->in[2])
-		ml_lower_fail(x, ML_ERR_UNSUPPORTED, "packed keys and values are not supported");
-	else if (x->in[3] && x->in[3]->type.rank != 1)
+	if (x->in[3] && x->in[3]->type.rank != 1)
 		ml_lower_fail(x, ML_ERR_SHAPE, "the bias must be a list");
 	else if (!x->in[6] != !x->in[7])
 		ml_lower_fail(x, ML_ERR_FORMAT, "past_key and past_value come together or not");
@@ -288,13 +333,9 @@ ml_value *
 ml_lower_multi_head_attention(ml_lower *x)
 {
 	heads h = {.x = x, .like = x->in[0]};
-	ml_dim first = ML_INT(0);
 
-	if (!multi_head_fits(&h))
+	if (!multi_head_fits(&h) || !read_parts(&h))
 		return NULL;
-	h.q = read_part(&h, 0, &first);
-	h.k = read_part(&h, 1, &first);
-	h.v = read_part(&h, 2, &first);
 	if (x->in[6]) {
 		put_behind(&h, x->in[6], &h.k);
 		put_behind(&h, x->in[7], &h.v);
