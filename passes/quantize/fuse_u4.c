@@ -7,7 +7,7 @@
  */
 #include "scales.h"
 
-enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 256, ZERO = 8 /* without zero points */ };
+enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 256, ZERO = 8 /* without zero points */, SQUARE = 64 };
 
 /* How the weights lie. */
 typedef struct blocks {
@@ -60,17 +60,24 @@ goes_by_group(const ml_value *v, const blocks *b)
 	       ml_dim_equals(v->type.dim[b->turned ? 2 : 1], 1);
 }
 
+/* Element i of bytes as 0..15, if it is one of them. */
+static uint8_t
+level_of(const ml_value *v, int offset, int64_t i)
+{
+	return (uint8_t)(((const uint8_t *)ml_const_blob(v)->bytes)[i] + offset);
+}
+
 static bool
 fit_four_bits(const ml_value *v, int offset)
 {
+	uint8_t all = 0;
 	int64_t n;
 
 	if (!ml_type_static_count(&v->type, &n))
 		return false;
 	for (int64_t i = 0; i < n; i++)
-		if ((uint64_t)(ml_const_s64(v, i) + offset) > 15)
-			return false;
-	return true;
+		all |= level_of(v, offset, i);
+	return all <= 15;
 }
 
 static bool
@@ -123,14 +130,18 @@ levels(ml_match *m, const blocks *b, const ml_value *v, int64_t rows)
 {
 	void *bytes;
 	ml_value *result = matrix(m, ML_u8, rows, b->n, &bytes);
-	bool one = v->type.rank == 0;
+	uint8_t *to = bytes;
+	int64_t down = b->turned ? 1 : b->n, right = b->turned ? rows : 1;
 
-	for (int64_t i = 0; i < rows; i++)
-		for (int64_t j = 0; j < b->n; j++) {
-			int64_t at = one ? 0 : b->turned ? j * rows + i : i * b->n + j;
-			((uint8_t *)bytes)[i * b->n + j] =
-				(uint8_t)(ml_const_s64(v, at) + b->offset);
-		}
+	if (v->type.rank == 0)
+		down = right = 0;
+	/* in squares, so that lines of memory are used whole whichever way they lie */
+	for (int64_t i = 0; i < rows; i += SQUARE)
+		for (int64_t j = 0; j < b->n; j += SQUARE)
+			for (int64_t k = i; k < rows && k < i + SQUARE; k++)
+				for (int64_t l = j; l < b->n && l < j + SQUARE; l++)
+					to[k * b->n + l] =
+						level_of(v, b->offset, k * down + l * right);
 	return result;
 }
 
@@ -158,29 +169,31 @@ has_zero_points(const blocks *b)
 	return !ml_is_splat(ml_in(b->dequantize, 2), &zero) || (int)zero + b->offset != ZERO;
 }
 
+/* Letters of the replacement: w, s, and with zero points z. */
 static bool
-is_symmetric(ml_match *m)
+has_levels(ml_match *m, bool zeros)
 {
 	blocks b;
 
-	if (!find_blocks(m, &b) || has_zero_points(&b))
+	if (!find_blocks(m, &b) || has_zero_points(&b) != zeros ||
+	    !fit_four_bits(ml_in(b.dequantize, 0), b.offset))
 		return false;
 	GOT(m, w) = levels(m, &b, ml_in(b.dequantize, 0), b.k);
 	GOT(m, s) = scales(m, &b);
+	GOT(m, z) = zeros ? levels(m, &b, ml_in(b.dequantize, 2), b.groups) : NULL;
 	return true;
+}
+
+static bool
+is_symmetric(ml_match *m)
+{
+	return has_levels(m, false);
 }
 
 static bool
 is_asymmetric(ml_match *m)
 {
-	blocks b;
-
-	if (!find_blocks(m, &b) || !has_zero_points(&b))
-		return false;
-	GOT(m, w) = levels(m, &b, ml_in(b.dequantize, 0), b.k);
-	GOT(m, s) = scales(m, &b);
-	GOT(m, z) = levels(m, &b, ml_in(b.dequantize, 2), b.groups);
-	return true;
+	return has_levels(m, true);
 }
 
 /* clang-format off */
