@@ -140,6 +140,24 @@ def four_bits():
 		check(f"int4 {form}: ONNX Runtime", far < 0.02, f"{far:.2g}")
 
 
+def codes():
+	"""Elements that no data file knows go in and out as bytes."""
+	for kind, dtype, low, high in ((TensorProto.INT4, np.int8, -8, 8), (TensorProto.FLOAT4E2M1, np.uint8, 0, 16)):
+		value = helper.make_tensor_value_info
+		graph = helper.make_graph([helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+			helper.make_node("Neg", ["f"], ["y"]), helper.make_node("Cast", ["f"], ["z"], to=kind)], "codes",
+			[value("x", kind, [16])], [value("y", TensorProto.FLOAT, [16]), value("z", kind, [16])])
+		file = path("codes.onnx")
+		onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11), file)
+		x = np.arange(low, high).astype(dtype)
+		y, z = run(file, {"x": x})
+		values = np.array([0, .5, 1, 1.5, 2, 3, 4, 6])
+		want = -x.astype(np.float32) if dtype == np.int8 else np.concatenate([-values, values])
+		check(f"codes {kind}: read", np.array_equal(y, want), str(y))
+		check(f"codes {kind}: written", np.array_equal(z, x), str(z))
+		check(f"codes {kind}: bench", tool("mlopt", "bench", file).ok)
+
+
 def layers(file, *flags):
 	result = tool("mlopt", "compare", "--per-node", file, "--json", *flags)
 	check(f"layers {flags}: measured", result.ok, result)
@@ -196,6 +214,7 @@ def main():
 	attempt("words", words)
 	attempt("digits", digits)
 	attempt("four bits", four_bits)
+	attempt("codes", codes)
 	attempt("compared", compared)
 	attempt("refused", refused)
 	finish()

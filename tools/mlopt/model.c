@@ -185,7 +185,7 @@ mo_model_set(mo_model *m, const md_arrays *in)
 			continue;
 		if (!a)
 			return cl_fail(m->command, "there is no array for input '%s'", want->name);
-		if (cl_dtype(a->dtype) != want->dtype)
+		if (a->dtype != mo_file_dtype(want->dtype))
 			return cl_fail(m->command, "input '%s' has another element type than %s",
 				       want->name, md_array_type(a, type, sizeof type));
 		if (ml_session_set_input(m->session, i, a->data, a->dim, a->rank) != ML_OK)
@@ -200,7 +200,18 @@ mo_file_dtype(ml_dtype dtype)
 	for (int t = 0; t < MD_DTYPE_COUNT; t++)
 		if (cl_dtype((md_dtype)t) == dtype)
 			return (md_dtype)t;
-	return MD_DTYPE_COUNT;
+	switch (dtype) {
+	case ML_s4:
+	case ML_s2: return MD_I8;
+	case ML_u4:
+	case ML_u2:
+	case ML_f8e4m3fn:
+	case ML_f8e4m3fnuz:
+	case ML_f8e5m2:
+	case ML_f8e5m2fnuz:
+	case ML_f4e2m1: return MD_U8;
+	default: return MD_DTYPE_COUNT;
+	}
 }
 
 static int

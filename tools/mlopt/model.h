@@ -39,7 +39,8 @@ int mo_model_load(const mo_model *, const cl_list *paths, md_dataset *);
  * does when its inputs and outputs share their first dimension or have 1 there. */
 md_feed mo_model_feed(const mo_model *, const md_dataset *, long batch, const char *trim);
 
-/* The data files' name for an element type; MD_DTYPE_COUNT when they have none. */
+/* The data files' name for an element type, bytes for the codes of one that they have not;
+ * MD_DTYPE_COUNT when they have none. */
 md_dtype mo_file_dtype(ml_dtype);
 
 /* Gives the session its inputs: arrays in any order, found by name; states need none. */
