@@ -104,8 +104,6 @@ typedef struct ml_trainer {
 	ml_runnable *step;      /* of training */
 	ml_runnable *judged;    /* the student's outputs, by its weights */
 	ml_tensor *in, *out;    /* of `step` */
-	ml_tensor *target_in;   /* the teacher's inputs */
-	int *input_of;          /* which of the student's inputs the teacher's are */
 	float *share;           /* of the terms in the loss */
 	double *scale;          /* of the terms: 1 / their value before training */
 	double at, steps, peak; /* at: counts from 1 */
@@ -120,6 +118,8 @@ typedef struct ml_trainer {
 	bool canceled;
 } ml_trainer;
 
+/* ML_ERR_ARG when the teacher has not the student's inputs. */
+ml_status ml_match_inputs(ml_trainer *);
 /* Compiles what training runs. */
 ml_status ml_trainer_open(ml_trainer *);
 void ml_trainer_close(ml_trainer *);

@@ -318,6 +318,7 @@ distill(ml_trainer *t)
 		ML_STEP(keep_layers(t, o->keep, o->nkeep));
 	if (o->layers)
 		ML_STEP(choose_layers(t, o->layers));
+	ML_STEP(ml_match_inputs(t));
 	ML_STEP(ml_samples_read(&t->samples, t->px, t->teacher, t->arena));
 	ml_pool_init(&t->pool, &t->samples, t->student, o->seed, t->arena);
 	if (t->samples.count < LEAST_SAMPLES || !t->samples.held)

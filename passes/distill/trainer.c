@@ -83,30 +83,27 @@ bind(ml_trainer *t)
 	t->in[at++] = scalar(ML_f64, &t->peak);
 }
 
-/* Inputs of another teacher are found by their names. */
-static ml_status
-match_inputs(ml_trainer *t)
+/* Another teacher is asked what the student is asked. */
+ml_status
+ml_match_inputs(ml_trainer *t)
 {
-	int n = t->teacher->main->nargs;
+	int n = t->teacher->main->nargs, own = t->student->main->nargs;
 
-	t->target_in = ML_NEW_ARRAY(t->arena, ml_tensor, n + 1);
-	t->input_of = ML_NEW_ARRAY(t->arena, int, n + 1);
 	for (int i = 0; i < n; i++) {
-		const ml_value *in = t->teacher->main->arg[i], *own = NULL;
-		for (int k = 0; k < t->student->main->nargs; k++) {
-			const ml_value *v = t->student->main->arg[k];
-			if (!in->name || !v->name || strcmp(in->name, v->name))
-				continue;
-			own = v;
-			t->input_of[i] = k;
-		}
-		if (!own || own->type.dtype != in->type.dtype || own->type.rank != in->type.rank)
-			return ml_error(t->px->cx, ML_ERR_ARG, NULL,
-					"distill: the teacher reads '%s', which is no input of the "
-					"student, or one of another type",
-					ml_escaped(&t->px->cx->arena, in->name ? in->name : ""));
+		const ml_value *in = t->teacher->main->arg[i];
+		const ml_value *v = i < own ? t->student->main->arg[i] : NULL;
+		if (v && !strcmp(in->name ? in->name : "", v->name ? v->name : "") &&
+		    v->type.dtype == in->type.dtype && v->type.rank == in->type.rank)
+			continue;
+		return ml_error(t->px->cx, ML_ERR_ARG, NULL,
+				"distill: the teacher reads '%s', which is not input %d of the "
+				"student, or one of another type",
+				ml_escaped(&t->px->cx->arena, in->name ? in->name : ""), i);
 	}
-	return ML_OK;
+	if (n == own)
+		return ML_OK;
+	return ml_error(t->px->cx, ML_ERR_ARG, NULL,
+			"distill: the teacher has %d inputs, the student %d", n, own);
 }
 
 ml_status
@@ -118,7 +115,6 @@ ml_trainer_open(ml_trainer *t)
 	if (!t->weights.constant.count)
 		return ml_error(t->px->cx, ML_ERR_ARG, NULL,
 				"distill: the model has no layers with weights in f32");
-	ML_STEP(match_inputs(t));
 	if (t->options->labels)
 		ML_STEP(ml_read_labels(t));
 	terms = t->goal.term.count;
@@ -147,11 +143,9 @@ get_targets(ml_trainer *t, const ml_tensor *batch)
 	const ml_exec *exec = t->px->exec;
 	ml_tensor *target = t->in + t->pool.inputs;
 
-	for (int i = 0; i < t->teacher->main->nargs; i++)
-		t->target_in[i] = batch[t->input_of[i]];
 	for (int i = 0; i < t->goal.target.count; i++)
 		target[i].data = NULL; /* lent */
-	return exec->run_into(exec->user, t->target, t->target_in, target);
+	return exec->run_into(exec->user, t->target, batch, target);
 }
 
 ml_status

@@ -95,6 +95,15 @@ count(const bench *b, const char *word)
 }
 
 static bool
+says(const bench *b, const char *words)
+{
+	for (int i = 0; ml_context_message(b->cx, i); i++)
+		if (strstr(ml_context_message(b->cx, i), words))
+			return true;
+	return false;
+}
+
+static bool
 on_prune(void *user, const ml_prune_progress *p)
 {
 	bench *b = user;
@@ -121,15 +130,6 @@ test_prune(void **state)
 	assert_int_equal(ml_prune(b.cx, b.model, b.o, "1", b.output), ML_OK);
 	assert_int_equal(count(&b, "IR text"), 0);
 	close_bench(&b);
-}
-
-static bool
-says(const bench *b, const char *words)
-{
-	for (int i = 0; ml_context_message(b->cx, i); i++)
-		if (strstr(ml_context_message(b->cx, i), words))
-			return true;
-	return false;
 }
 
 /* What a run multiplies and adds, for one sample. */
@@ -188,6 +188,7 @@ test_refused(void **state)
 	assert_int_equal(count(&b, ""), -1);
 	b.cancel_at = -1;
 	assert_int_equal(ml_prune(b.cx, b.model, b.o, "100x", b.output), ML_ERR_ARG);
+	assert_true(says(&b, "without all that can go the model is"));
 	assert_int_equal(ml_prune(b.cx, b.model, b.o, NULL, b.output), ML_ERR_ARG);
 	assert_int_equal(ml_distill(b.cx, b.model, b.o, "4", b.output), ML_ERR_ARG);
 	assert_int_equal(ml_distill(b.cx, b.model, b.o, "2,1", b.output), ML_ERR_ARG);
@@ -296,13 +297,56 @@ test_distill(void **state)
 	close_bench(&b);
 }
 
+/* Another model says what is right: one with the student's inputs and outputs. */
+static void
+test_teacher(void **state)
+{
+	char other[64];
+	bench b;
+	FILE *f;
+
+	(void)state;
+	open_bench(&b, ".mlt");
+	snprintf(other, sizeof other, "/tmp/mlopt-teacher-%d.mlt", (int)getpid());
+	assert_int_equal(ml_options_set(b.o, "distill-steps", "30"), ML_OK);
+	/* The model itself has nothing to learn from itself, */
+	assert_int_equal(ml_distill(b.cx, b.model, b.o, NULL, b.output), ML_ERR_ARG);
+	assert_true(says(&b, "its loss is 0"));
+	/* but from one that gives the opposite. */
+	assert_non_null(f = fopen(other, "w"));
+	for (const char *at = text; *at; at++) {
+		bool last = !strncmp(at, "0.25, -2, 1.5, 1}", 17);
+		fputs(last ? "-0.25, 2, -1.5, -1}" : (char[]){*at, 0}, f);
+		at += last ? 16 : 0;
+	}
+	fclose(f);
+	assert_int_equal(ml_options_set(b.o, "teacher", other), ML_OK);
+	assert_int_equal(ml_distill(b.cx, b.model, b.o, NULL, b.output), ML_OK);
+	assert_int_equal(count(&b, " = gelu "), 3);
+	assert_int_equal(count(&b, "{0.25, -2, 1.5, 1}"), 0);
+	unlink(b.output);
+	/* Its inputs must be the student's. */
+	assert_non_null(f = fopen(other, "w"));
+	fputs("module \"m\" {\n  sym b\n  in %x \"z\" : f32[b, 3, 2, 2]\n"
+	      "  %y = neg %x : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n",
+	      f);
+	fclose(f);
+	assert_int_equal(ml_distill(b.cx, b.model, b.o, NULL, b.output), ML_ERR_ARG);
+	assert_true(says(&b, "the teacher reads 'z'"));
+	assert_int_equal(count(&b, ""), -1);
+	assert_int_equal(ml_options_set(b.o, "teacher", "/nowhere/model.onnx"), ML_OK);
+	assert_int_equal(ml_distill(b.cx, b.model, b.o, NULL, b.output), ML_ERR_IO);
+	unlink(other);
+	close_bench(&b);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prune),   cmocka_unit_test(test_macs),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_own),
-		cmocka_unit_test(test_distill),
+		cmocka_unit_test(test_distill), cmocka_unit_test(test_teacher),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
