@@ -152,6 +152,9 @@ rotate(group_query *a)
 
 	if (!turn[0] || !turn[1] || turn[0]->type.rank != 2 || turn[1]->type.rank != 2)
 		return ml_lower_fail(x, ML_ERR_SHAPE, "do_rotary needs caches of rank 2");
+	if (at && at->type.rank != 2)
+		return ml_lower_fail(x, ML_ERR_SHAPE, "position_ids have rank %d, must have 2",
+				     at->type.rank);
 	if (at) {
 		at = ml_lower_index(x, at);
 	} else {

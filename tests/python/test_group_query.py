@@ -132,6 +132,8 @@ class GroupQuery(unittest.TestCase):
         case.constants["t"] = np.array(5, np.int32)
         with self.assertRaisesRegex(mlopt.UnsupportedError, "share"):
             mlopt.compile(case.model(False).SerializeToString())
+        with self.assertRaisesRegex(mlopt.Error, "position_ids have rank 1"):
+            mlopt.compile(Case(4, rotary=True, ids=[0, 1, 2, 3]).model(False).SerializeToString())
         with self.assertRaisesRegex(mlopt.Error, "kv_num_heads 3"):
             case = Case(4)
             case.attributes["kv_num_heads"] = 3
