@@ -78,14 +78,43 @@ test_rotary(void **state)
 	       "x f32[1,1,4] 1 2 3 4\nc f32[1,1,1] 0\ns f32[1,1,1] 1", "y f32[1,1,4] -2 1 3 4");
 }
 
+/* Queries of 0 give means of the values that they see. */
+static void
+test_group_query(void **state)
+{
+#define GROUP                                                                                      \
+	"opset com.microsoft 1\nopset 17\nin q f32[1,s,2]\nin k f32[1,s,1]\nin v f32[1,s,1]\n"     \
+	"in n s32[1]\nin t s32[]\n"
+#define GROUP_NODE "node GroupQueryAttention "
+#define TWO_HEADS  " domain=com.microsoft num_heads=2 kv_num_heads=1"
+#define WORDS      "q f32[1,2,2] 0 0 0 0\nk f32[1,2,1] 1 2\nv f32[1,2,1] 10 20\nn s32[1] 1\nt s32[] 2"
+	(void)state;
+	expect(GROUP GROUP_NODE "q k v - - n t -> y" TWO_HEADS "\n" Y, WORDS,
+	       "y f32[1,2,2] 10 10 15 15");
+	expect(GROUP GROUP_NODE "q k v - - n t -> y" TWO_HEADS " local_window_size=1\n" Y, WORDS,
+	       "y f32[1,2,2] 10 10 20 20");
+	expect(GROUP "in a f32[1,1,p,1]\nin b f32[1,1,p,1]\n" GROUP_NODE
+		     "q k v a b n t -> y d e" TWO_HEADS "\n" Y "out d\nout e\n",
+	       "q f32[1,1,2] 0 0\nk f32[1,1,1] 5\nv f32[1,1,1] 20\nn s32[1] 1\nt s32[] 2\n"
+	       "a f32[1,1,1,1] 4\nb f32[1,1,1,1] 10",
+	       "y f32[1,1,2] 15 15\nd f32[1,1,2,1] 4 5\ne f32[1,1,2,1] 10 20");
+	expect("opset com.microsoft 1\nopset 17\nin x f32[1,2,4]\nin n s32[1]\nin t "
+	       "s32[]\n" GROUP_NODE "x - - - - n t -> y" TWO_HEADS "\n" Y,
+	       "x f32[1,2,4] 0 0 1 10 0 0 2 20\nn s32[1] 1\nt s32[] 2", "y f32[1,2,2] 10 10 15 15");
+	expect_error(GROUP GROUP_NODE "q k v - - n t -> y" TWO_HEADS " softcap=3.0\n" Y,
+		     ML_ERR_UNSUPPORTED, "softcap");
+	expect_error(GROUP GROUP_NODE "q k - - - n t -> y" TWO_HEADS "\n" Y, ML_ERR_FORMAT,
+		     "key and value come together or not");
+	expect_error(GROUP GROUP_NODE "q k v - - n -> y" TWO_HEADS "\n" Y, ML_ERR_FORMAT,
+		     "total_sequence_length are needed");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_plain),
-		TEST(test_masks),
-		TEST(test_cache_and_scores),
-		TEST(test_rotary),
+		TEST(test_plain),  TEST(test_masks),       TEST(test_cache_and_scores),
+		TEST(test_rotary), TEST(test_group_query),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
