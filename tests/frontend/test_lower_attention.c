@@ -87,7 +87,9 @@ test_group_query(void **state)
 	"in n s32[1]\nin t s32[]\n"
 #define GROUP_NODE "node GroupQueryAttention "
 #define TWO_HEADS  " domain=com.microsoft num_heads=2 kv_num_heads=1"
-#define WORDS      "q f32[1,2,2] 0 0 0 0\nk f32[1,2,1] 1 2\nv f32[1,2,1] 10 20\nn s32[1] 1\nt s32[] 2"
+#define WORDS                                                                                      \
+	"q f32[1,2,2] 0 0 0 0\nk f32[1,2,1] 1 2\n"                                                 \
+	"v f32[1,2,1] 10 20\nn s32[1] 1\nt s32[] 2"
 	(void)state;
 	expect(GROUP GROUP_NODE "q k v - - n t -> y" TWO_HEADS "\n" Y, WORDS,
 	       "y f32[1,2,2] 10 10 15 15");
