@@ -65,6 +65,7 @@ typedef struct ml_pruning {
 	double seconds;       /* of a run of the model as it is; 0 when not measured */
 	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
 	int64_t step, steps;  /* candidates run, of about so many */
+	bool rough;           /* repair is to tell plans apart only */
 	double loss, last;    /* of the last one, NaN; its seconds, 0 */
 } ml_pruning;
 

@@ -156,36 +156,46 @@ become(ml_pruning *p, ml_module *student, const ml_cuts *cuts)
 	return ML_OK;
 }
 
+/* The plan that is best once it is repaired, for which fewer samples do than for the student. */
+static ml_status
+choose_repaired(ml_pruning *p, ml_cuts **best)
+{
+	*best = p->plan.count ? &p->plan.at[0] : NULL;
+	p->rough = true;
+	for (int i = 0; i < p->plan.count && p->plan.count > 1; i++) {
+		ml_module *student = NULL;
+		ML_STEP(make_student(p, &p->plan.at[i], &student));
+		ml_module_free(student);
+		if (p->plan.at[i].error < (*best)->error)
+			*best = &p->plan.at[i];
+	}
+	p->rough = false;
+	return ML_OK;
+}
+
 static ml_status
 prune(ml_pruning *p)
 {
-	ml_module *best = NULL, *student;
-	const ml_cuts *cuts = NULL;
-	ml_status st = ML_OK;
+	ml_module *student = NULL;
+	ml_cuts *cuts;
 
 	ML_STEP(ml_samples_read(&p->samples, p->px, p->m, p->arena));
 	ML_STEP(choose(p));
-	for (int i = 0; i < p->plan.count && st == ML_OK; i++) {
-		student = NULL;
-		st = make_student(p, &p->plan.at[i], &student);
-		if (st != ML_OK || (cuts && p->plan.at[i].error >= cuts->error)) {
-			ml_module_free(student);
-			continue;
-		}
-		ml_module_free(best);
-		best = student;
-		cuts = &p->plan.at[i];
-	}
-	if (st == ML_OK && best)
-		st = become(p, best, cuts);
-	ml_module_free(best);
+	ML_STEP(choose_repaired(p, &cuts));
+	if (!cuts)
+		return ML_OK;
+	ml_status st = make_student(p, cuts, &student);
+	if (st == ML_OK)
+		st = become(p, student, cuts);
+	ml_module_free(student);
 	return st;
 }
 
 ml_status
 ml_keep_branches(ml_pass_ctx *px, ml_module *m, const bool *keep)
 {
-	ml_pruning p = {.px = px, .m = m, .arena = px->scratch, .target.text = "given layers"};
+	ml_pruning p = {
+		.px = px, .m = m, .arena = px->scratch, .target.text = "given layers", .loss = NAN};
 	ml_module *student = NULL;
 
 	ml_find_blocks(m, p.arena, &p.blocks);

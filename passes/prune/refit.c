@@ -6,7 +6,7 @@
 
 static const double RIDGE = 0.01;
 /* Rows for each column of x. */
-enum { ROWS_FIT = 16, ROWS_HELD = 4, WIDEST = 8192 };
+enum { ROWS_FIT = 16, ROWS_ROUGH = 5, ROWS_HELD = 4, WIDEST = 8192 };
 
 ml_node *
 ml_last_layer(const ml_branch *b)
@@ -181,7 +181,8 @@ ml_gram_collect(ml_pruning *p, const ml_module *student, const ml_node *layer, c
 	for (int i = 0; i < p->samples.batch.count && st == ML_OK; i++) {
 		const ml_batch *b = ml_samples_spread(&p->samples, i);
 		ml_gram *to = b->held ? held : fit;
-		if (to->rows < (double)(d * (b->held ? ROWS_HELD : ROWS_FIT)))
+		int rows = b->held ? ROWS_HELD : p->rough ? ROWS_ROUGH : ROWS_FIT;
+		if (to->rows < (double)(d * rows))
 			st = run_batch(p, b, s, t, to);
 	}
 	if (t)

@@ -16,7 +16,7 @@ enum {
 	CANDIDATES = 5,   /* that are run */
 	DRAWS = 256,      /* of scores, when there are too many sets */
 	MOST_JUDGED = 70, /* sets of layers: all are run when there are no more */
-	REPAIRS = 2,      /* sets of layers that are worth more than a look */
+	REPAIRS = 6,      /* sets of layers that are worth more than a look */
 	ROUNDS = 3,       /* until the time saved is what was predicted */
 };
 
