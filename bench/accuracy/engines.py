@@ -79,9 +79,41 @@ def static_qdq(task, model, file):
             return next(self.data, None)
 
     ready = file.with_name("pre-" + file.name)
-    q.shape_inference.quant_pre_process(model, ready, skip_symbolic_shape=True)
+    # Its symbolic shape inference fails on transformers, and static quantization needs neither.
+    q.shape_inference.quant_pre_process(model, ready, skip_symbolic_shape=True,
+                                        skip_optimization=task.mode == "dynamic",
+                                        skip_onnx_shape=task.mode == "dynamic")
     q.quantize_static(ready, file, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True,
                       weight_type=q.QuantType.QInt8, activation_type=q.QuantType.QUInt8)
+
+
+def int4_matmul(task, model, file):
+    """Round to nearest in groups of 32, asymmetric: ONNX Runtime's MatMulNBits."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(onnx.load(model), block_size=32, is_symmetric=False,
+                                     accuracy_level=4)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(file), use_external_data_format=False)
+
+
+def nncf_int4(task, model, folder):
+    import nncf
+    import openvino
+
+    # Its scale estimation destroys this model's logits (loss 2.7), so that it is left out.
+    network = nncf.compress_weights(openvino.Core().read_model(model), group_size=32, ratio=1.0,
+                                    mode=nncf.CompressWeightsMode.INT4_ASYM)
+    return openvino_session(network)
+
+
+def openvino_session(network):
+    import openvino
+
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32",
+                                                       "INFERENCE_NUM_THREADS": THREADS})
+    return lambda batch: compiled(batch)[compiled.output(0)]
 
 
 def nncf_static(task, model, folder):
@@ -92,9 +124,7 @@ def nncf_static(task, model, folder):
     network = openvino.Core().read_model(model)
     network = nncf.quantize(network, nncf.Dataset(list(samples(task))[:128]), subset_size=128,
                             model_type=kind)
-    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32",
-                                                       "INFERENCE_NUM_THREADS": THREADS})
-    return lambda batch: compiled(batch)[compiled.output(0)]
+    return openvino_session(network)
 
 
 ENGINES = {
@@ -105,4 +135,14 @@ ENGINES = {
     "ORT per channel": ort(dynamic_channel),
     "ORT static": ort(static_qdq),
     "NNCF": nncf_static,
+}
+
+# Engines of tasks whose weights become four bits.
+INT4 = {
+    "fp32": mlopt(),
+    "mlopt int4": mlopt(int4=True, calibrated=True),
+    "mlopt nearest": mlopt(int4=True),
+    "mlopt int4, 64": mlopt(int4="64", calibrated=True),
+    "ORT int4": ort(int4_matmul),
+    "NNCF int4": nncf_int4,
 }

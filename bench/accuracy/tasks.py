@@ -145,4 +145,10 @@ class Spoken(Digits):
     name, model, mode, key, stem = "fsdd", "fsdd_rnn", "static", "mel", "fsdd"
 
 
-TASKS = [Sentiment, Embeddings, Characters, Digits, Spoken]
+class Characters4(Characters):
+    """Four bits for the weights of the same model."""
+
+    name, four_bits = "gpt-int4", True
+
+
+TASKS = [Sentiment, Embeddings, Characters, Characters4, Digits, Spoken]
