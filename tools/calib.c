@@ -1,4 +1,4 @@
-/* calib.c -- calibration data of the command line: an .npz file or a folder of them. */
+/* calib.c -- calibration data of the command line: .npz files and folders of them. */
 #include "calib.h"
 #include "data/load.h"
 #include <dirent.h>
@@ -53,6 +53,7 @@ static int
 add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
 {
 	DIR *dir = opendir(path);
+	int before = c->files;
 	int status = dir ? 0 : md_fail(why, why_size, "%s: cannot be read", path);
 
 	for (struct dirent *d; !status && (d = readdir(dir));)
@@ -60,17 +61,22 @@ add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
 			status = add_file(c, path, d->d_name, why, why_size);
 	if (dir)
 		closedir(dir);
-	if (!status && !c->files)
+	if (!status && c->files == before)
 		status = md_fail(why, why_size, "%s: no .npz in this folder", path);
 	if (!status)
-		qsort(c->file, (size_t)c->files, sizeof *c->file, by_name);
+		qsort(c->file + before, (size_t)(c->files - before), sizeof *c->file, by_name);
 	return status;
 }
 
-int
-cl_calib_open(cl_calib *c, const char *path, char *why, size_t why_size)
+void
+cl_calib_begin(cl_calib *c)
 {
 	*c = (cl_calib){.set = -1};
+}
+
+int
+cl_calib_add(cl_calib *c, const char *path, char *why, size_t why_size)
+{
 	if (md_is_folder(path))
 		return add_folder(c, path, why, why_size);
 	if (!is_npz(path))

@@ -1,4 +1,4 @@
-/* calib.h -- calibration data of the command line: an .npz file or a folder of them. */
+/* calib.h -- calibration data of the command line: .npz files and folders of them. */
 #ifndef CL_CALIB_H
 #define CL_CALIB_H
 #include "data/npz.h"
@@ -14,8 +14,9 @@ typedef struct cl_calib {
 	md_arrays labels; /* of a file of their own */
 } cl_calib;
 
-/* Finds the files; end with cl_calib_close, also after a failure. */
-int cl_calib_open(cl_calib *, const char *path, char *why, size_t why_size);
+/* Begin once, add what was given in its order, end with cl_calib_close, also after a failure. */
+void cl_calib_begin(cl_calib *);
+int cl_calib_add(cl_calib *, const char *path, char *why, size_t why_size);
 void cl_calib_close(cl_calib *);
 /* ml_calibration.array of a cl_calib: an array is found by the input's name, or as in0, in1, ...;
  * labels (input -1) by their name, or in the file FILE.npz: named `labels`, or its only array. */

@@ -202,12 +202,14 @@ load(cl_compiler *c)
 }
 
 static int
-calibrate(cl_compiler *c, const char *path)
+calibrate(cl_compiler *c, const cl_list *paths)
 {
 	char why[1000];
 
-	if (cl_calib_open(&c->calib, path, why, sizeof why))
-		return cl_fail(c->command, "--calib: %s", why);
+	cl_calib_begin(&c->calib);
+	for (int i = 0; i < paths->count; i++)
+		if (cl_calib_add(&c->calib, paths->at[i], why, sizeof why))
+			return cl_fail(c->command, "--calib: %s", why);
 	ml_calibration data = {.user = &c->calib, .array = cl_calib_array};
 	return c->ml_options_calibrate(c->options, &data) != ML_OK;
 }
@@ -237,7 +239,7 @@ cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in,
 	for (int i = 0; in && i < in->freeze.count; i++)
 		if (freeze(c, in->freeze.at[i]))
 			return 1;
-	return in && in->calib ? calibrate(c, in->calib) : 0;
+	return in && in->calib.count ? calibrate(c, &in->calib) : 0;
 }
 
 /* The library stays: unloading LLVM gains nothing. */

@@ -32,8 +32,8 @@
 
 /* Data that the command line gives to the compiler. */
 typedef struct cl_inputs {
-	cl_list freeze;    /* INPUT=FILE.npy */
-	const char *calib; /* NULL: none */
+	cl_list freeze; /* INPUT=FILE.npy */
+	cl_list calib;  /* files and folders */
 } cl_inputs;
 
 #define CL_INPUT_ROWS(inputs)                                                                      \
@@ -44,9 +44,9 @@ typedef struct cl_inputs {
 	 "make an input a constant: .npy or .pb",                                                  \
 	 &(inputs).freeze},                                                                        \
 	{                                                                                          \
-		CL_TEXT, "calib", "DATA.npz", "Compiling",                                         \
+		CL_LIST, "calib", "DATA.npz", "Compiling",                                         \
 			"inputs without labels, samples along axis 0, for --int8=static; or a "    \
-			"folder of .npz",                                                          \
+			"folder of .npz; several are one after the other",                         \
 			&(inputs).calib                                                            \
 	}
 

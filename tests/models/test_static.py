@@ -28,9 +28,9 @@ def accurate(name, file, calib, data, labels):
 	return plain
 
 
-def text_of(file, calib):
+def text_of(file, *calib):
 	out = path("static.mlt")
-	result = tool("mloptc", file, "-O2", "--int8", "--calib", calib, "--emit=ir",
+	result = tool("mloptc", file, "-O2", "--int8", *(f"--calib={c}" for c in calib), "--emit=ir",
 		"-o", out)
 	check("digits: the text", result.ok, result)
 	with open(out) as f:
@@ -58,6 +58,8 @@ def digits():
 	for i, part in enumerate(np.array_split(images, 3)):
 		np.savez(os.path.join(folder, f"{i}.npz"), image=part)
 	check("digits: a folder is the whole", text_of(file, folder) == text)
+	parts = [os.path.join(folder, f"{i}.npz") for i in range(3)]
+	check("digits: several files are, too", text_of(file, *parts) == text)
 
 
 def refused():
