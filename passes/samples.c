@@ -13,7 +13,7 @@ ml_is_judged(int64_t i)
 static bool
 is_of(ml_part part, int64_t i)
 {
-	return part == ML_EVERY || (part == ML_JUDGE) == ml_is_judged(i);
+	return (part == ML_JUDGE) == ml_is_judged(i);
 }
 
 ml_status

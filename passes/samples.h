@@ -4,8 +4,8 @@
 #define ML_SAMPLES_H
 #include "pass.h"
 
-/* Judged samples are never learnt from; ML_EVERY is for what nobody judges. */
-typedef enum ml_part { ML_LEARN, ML_JUDGE, ML_EVERY } ml_part;
+/* Judged samples are never learnt from. */
+typedef enum ml_part { ML_LEARN, ML_JUDGE } ml_part;
 
 /* Of whatever learns: what was fitted to by one pass is no judge of another. */
 bool ml_is_judged(int64_t sample);

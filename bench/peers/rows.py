@@ -20,7 +20,7 @@ KINDS = ("transformer", "decoder", "cnn", "model")  # decides how peers fuse and
 
 # Forms of mlopt's int8: options, in which {calib} stands for the .npz of samples.
 DYNAMIC = {"dynamic": ("--int8=dynamic",)}
-STATIC = {"static": ("--int8=static", "--calib={calib}")}
+STATIC = {"static": ("--int8=static", "--calib={calib}", "--max-loss=100%")}
 EITHER = {**DYNAMIC, **STATIC}
 # Of int4: how many weights share a scale, whether the last layer has four bits, too.
 INT4 = {"u4 of 32": ("--int4",), "s4 of 128": ("--int4=128,symmetric",),

@@ -279,7 +279,7 @@ ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t co
 	memset(to.sums, 0, (size_t)columns * sizeof *to.sums);
 	for (int64_t c = 0; c < columns; c++)
 		to.scales[c] = scale_for(top[c]);
-	if (facts)
+	if (facts && facts->importance)
 		clip_scales(px, m, rows, columns, facts, to.scales);
 	for (int64_t r = 0; r < rows; r++) {
 		load_row(m, r, columns, facts, buffer.x);

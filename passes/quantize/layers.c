@@ -70,3 +70,36 @@ ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 	ml_set_operand(n, 1, y);
 	return true;
 }
+
+ml_value *
+ml_build_layer(ml_pass_ctx *px, ml_node *n, ml_value *x)
+{
+	ml_builder b = ml_builder_before(n);
+	ml_value **in = ML_NEW_ARRAY(px->scratch, ml_value *, n->nin);
+
+	for (int i = 0; i < n->nin; i++)
+		in[i] = i ? ml_in(n, i) : x;
+	ml_node *copy = ml_begin(&b, n->op, in, n->nin);
+	for (int i = 0; copy && i < ml_op_get(n->op)->nattrs; i++)
+		copy->attr[i] = n->attr[i];
+	ml_value *y = copy ? ml_finish1(&b, copy) : NULL;
+	if (y && ml_is_layer(copy))
+		ml_quantize_layer(px, copy);
+	return y;
+}
+
+ml_gate_layer *
+ml_list_layer(ml_gate *g, const ml_node *n)
+{
+	ml_gate_layer *l = ml_gate_add(g, g->layers++, n, 2);
+	int64_t count, channels;
+
+	if (!ml_is_layer(n))
+		return l;
+	const ml_value *w = ml_in(n, 1);
+	ml_type_static_count(&w->type, &count);
+	ml_dim_is_int(w->type.dim[n->op == ML_OP_linear], &channels);
+	l->bytes[0] = 4 * (double)count;
+	l->bytes[1] = (double)count + 4 * (double)channels;
+	return l;
+}

@@ -1,6 +1,7 @@
 /* linear.h -- linear layers on 8-bit integers: what one becomes, with and without calibration. */
 #ifndef ML_QUANTIZE_LINEAR_H
 #define ML_QUANTIZE_LINEAR_H
+#include "../gate.h"
 #include "quantize.h"
 
 /* x w + b becomes ((x * factor) -> u8 per row) . q, scaled, + bias. */
@@ -16,6 +17,21 @@ void ml_keep_quantized(ml_module *, const ml_quantized *);
 const char *ml_linear_objection(const ml_node *, int64_t *rows, int64_t *columns);
 /* The layer's result by integers, before the node; shares the plan's blobs. */
 ml_value *ml_build_linear(ml_node *, const ml_linear_plan *);
-/* Plans and quantizes the main block's layers by calibration data, within what may be lost. */
+/* A layer of the main block that can become integers. */
+typedef struct ml_planned {
+	ml_node *node;
+	int64_t rows, columns; /* of the weights */
+	int input;             /* among the distinct inputs */
+	float *w;              /* aligned copy while it is planned */
+	float *factor;         /* s of smooth.h */
+	double alpha;          /* of those factors; negative: none */
+	ml_linear_plan plan;
+} ml_planned;
+typedef ML_VEC(ml_planned) ml_planned_list;
+/* Plans all of them; the module keeps the blobs. */
+ml_status ml_plan_linear(ml_pass_ctx *, ml_module *, ml_planned_list *);
+/* Lists it as the gate's layer i: in floats, on 8-bit integers, and what the caller adds. */
+void ml_describe_planned(ml_gate *, int i, const ml_planned *, int levels);
+/* Plans and quantizes the main block's layers, with calibration data within what may be lost. */
 ml_status ml_calibrate_linear(ml_pass_ctx *, ml_module *);
 #endif

@@ -118,7 +118,7 @@ narrow(observation *o, ml_value *const *value, ml_range (*choose)(const ml_histo
 		b.histogram[i].low = o->range[i].low;
 		b.histogram[i].high = o->range[i].high;
 	}
-	ML_STEP(ml_watch(o->px, o->m, value, o->n, ML_EVERY, 0, see, &b));
+	ML_STEP(ml_watch(o->px, o->m, value, o->n, ML_LEARN, 0, see, &b));
 	for (int i = 0; i < o->n; i++)
 		if (isfinite(o->range[i].high - o->range[i].low) &&
 		    o->range[i].high > o->range[i].low)
@@ -161,7 +161,7 @@ ml_observe(ml_pass_ctx *px, ml_module *m, ml_value *const *value, int n, ml_rang
 	for (int i = 0; i < n; i++)
 		range[i] = (ml_range){0, 0}; /* 0 is always an element */
 	ML_STEP(compile(&o, value));
-	ml_status status = ml_for_samples(px, m, ML_EVERY, 0, run_sample, &o);
+	ml_status status = ml_for_samples(px, m, ML_LEARN, 0, run_sample, &o);
 	px->exec->free(px->exec->user, o.runnable);
 	for (int i = 0; i < OBSERVERS && status == ML_OK; i++)
 		if (observers[i].choose && !strcmp(observers[i].name, name))

@@ -18,7 +18,7 @@ bool ml_quantize_rows(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t col
 /* What is known about the rows of a matrix whose columns are channels. */
 typedef struct ml_row_facts {
 	const float *factor;      /* each row is multiplied by its factor first */
-	const double *importance; /* how much a squared error in it counts */
+	const double *importance; /* how much a squared error in it counts; NULL: clip nothing */
 } ml_row_facts;
 /* With facts (NULL: none), scale = p max|x| / 127 with the p of 1, 0.98, ..., 0.8 that has the
  * least error weighted by importance, and what is beyond 127 becomes 127. */

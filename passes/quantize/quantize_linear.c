@@ -107,11 +107,11 @@ static ml_status
 quantize_block(void *user, ml_block *block)
 {
 	ml_pass_ctx *px = user;
-	bool calibrated = px->data && block == block->module->main;
+	bool planned = block == block->module->main;
 
 	for (ml_node *n = block->first, *next; n; n = next) {
 		next = n->next;
-		if (n->op == ML_OP_linear && !calibrated)
+		if (n->op == ML_OP_linear && !planned)
 			ML_STEP(quantize_node(px, n));
 		else if (n->op == ML_OP_conv)
 			ml_remark(px->cx, n->prov,
@@ -125,8 +125,8 @@ static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
 	ML_STEP(ml_for_each_block(m, quantize_block, px));
-	/* Beside layers of four bits, nothing here decides how near the whole comes. */
-	return px->data && !px->int4.group ? ml_calibrate_linear(px, m) : ML_OK;
+	/* Where data shows what is lost, quantize_u4 has decided about all layers. */
+	return px->data && px->int4.group ? ML_OK : ml_calibrate_linear(px, m);
 }
 
 ML_PASS(quantize_linear, ML_LOSSY, run, "linear layers on s8 weights and u8 activations");

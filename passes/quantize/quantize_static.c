@@ -10,6 +10,7 @@
  * sum is at hand; of several layers whose results meet there (a residual), all but the last are
  * quantized before.
  */
+#include "describe.h"
 #include "layers.h"
 #include "observe.h"
 #include <float.h>
@@ -28,6 +29,7 @@ typedef struct site {
 
 typedef struct sites {
 	ml_pass_ctx *px;
+	const ml_gate *gate; /* whose layers of level 0 are left out; NULL: none are */
 	ML_VEC(site) at;
 } sites;
 
@@ -156,12 +158,27 @@ is_pool(const ml_node *n)
 	return false;
 }
 
+static bool
+is_candidate(const ml_node *n)
+{
+	return (ml_is_layer(n) && ml_in(n, 0)->type.dtype == ML_f32) || is_pool(n);
+}
+
+static bool
+stays_in_floats(const ml_gate *g, const ml_node *n)
+{
+	for (int i = 0; g && i < g->layers; i++)
+		if (g->layer[i].id == n->id)
+			return !g->layer[i].level;
+	return false;
+}
+
 static void
 find_sites(sites *s, ml_module *m)
 {
 	for (ml_node *n = m->main->first; n; n = n->next) {
 		n->scratch = 0;
-		if ((ml_is_layer(n) && ml_in(n, 0)->type.dtype == ML_f32) || is_pool(n))
+		if (is_candidate(n) && !stays_in_floats(s->gate, n))
 			add_reader(s, &n->in[0]);
 	}
 	for (int i = 0; i < s->at.count; i++)
@@ -199,60 +216,139 @@ quantized(ml_pass_ctx *px, ml_module *m, ml_value *v, const ml_range *r)
 	return ml_op3(&b, ML_OP_dequantize, q, s, z);
 }
 
-static ml_status
-quantize_sites(sites *s, ml_module *m, const ml_range *range)
-{
-	ml_pass_ctx *px = s->px;
+/* ---- what calibration data has shown ---- */
 
-	for (int i = 0; i < s->at.count && *px->fuel > 0; i++) {
+typedef struct calibration {
+	ml_pass_ctx *px;
+	ml_value **value; /* of the module */
+	ml_range *range;
+	int n;
+	int *input; /* of each of the gate's layers, among the values */
+} calibration;
+
+/* Is it v in another copy of its module? */
+static bool
+is_same(const ml_value *copy, const ml_value *v)
+{
+	if (copy->index != v->index)
+		return false;
+	return copy->def && v->def ? copy->def->id == v->def->id : copy->def == v->def;
+}
+
+static const ml_range *
+range_of(const calibration *c, const ml_value *v)
+{
+	for (int i = 0; i < c->n; i++)
+		if (is_same(v, c->value[i]))
+			return &c->range[i];
+	return NULL;
+}
+
+/* ---- candidates ---- */
+
+static ml_status
+quantize_sites(sites *s, const calibration *c, ml_module *m)
+{
+	for (int i = 0; i < s->at.count; i++) {
 		site *at = &s->at.at[i];
-		if (!is_usable(&range[i])) {
-			ml_remark(px->cx, at->value->def ? at->value->def->prov : NULL,
-				  "kept in fp32: its values are not finite");
+		const ml_range *r = range_of(c, at->value);
+		if (!r || !is_usable(r))
 			continue;
-		}
-		ml_value *v = quantized(px, m, at->value, &range[i]);
+		ml_value *v = quantized(s->px, m, at->value, r);
 		if (!v)
 			return ML_ERR_PASS;
 		for (int k = 0; k < at->readers.count; k++) {
 			ml_node *reader = at->readers.at[k]->user;
 			ml_set_operand(reader, (int)(at->readers.at[k] - reader->in), v);
 		}
-		ml_spend_fuel(px);
-		px->changes++;
 	}
 	return ML_OK;
 }
 
+/* All that is quantized is, in a copy of the module or the module. */
 static ml_status
-quantize_layers(ml_pass_ctx *px, ml_module *m)
+apply(const ml_gate *g, ml_module *m)
 {
-	for (ml_node *n = m->main->first; n && *px->fuel > 0; n = n->next) {
-		if (!ml_is_layer(n) || !ml_is(ml_in(n, 0), ML_OP_dequantize) ||
-		    !ml_quantize_layer(px, n))
-			continue;
-		ml_spend_fuel(px);
-		px->changes++;
-	}
-	ml_drop_unused(m->main);
+	sites s = {.px = g->px, .gate = g};
+
+	find_sites(&s, m);
+	ML_STEP(quantize_sites(&s, g->user, m));
+	for (ml_node *n = m->main->first; n; n = n->next)
+		if (ml_is_layer(n) && ml_is(ml_in(n, 0), ML_OP_dequantize) &&
+		    !stays_in_floats(g, n))
+			ml_quantize_layer(g->px, n);
 	return ML_OK;
+}
+
+/* A layer by itself; it may stand in a module of its own, so that its input is found by the layer's
+ * number. */
+static ml_value *
+build(void *user, int i, int level, ml_node *n)
+{
+	const calibration *c = user;
+
+	(void)level;
+	ml_value *x = quantized(c->px, n->block->module, ml_in(n, 0), &c->range[c->input[i]]);
+	return x ? ml_build_layer(c->px, n, x) : NULL;
+}
+
+/* ---- in all ---- */
+
+static ml_status
+observe(calibration *c, sites *s, ml_module *m)
+{
+	c->n = s->at.count;
+	c->value = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n + 1);
+	c->range = ML_NEW_ARRAY(c->px->scratch, ml_range, c->n + 1);
+	for (int i = 0; i < c->n; i++)
+		c->value[i] = s->at.at[i].value;
+	return ml_observe(c->px, m, c->value, c->n, c->range);
+}
+
+static void
+list_layers(calibration *c, ml_gate *g, const ml_module *m)
+{
+	int most = 0;
+
+	for (const ml_node *n = m->main->first; n; n = n->next)
+		most++;
+	g->layer = ML_NEW_ARRAY(c->px->scratch, ml_gate_layer, most);
+	c->input = ML_NEW_ARRAY(c->px->scratch, int, most);
+	for (const ml_node *n = m->main->first; n; n = n->next) {
+		const ml_range *r = is_candidate(n) ? range_of(c, ml_in(n, 0)) : NULL;
+		if (r && !is_usable(r))
+			ml_remark(c->px->cx, n->prov, "kept in fp32: what it reads is not finite");
+		if (!r || !is_usable(r))
+			continue;
+		c->input[g->layers] = (int)(r - c->range);
+		const char *name = ml_list_layer(g, n)->name;
+		ml_describe_number(c->px, name, "input low", r->low);
+		ml_describe_number(c->px, name, "input high", r->high);
+		ml_describe_number(c->px, name, "input scale", (double)scale_of(r));
+	}
 }
 
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
 	sites s = {.px = px};
+	calibration c = {.px = px};
+	ml_gate g = {.px = px,
+		     .m = m,
+		     .form = {"fp32", "u8s8 static"},
+		     .build = build,
+		     .apply = apply,
+		     .user = &c};
 
 	find_sites(&s, m);
-	ml_value **value = ML_NEW_ARRAY(px->scratch, ml_value *, s.at.count + 1);
-	ml_range *range = ML_NEW_ARRAY(px->scratch, ml_range, s.at.count + 1);
-	for (int i = 0; i < s.at.count; i++)
-		value[i] = s.at.at[i].value;
 	if (!s.at.count)
 		return ML_OK;
-	ML_STEP(ml_observe(px, m, value, s.at.count, range));
-	ML_STEP(quantize_sites(&s, m, range));
-	return quantize_layers(px, m);
+	ML_STEP(observe(&c, &s, m));
+	list_layers(&c, &g, m);
+	if (!g.layers)
+		return ML_OK;
+	ML_STEP(ml_gate_run(&g));
+	return ml_gate_finish(&g, m);
 }
 
 ML_PASS(quantize_static, ML_LOSSY, run, "layers on u8 with ranges from calibration data");

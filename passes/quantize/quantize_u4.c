@@ -3,8 +3,11 @@
  * Where calibration data shows what a layer reads, its rows are rounded by GPTQ, their scales
  * chosen with the error weighted by the inputs' second moments; else each group is rounded by
  * itself.  A layer that computes a result of the model directly (logits) keeps eight bits unless
- * asked for: its errors reach the user undamped.
+ * asked for: its errors reach the user undamped.  With data the gate then chooses between four
+ * bits, eight and floats for every layer.
  */
+#include "describe.h"
+#include "linear.h"
 #include "moments.h"
 #include "u4.h"
 #include <string.h>
@@ -20,11 +23,17 @@ typedef struct layer {
 	int64_t k, columns;
 	bool known;  /* data can show what it reads */
 	int moments; /* of that, in its round */
+	uint32_t id;
+	/* what it becomes; NULL: nothing, or no zero points */
+	ml_blob *q, *scale, *zero;
 } layer;
 
 typedef struct layers {
 	ml_pass_ctx *px;
-	ml_module *m;
+	ml_module *m;      /* in which they are replaced as they are rounded */
+	ml_module *keeper; /* of the blobs */
+	bool main; /* those of the main block, of which data can show what they read; else the
+		      others */
 	ML_VEC(layer) at;
 } layers;
 
@@ -75,8 +84,8 @@ find_layers(void *user, ml_block *block)
 	bool main = block == block->module->main;
 
 	for (ml_node *n = block->first; n; n = n->next) {
-		layer l = {.n = n};
-		if (n->op != ML_OP_linear)
+		layer l = {.n = n, .id = n->id};
+		if (n->op != ML_OP_linear || s->main != (main && s->px->data))
 			continue;
 		ml_dim_is_int(ml_in(n, 1)->type.dim[0], &l.k);
 		ml_dim_is_int(ml_in(n, 1)->type.dim[1], &l.columns);
@@ -100,32 +109,26 @@ constant(ml_builder *b, ml_dtype dtype, int64_t rows, int64_t columns, ml_blob *
 
 	t.dim[0] = ml_dim_int(b->m->dims, rows);
 	t.dim[1] = ml_dim_int(b->m->dims, columns);
-	return ml_build_const(b, &t, blob);
+	return ml_build_const(b, &t, ml_blob_share(blob));
 }
 
+/* Its result by four bits, before a node that stands for it. */
 static ml_value *
-build_quantized(ml_builder *b, const layer *l, const ml_u4 *u, ml_blob *q)
+build_u4(ml_pass_ctx *px, const layer *l, ml_node *n)
 {
-	int64_t groups = u->k / u->size, count = groups * u->n;
-	ml_memory *memory = &b->m->cx->memory;
-	void *scale, *zero;
-	ml_blob *scales = ml_blob_new(memory, (uint64_t)count * 2, &scale), *zeros;
+	ml_builder at = ml_builder_before(n), *b = &at;
+	int64_t groups = l->k / group_of(px);
+	ml_value *bias = ml_in(n, 2);
+	ml_value *in[4] = {ml_in(n, 0), constant(b, ML_u8, l->k, l->columns, l->q),
+			   constant(b, ML_f16, groups, l->columns, l->scale)};
 
-	for (int64_t i = 0; i < count; i++)
-		ml_write_f64(ML_f16, scale, i, u->scale[i]);
-	ml_value *in[4] = {ml_in(l->n, 0), constant(b, ML_u8, u->k, u->n, q),
-			   constant(b, ML_f16, groups, u->n, scales)};
-	if (!u->symmetric) {
-		zeros = ml_blob_new(memory, (uint64_t)count, &zero);
-		memcpy(zero, u->zero, (size_t)count);
-		in[3] = constant(b, ML_u8, groups, u->n, zeros);
-	}
-	ml_node *n = ml_begin(b, ML_OP_linear_u4, in, u->symmetric ? 3 : 4);
-	n = n ? ml_finish(b, n) : NULL;
-	if (!n)
+	if (l->zero)
+		in[3] = constant(b, ML_u8, groups, l->columns, l->zero);
+	ml_node *y = ml_begin(b, ML_OP_linear_u4, in, l->zero ? 4 : 3);
+	y = y ? ml_finish(b, y) : NULL;
+	if (!y)
 		return NULL;
-	ml_value *bias = ml_in(l->n, 2);
-	return bias ? ml_op2(b, ML_OP_add, &n->out[0], bias) : &n->out[0];
+	return bias ? ml_op2(b, ML_OP_add, &y->out[0], bias) : &y->out[0];
 }
 
 static bool
@@ -169,9 +172,20 @@ round_weights(const ml_u4 *u, const ml_moments *m, ml_arena *arena)
 	return true;
 }
 
-static ml_status
-quantize_layer(ml_pass_ctx *px, const layer *l, const ml_moments *m, ml_arena *arena)
+static ml_blob *
+new_blob(layers *s, int64_t bytes, void **at)
 {
+	ml_blob *blob = ml_blob_new(&s->px->cx->memory, (uint64_t)bytes, at);
+
+	ML_PUSH(&s->keeper->arena, s->keeper->blobs, blob);
+	return blob;
+}
+
+/* Rounds its weights; false when they are not finite. */
+static bool
+round_layer(layers *s, layer *l, const ml_moments *m, ml_arena *arena)
+{
+	ml_pass_ctx *px = s->px;
 	int64_t count = l->k * l->columns, groups = l->k / group_of(px) * l->columns;
 	ml_u4 u = {.k = l->k,
 		   .n = l->columns,
@@ -180,26 +194,43 @@ quantize_layer(ml_pass_ctx *px, const layer *l, const ml_moments *m, ml_arena *a
 		   .w = ML_NEW_ARRAY(arena, float, count),
 		   .scale = ML_NEW_ARRAY(arena, float, groups),
 		   .zero = ML_NEW_ARRAY(arena, uint8_t, groups)};
-	void *bytes;
+	void *q, *scale, *zero;
 
 	memcpy(u.w, ml_const_blob(ml_in(l->n, 1))->bytes, (size_t)count * sizeof *u.w);
-	ml_blob *q = ml_blob_new(&px->cx->memory, (uint64_t)count, &bytes);
-	u.q = bytes;
-	if (!round_weights(&u, m, arena)) {
-		ml_blob_drop(q);
+	ml_blob *blob = new_blob(s, count, &q);
+	u.q = q;
+	if (!round_weights(&u, m, arena))
+		return false;
+	l->q = blob;
+	l->scale = new_blob(s, groups * 2, &scale);
+	for (int64_t i = 0; i < groups; i++)
+		ml_write_f64(ML_f16, scale, i, (double)u.scale[i]);
+	if (u.symmetric)
+		return true;
+	l->zero = new_blob(s, groups, &zero);
+	memcpy(zero, u.zero, (size_t)groups);
+	return true;
+}
+
+static ml_status
+quantize_layer(layers *s, layer *l, const ml_moments *m, ml_arena *arena)
+{
+	ml_pass_ctx *px = s->px;
+
+	if (!round_layer(s, l, m, arena)) {
 		ml_remark(px->cx, l->n->prov, "kept above 4 bits: its weights are not finite");
 		return ML_OK;
 	}
-	ml_builder b = ml_builder_before(l->n);
-	ml_value *y = build_quantized(&b, l, &u, q);
+	ml_value *y = build_u4(px, l, l->n);
 	if (!y)
-		return b.failed;
-	ml_spend_fuel(px);
+		return ML_ERR_PASS;
 	y->name = l->n->out[0].name;
 	ml_replace_uses(&l->n->out[0], y);
-	ml_remark(px->cx, l->n->prov, "quantized: 4-bit weights in groups of %d%s", group_of(px),
-		  m ? ", by GPTQ" : "");
 	ml_node_remove(l->n);
+	if (s->main)
+		return ML_OK; /* in a copy; it is the gate's business whether that is kept */
+	ml_spend_fuel(px);
+	ml_remark(px->cx, y->def->prov, "quantized: 4-bit weights in groups of %d", group_of(px));
 	px->changes++;
 	return ML_OK;
 }
@@ -244,11 +275,11 @@ run_round(layers *s, int from, int *next, round *r)
 	if (r->moments.count)
 		ML_STEP(ml_second_moments(px, s->m, r->moments.at, r->moments.count, ROWS));
 	for (int i = from; i < to && *px->fuel > 0; i++) {
-		const layer *l = &s->at.at[i];
+		layer *l = &s->at.at[i];
 		const ml_moments *m = l->known ? &r->moments.at[l->moments] : NULL;
 		ml_arena arena;
 		ml_arena_init(&arena, &px->cx->memory);
-		ml_status status = quantize_layer(px, l, m, &arena);
+		ml_status status = quantize_layer(s, l, m, &arena);
 		ml_arena_free(&arena);
 		ML_STEP(status);
 	}
@@ -257,18 +288,85 @@ run_round(layers *s, int from, int *next, round *r)
 }
 
 static ml_status
-run(ml_pass_ctx *px, ml_module *m)
+run_rounds(layers *s)
 {
-	layers s = {.px = px, .m = m};
-	ml_status status = ml_for_each_block(m, find_layers, &s);
+	ml_status status = ml_for_each_block(s->m, find_layers, s);
 
-	for (int i = 0; i < s.at.count && status == ML_OK;) {
+	for (int i = 0; i < s->at.count && status == ML_OK;) {
 		round r = {.bytes = 0};
-		ml_arena_init(&r.arena, &px->cx->memory);
-		status = run_round(&s, i, &i, &r);
+		ml_arena_init(&r.arena, &s->px->cx->memory);
+		status = run_round(s, i, &i, &r);
 		ml_arena_free(&r.arena);
 	}
 	return status;
+}
+
+/* ---- the gate ---- */
+
+typedef struct forms {
+	ml_pass_ctx *px;
+	ml_planned_list planned; /* all that can have eight bits */
+	const layer **four;      /* of each of them; NULL: it cannot have four */
+} forms;
+
+static ml_value *
+build(void *user, int i, int level, ml_node *n)
+{
+	const forms *f = user;
+
+	return level == 2 ? build_u4(f->px, f->four[i], n)
+			  : ml_build_linear(n, &f->planned.at[i].plan);
+}
+
+static void
+list_layer(ml_gate *g, forms *f, int i, const layers *s)
+{
+	const ml_planned *p = &f->planned.at[i];
+
+	for (int k = 0; k < s->at.count; k++)
+		if (s->at.at[k].id == p->node->id && s->at.at[k].q)
+			f->four[i] = &s->at.at[k];
+	const layer *l = f->four[i];
+	ml_describe_planned(g, i, p, l ? 3 : 2);
+	if (!l)
+		return;
+	g->layer[i].bytes[2] = (double)(l->k * l->columns) / 2 + (double)l->scale->size +
+			       (l->zero ? (double)l->zero->size / 2 : 0);
+	ml_describe_weights(f->px, g->layer[i].name, ml_in(p->node, 1), l->scale, ML_f16);
+}
+
+static ml_status
+choose(layers *s, ml_module *m)
+{
+	forms f = {.px = s->px};
+	ml_gate g = {
+		.px = s->px, .m = m, .form = {"fp32", "u8s8", "u4"}, .build = build, .user = &f};
+
+	ML_STEP(ml_plan_linear(s->px, m, &f.planned));
+	if (!f.planned.count)
+		return ML_OK;
+	g.layers = f.planned.count;
+	g.layer = ML_NEW_ARRAY(s->px->scratch, ml_gate_layer, g.layers);
+	f.four = ML_NEW_ARRAY(s->px->scratch, const layer *, g.layers);
+	for (int i = 0; i < g.layers; i++)
+		list_layer(&g, &f, i, s);
+	ML_STEP(ml_gate_run(&g));
+	return ml_gate_finish(&g, m);
+}
+
+/* Layers of the main block are rounded in a copy, behind each other, before any is chosen. */
+static ml_status
+run(ml_pass_ctx *px, ml_module *m)
+{
+	layers s = {.px = px, .m = m, .keeper = m};
+
+	ML_STEP(run_rounds(&s));
+	if (!px->data)
+		return ML_OK;
+	layers main = {.px = px, .m = ml_module_clone(m), .keeper = m, .main = true};
+	ml_status status = run_rounds(&main);
+	ml_module_free(main.m);
+	return status == ML_OK ? choose(&main, m) : status;
 }
 
 ML_PASS(quantize_u4, ML_LOSSY, run, "linear layers on 4-bit weights with a scale per group");

@@ -74,17 +74,16 @@ fill(float *s, int64_t n, float x)
 }
 
 double
-ml_smooth(const ml_smoothing *m, float *s, ml_arena *arena)
+ml_smooth(const ml_smoothing *m, int steps, float *s, ml_arena *arena)
 {
-	enum { STEPS = 20 };
 	int64_t n = m->x->channels;
 	float *tried = ML_NEW_ARRAY(arena, float, n);
 	double best, chosen = -1;
 
 	fill(s, n, 1);
 	best = GAIN * ml_smoothing_error(m, s, arena);
-	for (int i = 0; i <= STEPS; i++) {
-		double a = (double)i / STEPS;
+	for (int i = 0; i <= steps; i++) {
+		double a = (double)i / steps;
 		ml_smoothing_factors(m, a, tried);
 		double error = ml_smoothing_error(m, tried, arena);
 		if (!(error < best))

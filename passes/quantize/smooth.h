@@ -20,7 +20,7 @@ double ml_smoothing_error(const ml_smoothing *, const float *s, ml_arena *);
 
 /* The published s for this a. */
 void ml_smoothing_factors(const ml_smoothing *, double a, float *s);
-/* The a with the least error of 0, 0.05, ..., 1; negative, and s is 1 throughout, when none is
+/* The a with the least error of 0, 1 / steps, ..., 1; negative, and s is 1 throughout, when none is
  * better than no factors at all by a twentieth. */
-double ml_smooth(const ml_smoothing *, float *s, ml_arena *);
+double ml_smooth(const ml_smoothing *, int steps, float *s, ml_arena *);
 #endif

@@ -45,25 +45,98 @@ see(void *user, int which, const ml_tensor *t)
 	ml_statistics *s = (ml_statistics *)user + which;
 	int64_t n = (int64_t)(t->bytes / sizeof(float));
 
-	s->rows_of_one = s->channels ? n / s->channels : 0;
 	for (int64_t i = 0; s->channels && i + s->channels <= n; i += s->channels)
 		add_row(s, (const float *)t->data + i);
+}
+
+static ml_statistics
+new_statistics(ml_pass_ctx *px, const ml_value *v)
+{
+	ml_statistics s = {.finite = true};
+
+	ml_dim_is_int(v->type.dim[v->type.rank - 1], &s.channels);
+	s.sum = ML_NEW_ARRAY(px->scratch, double, s.channels);
+	s.squares = ML_NEW_ARRAY(px->scratch, double, s.channels);
+	s.top = ML_NEW_ARRAY(px->scratch, float, s.channels);
+	s.row = ML_NEW_ARRAY(px->scratch, float, ML_SAMPLED_ROWS *s.channels);
+	return s;
 }
 
 ml_status
 ml_collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_statistics *s)
 {
-	for (int i = 0; i < n; i++) {
-		int64_t channels = 0;
-		ml_dim_is_int(value[i]->type.dim[value[i]->type.rank - 1], &channels);
-		s[i] = (ml_statistics){.channels = channels, .finite = true};
-		s[i].sum = ML_NEW_ARRAY(px->scratch, double, channels);
-		s[i].squares = ML_NEW_ARRAY(px->scratch, double, channels);
-		s[i].top = ML_NEW_ARRAY(px->scratch, float, channels);
-		s[i].row = ML_NEW_ARRAY(px->scratch, float, ML_SAMPLED_ROWS *channels);
-	}
+	for (int i = 0; i < n; i++)
+		s[i] = new_statistics(px, value[i]);
 	return ml_watch(px, m, value, n, ML_LEARN, MOST, see, s);
 }
+
+/* ---- without data ---- */
+
+/* Nearly normal: the sum of twelve even ones. */
+static float
+draw_normal(uint64_t *state)
+{
+	float sum = 0;
+
+	for (int i = 0; i < 12; i++)
+		sum += (float)(next_random(state) >> 7) * 0x1p-24f;
+	return sum - 6;
+}
+
+/* A row as a norm makes it: of variance 1, and of mean 0 if it takes the mean away. */
+static void
+draw_normed(float *x, int64_t n, bool centred, uint64_t *state)
+{
+	double mean = 0, square = 0;
+
+	for (int64_t i = 0; i < n; i++) {
+		x[i] = draw_normal(state);
+		mean += centred ? (double)x[i] / (double)n : 0;
+	}
+	for (int64_t i = 0; i < n; i++)
+		square += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+	for (int64_t i = 0; i < n; i++)
+		x[i] = (float)(((double)x[i] - mean) / sqrt(square + 1e-9));
+}
+
+/* The norm over the last axis that gives v, or NULL. */
+static const ml_node *
+norm_of(const ml_value *v)
+{
+	const ml_node *n = v->def;
+
+	if (!n || (n->op != ML_OP_layer_norm && n->op != ML_OP_rms_norm))
+		return NULL;
+	int64_t axis = n->op == ML_OP_layer_norm ? ML_A(n, layer_norm, axis).i64
+						 : ML_A(n, rms_norm, axis).i64;
+	for (int i = 1; i < n->nin; i++)
+		if (ml_in(n, i) && (!ml_is_const(ml_in(n, i)) || ml_in(n, i)->type.rank != 1))
+			return NULL;
+	return axis == -1 || axis == v->type.rank - 1 ? n : NULL;
+}
+
+void
+ml_foresee(ml_pass_ctx *px, const ml_value *v, ml_statistics *s)
+{
+	const ml_node *n = norm_of(v);
+	uint64_t state = 1;
+
+	*s = new_statistics(px, v);
+	if (!n)
+		return;
+	float *row = ML_NEW_ARRAY(px->scratch, float, s->channels);
+	for (int r = 0; r < ML_SAMPLED_ROWS; r++) {
+		draw_normed(row, s->channels, n->op == ML_OP_layer_norm, &state);
+		for (int64_t i = 0; i < s->channels; i++) {
+			double scale = n->nin > 1 && ml_in(n, 1) ? ml_const_f64(ml_in(n, 1), i) : 1;
+			double bias = n->nin > 2 && ml_in(n, 2) ? ml_const_f64(ml_in(n, 2), i) : 0;
+			row[i] = (float)(scale * (double)row[i] + bias);
+		}
+		add_row(s, row);
+	}
+}
+
+/* ---- figures ---- */
 
 double
 ml_mean(const ml_statistics *s, int64_t i)

@@ -8,7 +8,6 @@ enum { ML_SAMPLED_ROWS = 128 };
 /* Channels lie along the last axis; rows are slices along it. */
 typedef struct ml_statistics {
 	int64_t channels, rows;
-	int64_t rows_of_one;   /* of the last sample */
 	double *sum, *squares; /* per channel */
 	float *top;            /* per channel: the largest magnitude */
 	float *row;            /* some rows, evenly drawn: [drawn, channels] */
@@ -19,6 +18,10 @@ typedef struct ml_statistics {
 /* Of f32 values of the main block, whose last axis must be static. */
 ml_status ml_collect(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n,
 		     ml_statistics *);
+/* What is known of a value without data: behind a norm, rows are the norm's scale and bias on
+ * numbers of mean 0 and variance 1, drawn as if normally.  Of other values nothing is, and `rows`
+ * is 0. */
+void ml_foresee(ml_pass_ctx *, const ml_value *, ml_statistics *);
 double ml_mean(const ml_statistics *, int64_t channel);
 double ml_variance(const ml_statistics *, int64_t channel);
 #endif

@@ -107,10 +107,10 @@ test_smoothing(void **state)
 		double real = real_error(&l, both[i]); /* of few weights: some scatter */
 		assert_true(expected > .6 * real && expected < 1.6 * real);
 	}
-	assert_true(ml_smooth(&l.m, s, &cx.arena) > 0);
+	assert_true(ml_smooth(&l.m, 20, s, &cx.arena) > 0);
 	assert_true(real_error(&l, s) < .2 * real_error(&l, ones));
 	fill(&l, 1);
-	if (ml_smooth(&l.m, s, &cx.arena) < 0)
+	if (ml_smooth(&l.m, 20, s, &cx.arena) < 0)
 		assert_memory_equal(s, ones, sizeof s);
 	assert_true(real_error(&l, s) <= 1.05 * real_error(&l, ones));
 }

@@ -24,7 +24,8 @@ test_choose(void **state)
 		double most = 1, least = INFINITY, cost = 0, error = 0;
 		for (int i = 0; i < MANY; i++) {
 			/* whole buckets, so that nothing is rounded */
-			layer[i].error = floor(fabs(harness_random(&seed)) * 600) / 2000;
+			layer[i].levels = 2;
+			layer[i].error[1] = floor(fabs(harness_random(&seed)) * 600) / 2000;
 			layer[i].seconds[0] = 2 + harness_random(&seed);
 			layer[i].seconds[1] = 1;
 		}
@@ -34,23 +35,47 @@ test_choose(void **state)
 				if (set >> i & 1)
 					t += layer[i].seconds[0] - layer[i].seconds[1];
 				else
-					e += layer[i].error;
+					e += layer[i].error[1];
 			if (e <= most + 1e-9)
 				least = fmin(least, t);
 		}
 		ml_gate_choose(layer, MANY, most, &cx.arena);
 		for (int i = 0; i < MANY; i++)
-			if (layer[i].kept)
+			if (!layer[i].level)
 				cost += layer[i].seconds[0] - layer[i].seconds[1];
 			else
-				error += layer[i].error;
+				error += layer[i].error[1];
 		assert_true(error <= most + 1e-9);
 		assert_true(fabs(cost - least) < 1e-6);
 	}
-	ml_gate_layer none[2] = {{.error = 1, .seconds = {1, 2}}, {.error = 0}};
+	ml_gate_layer none[2] = {{.levels = 2, .error = {0, 1}, .seconds = {1, 2}}, {.levels = 2}};
 	ml_gate_choose(none, 2, 0, &cx.arena);
-	assert_true(none[0].kept);
-	assert_false(none[1].kept); /* it costs nothing */
+	assert_int_equal(none[0].level, 0);
+	assert_int_equal(none[1].level, 1); /* it costs nothing */
+}
+
+/* A layer falls back no further than it must, and to the level that is cheapest. */
+static void
+test_choose_levels(void **state)
+{
+	ml_gate_layer l[3] = {
+		{.levels = 3, .error = {0, .1, .9}, .seconds = {3, 2, 1}},
+		{.levels = 3, .error = {0, .1, .8}, .seconds = {3, 1.5, 1}},
+		{.levels = 2, .error = {0, .1}, .seconds = {3, 1}},
+	};
+
+	(void)state;
+	ml_gate_choose(l, 3, 2, &cx.arena);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(l[i].level, l[i].levels - 1);
+	ml_gate_choose(l, 3, 1.15, &cx.arena); /* the second gains as much, for less time */
+	assert_int_equal(l[0].level, 2);
+	assert_int_equal(l[1].level, 1);
+	assert_int_equal(l[2].level, 1);
+	ml_gate_choose(l, 3, .31, &cx.arena);
+	assert_int_equal(l[0].level + l[1].level + l[2].level, 3);
+	ml_gate_choose(l, 3, 0, &cx.arena);
+	assert_int_equal(l[0].level + l[1].level + l[2].level, 0);
 }
 
 /* ---- a model of which one layer breaks ---- */
@@ -68,11 +93,12 @@ static const char text[] = "module \"m\" {\n"
 
 /* Layer 1 gives -y, the others almost y. */
 static ml_value *
-build(void *user, int i, ml_node *n)
+build(void *user, int i, int level, ml_node *n)
 {
 	ml_builder b = ml_builder_before(n);
 	ml_value *w = ml_in(n, 1), *x = ml_in(n, 0);
 
+	assert_int_equal(level, 1);
 	++*(int *)user;
 	w = ml_op2(&b, ML_OP_mul, w, ml_build_f64(&b, ML_f32, i == 1 ? -1 : .9999));
 	ml_node *y = ml_begin(&b, ML_OP_linear, (ml_value *[]){x, w}, 2);
@@ -104,8 +130,11 @@ run(ml_record *record, ml_gate_layer layer[3], int *built)
 	memset(layer, 0, 3 * sizeof *layer);
 	for (const ml_node *n = m->main->first; n; n = n->next)
 		if (n->op == ML_OP_linear) {
-			layer[at] = (ml_gate_layer){
-				.id = n->id, .name = names[at], .bytes = {256, 64}, .dim = {3, 8}};
+			layer[at] = (ml_gate_layer){.id = n->id,
+						    .name = names[at],
+						    .levels = 2,
+						    .level = 1,
+						    .bytes = {256, 64}};
 			at++;
 		}
 	assert_int_equal(at, 3);
@@ -114,7 +143,7 @@ run(ml_record *record, ml_gate_layer layer[3], int *built)
 		     .m = m,
 		     .layer = layer,
 		     .layers = 3,
-		     .after = "u8s8",
+		     .form = {"fp32", "u8s8"},
 		     .build = build,
 		     .user = built};
 	ml_status status = ml_gate_run(&g);
@@ -143,8 +172,9 @@ test_keeps(void **state)
 	ml_record_init(&record, &cx.arena);
 	assert_int_equal(run(&record, layer, &built), ML_OK);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(layer[i].kept, i == 1);
-	assert_true(layer[1].error > 10 * layer[0].error);
+		assert_int_equal(layer[i].level, i != 1);
+	assert_true(layer[1].error[1] > 10 * layer[0].error[1]);
+	assert_true(layer[0].sqnr[1] > 60 && layer[1].sqnr[1] < 0); /* it gives -y */
 	assert_true(layer[0].seconds[0] > 0);
 	assert_true(built > 2);
 	assert_int_equal(record.decisions.count, 3);
@@ -155,7 +185,7 @@ test_keeps(void **state)
 		ML_PUSH(&cx.arena, again.replayed, record.decisions.at[i]);
 	assert_int_equal(run(&again, layer, &built), ML_OK);
 	assert_int_equal(built, 2); /* nothing but what is wanted is built */
-	assert_true(layer[1].kept && !layer[0].kept && !layer[2].kept);
+	assert_true(!layer[1].level && layer[0].level && layer[2].level);
 	ml_record_init(&other, &cx.arena);
 	other.replays = true;
 	assert_int_equal(run(&other, layer, &built), ML_ERR_ARG);
@@ -166,6 +196,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_choose),
+		cmocka_unit_test(test_choose_levels),
 		cmocka_unit_test(test_keeps),
 	};
 	jmp_buf nomem;

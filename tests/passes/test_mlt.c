@@ -209,7 +209,8 @@ run_passes(const test_case *c, ml_module *m, ml_pipeline *p, ml_arena *arena)
 				 .show = note_fired,
 				 .fuel = -1,
 				 .exec = &exec,
-				 .data = &data};
+				 .data = &data,
+				 .max_loss = 1}; /* what layers become, whatever it loses */
 
 	ml_arena_init(&samples.arena, memory);
 	bool failed = ml_pipeline_init(p, &cx, arena, &o, NULL, 0) != ML_OK ||

@@ -1,0 +1,226 @@
+/* plan_linear.c -- what linear layers become on 8-bit integers, by what is known of their inputs:
+ * outliers moved into weights, weights clipped, biases corrected.
+ *
+ * Calibration data shows the inputs.  Without it, those behind norms are known from the norm's
+ * constants; of others nothing is.
+ */
+#include "linear.h"
+#include "smooth.h"
+#include <math.h>
+#include <string.h>
+
+/* Without data people wait for the compiler, not for its calibration. */
+enum { STEPS = 20, FEW_STEPS = 4 };
+
+typedef struct planning {
+	ml_pass_ctx *px;
+	ml_module *m;
+	ml_planned_list *list;
+	ML_VEC(ml_value *) inputs;
+	ml_statistics *statistics; /* of the inputs; rows 0: nothing is known */
+} planning;
+
+/* ---- finding ---- */
+
+static int
+input_number(planning *c, ml_value *x)
+{
+	for (int i = 0; i < c->inputs.count; i++)
+		if (c->inputs.at[i] == x)
+			return i;
+	ML_PUSH(c->px->scratch, c->inputs, x);
+	return c->inputs.count - 1;
+}
+
+static void
+find_layers(planning *c)
+{
+	for (ml_node *n = c->m->main->first; n; n = n->next) {
+		ml_planned l = {.node = n};
+		if (n->op != ML_OP_linear)
+			continue;
+		const char *why = ml_linear_objection(n, &l.rows, &l.columns);
+		if (why) {
+			ml_remark(c->px->cx, n->prov, "kept in fp32: %s", why);
+			continue;
+		}
+		l.input = input_number(c, ml_in(n, 0));
+		ML_PUSH(c->px->scratch, *c->list, l);
+	}
+}
+
+/* ---- factors ---- */
+
+/* How much its inputs and weights make of each other, squared and summed: what errors are beside.
+ */
+static double
+energy_of(const ml_planned *l, const float *w, int64_t stride, const ml_statistics *x)
+{
+	double sum = 0;
+
+	for (int64_t j = 0; j < l->rows; j++) {
+		double mean = ml_mean(x, j);
+		float square = 0;
+		for (int64_t k = 0; k < l->columns; k++)
+			square += w[j * stride + k] * w[j * stride + k];
+		sum += (double)square * (ml_variance(x, j) + mean * mean);
+	}
+	return sum;
+}
+
+/* Of layers that share factors each counts by how far it is off in proportion, not by how large its
+ * results are: values of attention are small beside queries and keys. */
+static void
+copy_weights(const ml_planned *l, float *w, int64_t stride, const ml_statistics *x)
+{
+	const char *from = ml_const_blob(ml_in(l->node, 1))->bytes;
+	size_t bytes = (size_t)l->columns * sizeof *w;
+
+	for (int64_t j = 0; j < l->rows; j++)
+		memcpy(w + j * stride, from + (size_t)j * bytes, bytes);
+	double energy = energy_of(l, w, stride, x);
+	if (l->columns == stride || !(energy > 0) || !isfinite(energy))
+		return;
+	for (int64_t j = 0; j < l->rows; j++)
+		for (int64_t k = 0; k < l->columns; k++)
+			w[j * stride + k] *= (float)(1 / sqrt(energy));
+}
+
+/* Layers that read one value share its factors, so that it is quantized once: their weights side
+ * by side are one matrix. */
+static void
+smooth_input(planning *c, int input, ml_arena *arena)
+{
+	ml_smoothing s = {.x = &c->statistics[input]};
+	int64_t rows = s.x->channels, at = 0;
+	double alpha = -1;
+
+	for (int i = 0; i < c->list->count; i++)
+		s.columns += c->list->at[i].input == input ? c->list->at[i].columns : 0;
+	float *w = ML_NEW_ARRAY(arena, float, rows *s.columns);
+	float *factor = ML_NEW_ARRAY(c->px->scratch, float, rows);
+	for (int i = 0; i < c->list->count; i++) {
+		ml_planned *l = &c->list->at[i];
+		if (l->input != input)
+			continue;
+		copy_weights(l, w + at, s.columns, s.x);
+		at += l->columns;
+		l->factor = factor;
+	}
+	s.w = w;
+	if (s.x->rows)
+		alpha = ml_smooth(&s, c->px->data ? STEPS : FEW_STEPS, factor, arena);
+	for (int64_t j = 0; j < rows && !s.x->rows; j++)
+		factor[j] = 1;
+	for (int i = 0; i < c->list->count; i++)
+		if (c->list->at[i].input == input)
+			c->list->at[i].alpha = alpha;
+}
+
+/* ---- weights and biases ---- */
+
+static ml_blob *
+new_floats(planning *c, int64_t n, float **at)
+{
+	void *bytes;
+	ml_blob *blob = ml_blob_new(&c->px->cx->memory, (uint64_t)n * sizeof(float), &bytes);
+
+	*at = bytes;
+	ML_PUSH(&c->m->arena, c->m->blobs, blob);
+	return blob;
+}
+
+/* What the mean of the inputs loses through rounded weights: b += E[x] (W - Wq). */
+static void
+correct_bias(planning *c, ml_planned *l)
+{
+	const ml_statistics *x = &c->statistics[l->input];
+	const ml_value *bias = ml_in(l->node, 2);
+	const int8_t *q = l->plan.q.values->bytes;
+	const float *scale = l->plan.q.scales->bytes;
+	double *lost = ML_NEW_ARRAY(c->px->scratch, double, l->columns);
+	float *b;
+
+	if (!x->rows || !bias || !ml_is_const(bias) || bias->type.rank != 1)
+		return;
+	for (int64_t j = 0; j < l->rows; j++) {
+		double mean = ml_mean(x, j), s = (double)l->factor[j];
+		for (int64_t k = 0; k < l->columns; k++) {
+			int64_t i = j * l->columns + k;
+			lost[k] += mean * ((double)l->w[i] - (double)q[i] * (double)scale[k] / s);
+		}
+	}
+	l->plan.bias = new_floats(c, l->columns, &b);
+	for (int64_t k = 0; k < l->columns; k++)
+		b[k] = (float)(ml_const_f64(bias, k) + lost[k]);
+}
+
+static ml_status
+plan_layer(planning *c, ml_planned *l, ml_arena *arena)
+{
+	const ml_statistics *x = &c->statistics[l->input];
+	size_t bytes = (size_t)(l->rows * l->columns) * sizeof(float);
+	double *importance = ML_NEW_ARRAY(arena, double, l->rows);
+	ml_row_facts facts = {l->factor, c->px->data ? importance : NULL};
+	bool known = x->rows > 0;
+
+	l->w = ml_alloc(arena, bytes);
+	memcpy(l->w, ml_const_blob(ml_in(l->node, 1))->bytes, bytes);
+	for (int64_t j = 0; j < l->rows; j++) {
+		double s = (double)l->factor[j], mean = ml_mean(x, j);
+		bool corrected = ml_in(l->node, 2) != NULL;
+		importance[j] = (ml_variance(x, j) + (corrected ? 0 : mean * mean)) / (s * s);
+	}
+	if (!ml_quantize_columns(c->px, ml_in(l->node, 1), l->rows, l->columns,
+				 known ? &facts : NULL, &l->plan.q)) {
+		ml_remark(c->px->cx, l->node->prov, "kept in fp32: its weights are not finite");
+		l->node = NULL;
+		return ML_OK;
+	}
+	ml_keep_quantized(c->m, &l->plan.q);
+	correct_bias(c, l);
+	if (l->alpha >= 0) {
+		float *inverse;
+		l->plan.factor = new_floats(c, l->rows, &inverse);
+		for (int64_t j = 0; j < l->rows; j++)
+			inverse[j] = 1 / l->factor[j];
+	}
+	return ML_OK;
+}
+
+static ml_status
+plan_layers(planning *c)
+{
+	int kept = 0;
+
+	for (int i = 0; i < c->inputs.count; i++) {
+		ml_arena arena;
+		ml_arena_init(&arena, &c->px->cx->memory);
+		smooth_input(c, i, &arena);
+		ml_arena_free(&arena);
+	}
+	for (int i = 0; i < c->list->count; i++) {
+		ml_arena arena;
+		ml_arena_init(&arena, &c->px->cx->memory);
+		ML_STEP(plan_layer(c, &c->list->at[i], &arena));
+		ml_arena_free(&arena);
+		if (c->list->at[i].node)
+			c->list->at[kept++] = c->list->at[i];
+	}
+	c->list->count = kept;
+	return ML_OK;
+}
+
+ml_status
+ml_plan_linear(ml_pass_ctx *px, ml_module *m, ml_planned_list *list)
+{
+	planning c = {.px = px, .m = m, .list = list};
+
+	find_layers(&c);
+	c.statistics = ML_NEW_ARRAY(px->scratch, ml_statistics, c.inputs.count + 1);
+	if (px->data && c.inputs.count)
+		ML_STEP(ml_collect(px, m, c.inputs.at, c.inputs.count, c.statistics));
+	for (int i = 0; i < c.inputs.count && !px->data; i++)
+		ml_foresee(px, c.inputs.at[i], &c.statistics[i]);
+	return plan_layers(&c);
+}
