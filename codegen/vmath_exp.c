@@ -25,7 +25,8 @@ static const double log2_f64[] = {0x1.62e42fee00000p-1, 0x1.a39ef35793c76p-33};
 
 /* exp(x) = 2^n (1 + p) */
 typedef struct scaled {
-	ml_v n; /* integer */
+	ml_v n;     /* integer */
+	ml_v minus; /* -n as a float */
 	ml_v p;
 } scaled;
 
@@ -42,6 +43,7 @@ reduce(ml_emit *e, ml_v x, ml_v low)
 	ml_v r = ml_fma(e, n, ml_vn_const(e, x, log2[0]), x);
 	scaled s;
 
+	s.minus = n;
 	r = ml_fma(e, n, ml_vn_const(e, x, log2[1]), r);
 	if (low)
 		r = ml_vn_add(e, r, low);
@@ -61,6 +63,23 @@ power_of_two(ml_emit *e, ml_v n, ml_v like)
 	return ml_vn_from_bits(e, LLVMBuildShl(e->b, biased, shift, ""), like);
 }
 
+/* y 2^n, rounded once: denormal results, too.  AVX-512 has an instruction; others go in two steps,
+ * so that 2^n need not be normal. */
+static ml_v
+scale_by(ml_emit *e, const scaled *s, ml_v y)
+{
+	if (e->target->vector_bits == 512 && LLVMTypeOf(y) == ml_vec_type(e->f32)) {
+		ml_v every = LLVMConstInt(e->i16, 0xffff, 0), rounding = ml_i32(e, 4); /* as set */
+		ml_v args[] = {y, ml_vn_neg(e, s->minus), y, every, rounding};
+		return ml_intrinsic(e, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, args, 5);
+	}
+	ml_v half = LLVMBuildAShr(e->b, s->n, ml_vn_int(e, y, 1), "");
+	ml_v rest = LLVMBuildSub(e->b, s->n, half, "");
+
+	y = ml_vn_mul(e, y, power_of_two(e, half, y));
+	return ml_vn_mul(e, y, power_of_two(e, rest, y));
+}
+
 ml_v
 ml_vn_exp(ml_emit *e, ml_v x, ml_v low)
 {
@@ -69,12 +88,7 @@ ml_vn_exp(ml_emit *e, ml_v x, ml_v low)
 	/* beyond these the result is 0 or infinite whatever x is */
 	x = ml_vn_at_least(e, ml_vn_at_most(e, x, f32 ? 89 : 710), f32 ? -104 : -746);
 	scaled s = reduce(e, x, low);
-	/* in two steps, so that 2^n need not be normal: denormal results round once */
-	ml_v half = LLVMBuildAShr(e->b, s.n, ml_vn_int(e, x, 1), "");
-	ml_v rest = LLVMBuildSub(e->b, s.n, half, "");
-	ml_v y = ml_vn_add(e, s.p, ml_vn_const(e, x, 1));
-	y = ml_vn_mul(e, y, power_of_two(e, half, x));
-	return ml_vn_mul(e, y, power_of_two(e, rest, x));
+	return scale_by(e, &s, ml_vn_add(e, s.p, ml_vn_const(e, x, 1)));
 }
 
 ml_v
