@@ -1,11 +1,12 @@
 /* attention.c -- attention kernels: from q, k and v to the output, without a tensor of all scores.
  *
  * The specification holds both dots and what lies between them.  A tile is a block of query rows of
- * one head.  It goes through the keys block by block: keys and values of a block become panels in
- * scratch; for a few rows at a time the scores go there, too, through the first contraction's
- * epilogue (scale, mask), are made relative to the largest of the row so far, and are the left
- * operand of the second contraction, whose sums are rescaled when that maximum rises.  The division
- * by the sum of the row comes last.  So scratch is bounded whatever the length.
+ * one head.  A thread takes a few of them at once through the keys, block by block: keys and values
+ * of a block become panels in scratch; for a few rows at a time the scores go there, too, through
+ * the first contraction's epilogue (scale, mask), are made relative to the largest of the row so
+ * far, and are the left operand of the second contraction, whose sums are rescaled when that
+ * maximum rises.  The division by the sum of the row comes last.  So scratch is bounded whatever
+ * the length.
  *
  * Blocks begin at multiples of their size: keys that a mask hides at the end add zeros and change
  * no bit, so that n tokens and one more are n + 1 tokens.
@@ -15,7 +16,9 @@
 #include <math.h>
 
 enum {
-	TILE_ROWS = 128,      /* query rows that share the panels of a block of keys */
+	TILE_ROWS = 128, /* query rows of a tile */
+	PASS_TILES = 4,  /* of one head: they share the panels of a block of keys */
+	PASS_ROWS = PASS_TILES * TILE_ROWS,
 	ROW_BLOCK = ML_LANES, /* rows whose scores are in scratch */
 	KEY_BLOCK = 256,
 	FLOAT = 4,
@@ -38,7 +41,7 @@ typedef struct attention_emit {
 	ml_expr x;
 	ml_attention a;
 	ml_dots_emit scores, heads;
-	ml_v tile_row, tile_end; /* rows of the tile */
+	ml_v tile_row, tile_end; /* rows of the tiles of the pass */
 	ml_v row, rows;          /* first row of the block, and their number */
 	ml_v key, keys;          /* first key of the block, and their number */
 	/* scratch, aligned: panels of the block; scores [ROW_BLOCK][KEY_BLOCK]; by rows of the
@@ -133,11 +136,11 @@ plan(ml_kernel *k, ml_attention *a)
 	if (!heads || heads == scores || !find_softmax(a, heads))
 		return ml_error(k->m->cx, ML_ERR_CODEGEN, NULL,
 				"an attention kernel without softmax between two dots");
-	ML_STEP(ml_dots_plan(k, scores, TILE_ROWS, &a->scores));
-	ML_STEP(ml_dots_plan(k, heads, TILE_ROWS, &a->heads));
+	ML_STEP(ml_dots_plan(k, scores, PASS_ROWS, &a->scores));
+	ML_STEP(ml_dots_plan(k, heads, PASS_ROWS, &a->heads));
 	find_causal(a);
 	a->width = ml_dim_mul(dims, ml_dim_ceildiv(dims, a->heads.n, lanes), lanes);
-	a->tiles_per_head = a->scores.row_blocks;
+	a->tiles_per_head = ml_dim_ceildiv(dims, a->scores.m, ml_dim_int(dims, TILE_ROWS));
 	a->query_bytes = aligned(dims, ml_dots_scratch_bytes(&a->scores));
 	a->key_bytes = ml_dim_mul(dims, a->scores.k, keys);
 	a->value_bytes = ml_dim_mul(dims, a->width, keys);
@@ -163,7 +166,7 @@ ml_attention_grid(ml_kernel *k, ml_grid *grid)
 		return ml_attention_int8_grid(k, grid);
 	ML_STEP(plan(k, &a));
 	grid->tiles = ml_dim_mul(dims, a.scores.batches, a.tiles_per_head);
-	ml_dim rows = ml_dim_mul(dims, row_bytes(dims, &a), ml_dim_int(dims, TILE_ROWS));
+	ml_dim rows = ml_dim_mul(dims, row_bytes(dims, &a), ml_dim_int(dims, PASS_ROWS));
 	ml_dim panels = ml_dim_add(dims, a.key_bytes, a.value_bytes);
 	ml_dim scores = ml_dim_int(dims, ROW_BLOCK * KEY_BLOCK * FLOAT);
 	grid->scratch_bytes = ml_dim_add(dims, ml_dim_add(dims, a.query_bytes, panels),
@@ -411,14 +414,14 @@ lay_out_scratch(attention_emit *w)
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
 	ml_v at = ml_gep(e, e->i8, x->scratch, ml_expr_dim(x, w->a.query_bytes));
-	ml_v floats = ml_i64(e, TILE_ROWS * FLOAT);
+	ml_v floats = ml_i64(e, PASS_ROWS * FLOAT);
 
 	w->width = ml_expr_dim(x, w->a.width);
 	w->key_panels = take(w, &at, ml_expr_dim(x, w->a.key_bytes));
 	w->value_panels = take(w, &at, ml_expr_dim(x, w->a.value_bytes));
 	w->score = take(w, &at, ml_i64(e, ROW_BLOCK * KEY_BLOCK * FLOAT));
 	w->output = take(w, &at, ml_mul(e, w->width, floats));
-	w->sums = take(w, &at, ml_i64(e, TILE_ROWS * FLOAT * ML_LANES));
+	w->sums = take(w, &at, ml_i64(e, PASS_ROWS * FLOAT * ML_LANES));
 	w->tops = take(w, &at, floats);
 	w->rescale = at;
 }
@@ -547,17 +550,22 @@ store_rows(attention_emit *w)
 	ml_expr_no_lanes(x);
 }
 
-static void
-emit_tile(attention_emit *w, ml_v tile)
+/* The first tiles of the range, those of one head; returns how many. */
+static ml_v
+emit_pass(attention_emit *w, ml_v first, ml_v end)
 {
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
-	ml_v number = tile, rows = ml_i64(e, TILE_ROWS);
-	ml_v block = ml_dots_remainder(e, &number, ml_expr_dim(x, w->a.tiles_per_head));
+	ml_v number = first, rows = ml_i64(e, TILE_ROWS);
+	ml_v tiles = ml_expr_dim(x, w->a.tiles_per_head);
+	ml_v block = ml_dots_remainder(e, &number, tiles);
+	ml_v count = ml_min_s(e, ml_sub(e, end, first), ml_sub(e, tiles, block));
 	ml_contract scores = {.store = store_scores, .user = w}, heads = {.user = NULL};
 
 	w->tile_row = ml_mul(e, block, rows);
-	w->tile_end = ml_min_s(e, ml_add(e, w->tile_row, rows), ml_expr_dim(x, w->a.scores.m));
+	count = ml_min_s(e, count, ml_i64(e, PASS_TILES));
+	w->tile_end = ml_min_s(e, ml_add(e, w->tile_row, ml_mul(e, count, rows)),
+			       ml_expr_dim(x, w->a.scores.m));
 	ml_dots_begin(&w->scores, &scores, number);
 	ml_dots_begin(&w->heads, &heads, number);
 	scores.row_begin = w->tile_row;
@@ -567,6 +575,7 @@ emit_tile(attention_emit *w, ml_v tile)
 	clear_rows(w);
 	emit_key_blocks(w, &scores);
 	store_rows(w);
+	return count;
 }
 
 ml_status
@@ -580,10 +589,10 @@ ml_attention_emit(ml_emit *e, ml_kernel *k, const char *name)
 	w.scores = (ml_dots_emit){.x = &w.x, .d = w.a.scores};
 	w.heads = (ml_dots_emit){.x = &w.x, .d = w.a.heads};
 	ml_expr_open(&w.x, e, k, name);
-	ml_loop l = ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), ml_i64(e, 1), NULL, 0,
-				  "tile");
+	ml_loop l =
+		ml_loop_begin(e, ml_expr_begin(&w.x), ml_expr_end(&w.x), NULL, NULL, 0, "tiles");
 	int mark = ml_expr_mark(&w.x);
-	emit_tile(&w, l.i);
+	l.step = emit_pass(&w, l.i, l.to);
 	ml_expr_release(&w.x, mark);
 	ml_loop_end(e, &l, NULL);
 	return ml_expr_close(&w.x);
