@@ -21,10 +21,38 @@ enum {
 	PASS_BYTES = 4096, /* of a row of A, at most */
 };
 
+static const ml_form_info forms[ML_CONTRACT_FORMS] = {
+	[ML_CONTRACT_F32] = {"f32", 4, 1},
+	[ML_CONTRACT_U8S8] = {"u8s8", 1, 4},
+	[ML_CONTRACT_BF16] = {"bf16", 2, 2},
+};
+
+const ml_form_info *
+ml_form_get(ml_contract_form form)
+{
+	return &forms[form];
+}
+
+ml_contract_form
+ml_form_of(ml_dtype b)
+{
+	return b == ML_f32 ? ML_CONTRACT_F32 : b == ML_bf16 ? ML_CONTRACT_BF16 : ML_CONTRACT_U8S8;
+}
+
+/* In memory, of A and of B. */
+static LLVMTypeRef
+element_type(ml_emit *e, ml_contract_form form)
+{
+	return form == ML_CONTRACT_F32 ? e->f32 : form == ML_CONTRACT_BF16 ? e->i16 : e->i8;
+}
+
 static shape
 choose_shape(const ml_target *t, ml_contract_form form)
 {
 	bool zmm = t->vector_bits == 512;
+
+	if (form == ML_CONTRACT_BF16 && !ml_tile_has_bf16(t))
+		return zmm ? (shape){8, 2, 4, 4, IN_REGISTERS} : (shape){3, 1, 2, 1, IN_REGISTERS};
 
 	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))
 		return (shape){64, 2, 0, 2, FOLD};
@@ -38,7 +66,6 @@ choose_shape(const ml_target *t, ml_contract_form form)
 static ml_v
 declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 {
-	static const char *const forms[] = {"f32", "u8s8"};
 	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
 	/* a, lda, b, panel_stride, k, rows, panels, acc; fold: corrections, order; else: ahead,
@@ -46,7 +73,7 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
 					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64};
 
-	snprintf(name, sizeof name, "gemm_%s_%s", forms[form], e->target->name);
+	snprintf(name, sizeof name, "gemm_%s_%s", forms[form].name, e->target->name);
 	*type = LLVMFunctionType(e->none, params, MAX_PARAMS, 0);
 	ml_v f = LLVMGetNamedFunction(e->module, name);
 	if (!f) {
@@ -59,18 +86,22 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 
 /* The last group of each row where k ends in one, as words: once for all tiles of the function. */
 static ml_v
-emit_rest(ml_emit *e, ml_v f, int rows)
+emit_rest(ml_emit *e, ml_v f, ml_contract_form form, int rows)
 {
+	LLVMTypeRef element = element_type(e, form);
 	ml_v rest = ml_alloca(e, LLVMArrayType2(e->i32, (uint64_t)rows), ML_TILE_ALIGN);
 	ml_v a = LLVMGetParam(f, 0), lda = LLVMGetParam(f, 1), k = LLVMGetParam(f, 4);
-	ml_v whole = LLVMBuildAnd(e->b, k, ml_i64(e, -ML_TILE_GROUP), "");
-	ml_v bytes = ml_sub(e, k, whole), zero = ml_i64(e, 0);
-	ml_v some = LLVMBuildICmp(e->b, LLVMIntNE, bytes, zero, "");
+	ml_v whole = LLVMBuildAnd(e->b, k, ml_i64(e, -forms[form].group), "");
+	ml_v count = ml_sub(e, k, whole), zero = ml_i64(e, 0);
+	ml_v some = LLVMBuildICmp(e->b, LLVMIntNE, count, zero, "");
 	ml_v end = LLVMBuildSelect(e->b, some, LLVMGetParam(f, 5), zero, "");
 	ml_loop l = ml_loop_begin(e, zero, end, ml_i64(e, 1), NULL, 0, "rest");
-	ml_v from = ml_gep(e, e->i8, a, ml_add(e, whole, ml_mul(e, lda, l.i)));
+	ml_v from = ml_gep(e, element, a, ml_add(e, whole, ml_mul(e, lda, l.i)));
+	ml_v word = form == ML_CONTRACT_BF16
+			    ? LLVMBuildZExt(e->b, ml_load(e, e->i16, from, 2), e->i32, "")
+			    : ml_tile_group(e, from, count);
 
-	ml_store(e, ml_tile_group(e, from, bytes), ml_gep(e, e->i32, rest, l.i), 4);
+	ml_store(e, word, ml_gep(e, e->i32, rest, l.i), 4);
 	ml_loop_end(e, &l, NULL);
 	return rest;
 }
@@ -101,6 +132,8 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 
 	if (form == ML_CONTRACT_F32) {
 		ml_tile_f32(e, &t);
+	} else if (form == ML_CONTRACT_BF16) {
+		ml_tile_bf16(e, &t);
 	} else if (kind == FOLD) {
 		t.corrections = LLVMGetParam(f, 8);
 		t.order = LLVMGetParam(f, 9);
@@ -154,7 +187,7 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 
 	e->fn = f;
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
-	ml_v rest = form == ML_CONTRACT_U8S8 ? emit_rest(e, f, s.rows) : NULL;
+	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, s.rows) : NULL;
 	if (s.kind == FOLD)
 		emit_tile(e, f, rest, form, s.kind, 0, 0);
 	else
@@ -168,7 +201,7 @@ static void
 emit_stores(ml_emit *e, const ml_contract *c, ml_v acc, ml_v row, ml_v rows, ml_v panel,
 	    ml_v panels)
 {
-	LLVMTypeRef element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i32;
+	LLVMTypeRef element = c->form == ML_CONTRACT_U8S8 ? e->i32 : e->f32;
 	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
 	ml_loop r = ml_loop_begin(e, zero, rows, one, NULL, 0, "row");
 	ml_loop p = ml_loop_begin(e, zero, panels, one, NULL, 0, "panel");
@@ -196,10 +229,11 @@ emit_stores(ml_emit *e, const ml_contract *c, ml_v acc, ml_v row, ml_v rows, ml_
 static ml_v
 panel_elements(ml_emit *e, const ml_contract *c)
 {
+	int group = forms[c->form].group;
 	ml_v k = c->k;
 
-	if (c->form == ML_CONTRACT_U8S8)
-		k = LLVMBuildAnd(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, -4), "");
+	if (group > 1)
+		k = LLVMBuildAnd(e->b, ml_add(e, k, ml_i64(e, group - 1)), ml_i64(e, -group), "");
 	return ml_mul(e, k, ml_i64(e, ML_LANES));
 }
 
@@ -318,7 +352,7 @@ static void
 plan_passes(ml_emit *e, frame *f)
 {
 	const shape *s = &f->s;
-	int size = f->c->form == ML_CONTRACT_F32 ? 4 : 1;
+	int size = forms[f->c->form].bytes;
 	int many = s->few_rows * s->many_panels, most = MAX_ROWS * s->panels;
 
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
@@ -342,7 +376,7 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	shape s = choose_shape(e->target, c->form);
 	frame f = {.c = c, .s = s, .stride = panel_elements(e, c)};
 
-	f.element = c->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
+	f.element = element_type(e, c->form);
 	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
 	if (s.kind == FOLD)
 		find_table(e, &f);

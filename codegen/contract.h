@@ -6,10 +6,13 @@
  *   f32   [ceil(n/16)][k][16]
  *   u8s8  [ceil(n/16)][ceil(k/4)][16][4]  s8, zero padded in n and k; a table follows all panels
  *         (pack_pairs.c), for levels without a dot instruction
+ *   bf16  [ceil(n/16)][ceil(k/2)][16][2]  bf16, zero padded in n and k
  * (lanes beyond n of an f32 panel are zero as well).  Panels should start at a multiple of 64.
  *
  * One output element accumulates over k in order, starting from zero, with one fma (or exact
- * integers) per step; so its bits depend neither on the tile it fell into nor on the ISA.
+ * integers) per step; so its bits depend neither on the tile it fell into nor on the ISA.  bf16 is
+ * the exception: CPUs that multiply its pairs at once round their sums in a way of their own, so
+ * that bits depend on the ISA, and on nothing else.
  *
  * The tiles know nothing of addresses or epilogues: they write accumulators to a small buffer.  So
  * a level needs them once for a whole model: ml_emit_contract() calls the function that
@@ -23,8 +26,18 @@
 typedef enum ml_contract_form {
 	ML_CONTRACT_F32,  /* f32 x f32 -> f32 */
 	ML_CONTRACT_U8S8, /* u8 x s8 -> s32, exact (sums wrap around at 32 bits) */
+	ML_CONTRACT_BF16, /* bf16 x bf16 -> f32 */
 	ML_CONTRACT_FORMS
 } ml_contract_form;
+
+typedef struct ml_form_info {
+	const char *name;
+	int bytes; /* of an element of B */
+	int group; /* consecutive k that a panel keeps together */
+} ml_form_info;
+const ml_form_info *ml_form_get(ml_contract_form);
+/* By what B holds: f32, s8 or bf16. */
+ml_contract_form ml_form_of(ml_dtype);
 
 enum {
 	ML_PANEL = ML_LANES, /* columns */
@@ -65,6 +78,8 @@ void ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_st
 		 int64_t n_stride);
 void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride,
 		int64_t n_stride);
+void ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
+		  int64_t n_stride);
 
 /* The table behind u8s8 panels: written for panels on the host; for one panel at run time; and the
  * bytes it has per panel for the order of k. */
@@ -81,7 +96,8 @@ typedef struct ml_pack {
 	/* false: `load` gives the 16 lanes (k, column .. column + 15), count = existing columns.
 	 * true: it gives the lanes (k .. k + 15, column), count = existing ks: for a B that is
 	 * contiguous along k, transposed here in registers.
-	 * f32 or i8 lanes; lanes from count (NULL = 16) up must be zero, as ml_load_lanes gives. */
+	 * f32, i8 or i16 lanes; lanes from count (NULL = 16) up must be zero, as ml_load_lanes
+	 * gives. */
 	bool along_k;
 	ml_v (*load)(void *user, ml_emit *, ml_v k, ml_v column, ml_v count);
 	void *user;

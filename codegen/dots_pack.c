@@ -35,9 +35,10 @@ ml_pack_grid(ml_kernel *k, ml_grid *grid)
 	ml_dims *dims = k->m->dims;
 	const ml_value *v = operand(k);
 
-	if (v->type.rank != 3 || (v->type.dtype != ML_f32 && v->type.dtype != ML_s8))
+	if (v->type.rank != 3 ||
+	    (v->type.dtype != ML_f32 && v->type.dtype != ML_s8 && v->type.dtype != ML_bf16))
 		return ml_error(k->m->cx, ML_ERR_CODEGEN, NULL,
-				"panels are made of f32 or s8[b, k, n]");
+				"panels are made of f32, s8 or bf16[b, k, n]");
 	grid->tiles = ml_dim_mul(dims, v->type.dim[0], panel_groups(dims, v));
 	grid->scratch_bytes = ml_dim_int(dims, 0);
 	return ML_OK;
@@ -150,7 +151,7 @@ emit_tile(pack_emit *w, ml_v tile)
 	ml_dims *dims = x->kernel->m->dims;
 	const ml_dim *size = w->v->type.dim;
 	ml_dim one = ml_dim_int(dims, 1), panel = ml_dim_int(dims, ML_PANEL);
-	ml_contract_form form = w->v->type.dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	ml_contract_form form = ml_form_of(w->v->type.dtype);
 	ml_v groups =
 		ml_scalar_op(e, ML_OP_max, ML_s64,
 			     (ml_v[]){ml_expr_dim(x, panel_groups(dims, w->v)), ml_i64(e, 1)});

@@ -23,8 +23,8 @@ form_of(const ml_node *dot, ml_contract_form *form)
 {
 	ml_dtype a = ml_in(dot, 0)->type.dtype, b = ml_in(dot, 1)->type.dtype;
 
-	*form = a == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
-	return (a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8);
+	*form = ml_form_of(b);
+	return a == (b == ML_s8 ? ML_u8 : b) && (b == ML_f32 || b == ML_s8 || b == ML_bf16);
 }
 
 static ml_dim

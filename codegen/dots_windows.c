@@ -355,13 +355,13 @@ fill_block(ml_dots_emit *w, ml_dtype t)
 	LLVMTypeRef whole = LLVMVectorType(e->i8, BLOCK);
 
 	v = ml_splat(e, ml_to_memory(e, t, v));
-	if (ml_dtype_bytes(t) == 4)
-		return LLVMBuildBitCast(e->b, v, whole, "");
 	ml_v lane = ml_i32(e, 0), lanes[BLOCK];
-	for (int i = 0; i < BLOCK; i++)
+	unsigned count = BLOCK / (unsigned)ml_dtype_bytes(t);
+	for (unsigned i = 0; i < count; i++)
 		lanes[i] = lane;
-	return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)),
-				      LLVMConstVector(lanes, BLOCK), "");
+	v = LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+				   LLVMConstVector(lanes, count), "");
+	return LLVMBuildBitCast(e->b, v, whole, "");
 }
 
 void

@@ -83,13 +83,13 @@ is_narrow(const ml_node *n)
 	       static_product(b, batch, contract, true) <= NARROW_PRODUCTS;
 }
 
-/* Dots that have a micro-kernel; others are reduction loops inside a row kernel. */
-static bool
-has_tile(const ml_node *n)
+bool
+ml_has_tile(const ml_node *n)
 {
 	ml_dtype a = ml_in(n, 0)->type.dtype, b = ml_in(n, 1)->type.dtype;
+	bool same = a == b && (a == ML_f32 || a == ML_bf16);
 
-	return ((a == ML_f32 && b == ML_f32) || (a == ML_u8 && b == ML_s8)) && !is_narrow(n);
+	return (same || (a == ML_u8 && b == ML_s8)) && !is_narrow(n);
 }
 
 /* Operators that stand alone as steps of the entry. */
@@ -448,7 +448,7 @@ place_node(ml_planner *p, ml_node *n)
 			new_group(p, ML_FAMILY_SCAN, &n->out[0].type, 0, n);
 		break;
 	case ML_CONTRACT:
-		if (has_tile(n))
+		if (ml_has_tile(n))
 			new_group(p, ML_FAMILY_CONTRACT, &n->out[0].type, 0, n);
 		else
 			take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);

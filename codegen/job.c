@@ -120,8 +120,11 @@ note_tiles(ml_job *j, ml_emit *e)
 		const char *name = LLVMGetValueName2(f, &n);
 		if (!LLVMIsDeclaration(f) || strncmp(name, "gemm_", 5))
 			continue;
-		j->uses_tiles[ML_CONTRACT_F32] |= !strncmp(name, "gemm_f32_", 9);
-		j->uses_tiles[ML_CONTRACT_U8S8] |= !strncmp(name, "gemm_u8s8_", 10);
+		for (int form = 0; form < ML_CONTRACT_FORMS; form++) {
+			const char *of = ml_form_get((ml_contract_form)form)->name, *at = name + 5;
+			size_t length = strlen(of);
+			j->uses_tiles[form] |= !strncmp(at, of, length) && at[length] == '_';
+		}
 	}
 }
 

@@ -109,8 +109,6 @@ add_kernels(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 static void
 add_tiles(ml_plan *plan, const ml_object_options *o, job_list *jobs, int kernels)
 {
-	static const char *const forms[] = {"f32", "u8s8"};
-
 	for (int l = 0; l < o->entry.nlevels; l++)
 		for (int form = 0; form < ML_CONTRACT_FORMS; form++) {
 			const ml_target *t = o->entry.levels[l];
@@ -122,7 +120,8 @@ add_tiles(ml_plan *plan, const ml_object_options *o, job_list *jobs, int kernels
 			ml_job j = {.kind = ML_JOB_TILES,
 				    .target = t,
 				    .form = (ml_contract_form)form,
-				    .name = ml_format(plan->arena, "tiles_%s_%s", forms[form],
+				    .name = ml_format(plan->arena, "tiles_%s_%s",
+						      ml_form_get((ml_contract_form)form)->name,
 						      t->name)};
 			ML_PUSH(plan->arena, *jobs, j);
 		}

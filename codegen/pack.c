@@ -3,7 +3,7 @@
 #include "tile.h"
 #include <string.h>
 
-enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together */
+enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together; the most of all forms */
 
 void
 ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
@@ -34,19 +34,37 @@ ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_strid
 	ml_pack_pairs(panels, k, n);
 }
 
+void
+ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
+	     int64_t n_stride)
+{
+	const char *bytes = src;
+
+	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
+		for (int64_t pair = 0; pair < k; pair += 2)
+			for (int64_t j = panel; j < panel + ML_PANEL; j++)
+				for (int64_t i = pair; i < pair + 2; i++, dst++) {
+					int64_t at = i * k_stride + j * n_stride;
+					*dst = 0;
+					if (i < k && j < n)
+						memcpy(dst, bytes + at * (int64_t)sizeof *dst,
+						       sizeof *dst);
+				}
+}
+
 /* --- emitted ---------------------------------------------------------------------------------- */
 
 static LLVMTypeRef
 element_of(ml_emit *e, const ml_pack *p)
 {
-	return p->form == ML_CONTRACT_F32 ? e->f32 : e->i8;
+	return p->form == ML_CONTRACT_F32 ? e->f32 : p->form == ML_CONTRACT_BF16 ? e->i16 : e->i8;
 }
 
 /* Lane i of the result is lane pick(i) of a and b taken as one vector. */
 static ml_v
 shuffle(ml_emit *e, ml_v a, ml_v b, int lanes, int (*pick)(int lane, int argument), int argument)
 {
-	ml_v index[4 * ML_LANES];
+	ml_v index[8 * ML_LANES];
 
 	for (int i = 0; i < lanes; i++)
 		index[i] = ml_i32(e, pick(i, argument));
@@ -99,22 +117,24 @@ lanes_left(ml_emit *e, ml_v end, ml_v at)
 	return ml_min_s(e, ml_sub(e, end, at), ml_i64(e, ML_LANES));
 }
 
-/* Four bytes of k from each of 16 columns, from four vectors along n: <64 x i8>. */
+/* A group of k from each of 16 columns, from as many vectors along n: 64 bytes. */
 static ml_v
-interleave(ml_emit *e, ml_v v[GROUP])
+interleave(ml_emit *e, ml_v v[GROUP], int group)
 {
+	if (group == 2)
+		return shuffle(e, v[0], v[1], 2 * ML_LANES, pick_interleaved, ML_LANES);
 	ml_v even = shuffle(e, v[0], v[2], 2 * ML_LANES, pick_interleaved, ML_LANES);
 	ml_v odd = shuffle(e, v[1], v[3], 2 * ML_LANES, pick_interleaved, ML_LANES);
 
 	return shuffle(e, even, odd, 4 * ML_LANES, pick_interleaved, 2 * ML_LANES);
 }
 
-/* Panels from vectors along n.  s8 takes four rows of k at a time, repeating none: those beyond k
- * are zero. */
+/* Panels from vectors along n.  Groups take their rows of k at a time, repeating none: those beyond
+ * k are zero. */
 static void
 pack_along_n(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 {
-	int step = p->form == ML_CONTRACT_F32 ? 1 : GROUP;
+	int step = ml_form_get(p->form)->group;
 	LLVMTypeRef element = element_of(e, p);
 	ml_v one = ml_i64(e, 1), last = ml_sub(e, p->k, one);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, step), NULL, 0, "k");
@@ -124,15 +144,15 @@ pack_along_n(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 		ml_store(e, p->load(p->user, e, l.i, column, count), at, 4);
 	} else {
 		ml_v v[GROUP];
-		for (int i = 0; i < GROUP; i++) {
+		for (int i = 0; i < step; i++) {
 			ml_v k = ml_add(e, l.i, ml_i64(e, i));
 			v[i] = p->load(p->user, e, i ? ml_min_s(e, k, last) : k, column, count);
 			ml_v valid = LLVMBuildICmp(e->b, LLVMIntSLE, k, last, "");
 			v[i] = i ? LLVMBuildSelect(e->b, valid, v[i],
-						   LLVMConstNull(ml_vec_type(e->i8)), "")
+						   LLVMConstNull(ml_vec_type(element)), "")
 				 : v[i];
 		}
-		ml_store(e, interleave(e, v), at, 4);
+		ml_store(e, interleave(e, v, step), at, 4);
 	}
 	ml_loop_end(e, &l, NULL);
 }
@@ -154,24 +174,24 @@ load_columns(ml_emit *e, const ml_pack *p, ml_v k, ml_v column, ml_v count, ml_v
 	}
 }
 
-/* Four bytes of k of 16 columns per result, from vectors along k. */
+/* A word of k of 16 columns per result, from vectors along k that have so many words. */
 static void
-gather_groups(ml_emit *e, ml_v v[ML_LANES], ml_v out[ML_LANES / GROUP])
+gather_groups(ml_emit *e, ml_v v[ML_LANES], int count, ml_v *out)
 {
-	LLVMTypeRef words = LLVMVectorType(e->i32, ML_LANES / GROUP);
+	LLVMTypeRef words = LLVMVectorType(e->i32, (unsigned)count);
 	ml_v t[ML_LANES];
 
-	/* Four columns to a vector, then one 16 x 16 transposition less its first half. */
+	/* Columns side by side in a vector, then one 16 x 16 transposition less its first half. */
 	for (int j = 0; j < ML_LANES; j++)
 		t[j] = LLVMBuildBitCast(e->b, v[j], words, "");
-	for (int width = GROUP, n = ML_LANES; n > 1; n /= 2, width *= 2)
+	for (int width = count, n = ML_LANES; n > 1; n /= 2, width *= 2)
 		for (int j = 0; j < n / 2; j++) {
 			/* interleave columns j and j + n / 2 word by word */
 			ml_v a = t[j], b = t[j + n / 2];
 			t[j] = shuffle(e, a, b, 2 * width, pick_interleaved, width);
 		}
-	/* t[0] holds [group][column], 64 words */
-	for (int g = 0; g < ML_LANES / GROUP; g++)
+	/* t[0] holds [group][column] */
+	for (int g = 0; g < count; g++)
 		out[g] = shuffle(e, t[0], LLVMGetPoison(LLVMTypeOf(t[0])), ML_LANES, pick_same,
 				 g * ML_LANES);
 }
@@ -199,22 +219,22 @@ store_rows(ml_emit *e, LLVMTypeRef row_type, ml_v dst, ml_v *v, int n, ml_v vali
 static void
 pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 {
-	bool f32 = p->form == ML_CONTRACT_F32;
+	int group = ml_form_get(p->form)->group, words = ML_LANES / group;
 	ml_v columns = count ? count : ml_i64(e, ML_PANEL);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, ML_LANES), NULL, 0, "k");
 	ml_v at = ml_gep(e, element_of(e, p), dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
 	ml_v left = ml_sub(e, p->k, l.i);
-	ml_v v[ML_LANES], groups[ML_LANES / GROUP];
+	ml_v v[ML_LANES], groups[ML_LANES];
 
 	load_columns(e, p, l.i, column, columns, lanes_left(e, p->k, l.i), v);
-	if (f32) {
+	if (group == 1) {
 		ml_transpose_lanes(e, v);
 		store_rows(e, ml_vec_type(e->f32), at, v, ML_LANES, left);
 	} else {
-		gather_groups(e, v, groups);
-		ml_v left_groups = LLVMBuildSDiv(e->b, ml_add(e, left, ml_i64(e, GROUP - 1)),
-						 ml_i64(e, GROUP), "");
-		store_rows(e, ml_vec_type(e->i32), at, groups, ML_LANES / GROUP, left_groups);
+		gather_groups(e, v, words, groups);
+		ml_v left_groups = LLVMBuildSDiv(e->b, ml_add(e, left, ml_i64(e, group - 1)),
+						 ml_i64(e, group), "");
+		store_rows(e, ml_vec_type(e->i32), at, groups, words, left_groups);
 	}
 	ml_loop_end(e, &l, NULL);
 }
@@ -222,11 +242,12 @@ pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 void
 ml_emit_pack(ml_emit *e, const ml_pack *p)
 {
+	int group = ml_form_get(p->form)->group;
 	ml_v lanes = ml_i64(e, ML_PANEL), stride = p->k;
 
-	if (p->form == ML_CONTRACT_U8S8)
-		stride = LLVMBuildAnd(e->b, ml_add(e, p->k, ml_i64(e, GROUP - 1)),
-				      ml_i64(e, -GROUP), "");
+	if (group > 1)
+		stride = LLVMBuildAnd(e->b, ml_add(e, p->k, ml_i64(e, group - 1)),
+				      ml_i64(e, -group), "");
 	stride = ml_mul(e, stride, lanes);
 	ml_loop l = ml_loop_begin(e, p->panel_begin, p->panel_end, ml_i64(e, 1), NULL, 0, "panel");
 	ml_v dst = ml_gep(e, element_of(e, p), p->dst, ml_mul(e, l.i, stride));

@@ -56,6 +56,8 @@ ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
 
 	if (form == ML_CONTRACT_F32)
 		return panels * ML_PANEL * k * (int64_t)sizeof(float);
+	if (form == ML_CONTRACT_BF16)
+		return panels * ML_PANEL * round_up(k, 2) * (int64_t)sizeof(uint16_t);
 	int64_t corrections = ML_PANEL * (int64_t)sizeof(int32_t);
 	return round_up(panels * (ML_PANEL * round_up(k, 4) + corrections + order_bytes(k)), 64);
 }
@@ -68,6 +70,10 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 
 	if (form == ML_CONTRACT_F32)
 		return ml_dim_mul(dims, panels, ml_dim_mul(dims, k, line));
+	if (form == ML_CONTRACT_BF16)
+		return ml_dim_mul(
+			dims, panels,
+			ml_dim_mul(dims, ml_dim_ceildiv(dims, k, ml_dim_int(dims, 2)), line));
 	ml_dim groups = ml_dim_floordiv(dims, k, four);
 	ml_dim chunks = ml_dim_ceildiv(dims, groups, ml_dim_int(dims, ML_FOLD_CHUNK));
 	chunks = ml_dim_mul(dims, chunks, ml_dim_int(dims, HEAD));

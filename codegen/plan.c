@@ -1,4 +1,5 @@
 /* plan.c -- schedules the groups of a graph as steps, with the buffers they read and write. */
+#include "contract.h"
 #include "linear_u4.h"
 #include "plan.h"
 #include <assert.h>
@@ -52,6 +53,7 @@ lower_block(ml_block *block, int opt_level)
 		ML_STEP(lower_node(n));
 		after = before ? before->next : block->first; /* bodies may hold composites */
 	}
+	ML_STEP(ml_narrow_dots(block));
 	for (ml_node *n = block->last, *before; n; n = before) {
 		before = n->prev;
 		if (n->op != ML_OP_yield && is_unused(n))
@@ -201,6 +203,9 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 	const ml_value *b = r->value;
 	const ml_attr *batch = &ML_A(dot, dot, rhs_batch),
 		      *contract = &ML_A(dot, dot, rhs_contract);
+	static const ml_weight_form panels[] = {[ML_CONTRACT_F32] = ML_WEIGHT_PANELS_F32,
+						[ML_CONTRACT_U8S8] = ML_WEIGHT_PANELS_S8,
+						[ML_CONTRACT_BF16] = ML_WEIGHT_PANELS_BF16};
 	int64_t free_axes[ML_MAX_RANK];
 	int nfree = 0;
 	ml_dim size[3];
@@ -226,8 +231,7 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 	}
 	ml_panel_sizes(plan->m->dims, r, size);
 	*w = (ml_weight){.blob = ml_const_blob(b),
-			 .form = b->type.dtype == ML_f32 ? ML_WEIGHT_PANELS_F32
-							 : ML_WEIGHT_PANELS_S8,
+			 .form = panels[ml_form_of(b->type.dtype)],
 			 .k = int_of(size[1]),
 			 .n = int_of(size[2]),
 			 .batches = int_of(size[0])};

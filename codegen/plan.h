@@ -91,6 +91,7 @@ typedef enum ml_weight_form {
 	ML_WEIGHT_PLAIN,
 	ML_WEIGHT_PANELS_F32,
 	ML_WEIGHT_PANELS_S8,
+	ML_WEIGHT_PANELS_BF16,
 	ML_WEIGHT_NIBBLES, /* these two as linear_u4.h says */
 	ML_WEIGHT_COLUMNS,
 } ml_weight_form;
@@ -143,6 +144,10 @@ typedef struct ml_plan {
 
 /* Plans m, which is lowered in place. */
 ml_status ml_plan_module(ml_module *m, int opt_level, ml_arena *, ml_plan **);
+/* Dots of what was bf16 before it was widened multiply it as it was; narrow_dots.c. */
+ml_status ml_narrow_dots(ml_block *);
+/* Whether a dot of these sizes has a micro-kernel; others are reduction loops in a row kernel. */
+bool ml_has_tile(const ml_node *dot);
 /* One line per step: family, specification, shapes, provenance. */
 void ml_plan_print(ml_text *, const ml_plan *);
 

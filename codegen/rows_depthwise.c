@@ -194,7 +194,8 @@ add_pairs(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 	ml_v bits = ml_splat(e, ml_i32(e, 16)), mask = ml_splat(e, ml_i32(e, 0xffff));
 
 	switch (e->target->level) {
-	case ML_LEVEL_AVX512VNNI: return call_words(e, "llvm.x86.avx512.vpdpwssd.512", acc, a, b);
+	case ML_LEVEL_AVX512VNNI:
+	case ML_LEVEL_AVX512BF16: return call_words(e, "llvm.x86.avx512.vpdpwssd.512", acc, a, b);
 	case ML_LEVEL_AVXVNNI:
 		return ml_tile_by_parts(e, call_words, "llvm.x86.avx512.vpdpwssd.256", 2, acc, a,
 					b);

@@ -34,6 +34,9 @@ static const ml_target levels[ML_LEVEL_COUNT] = {
 	{X86, ML_LEVEL_AVX512VNNI, "avx512vnni", "x86-64-v4",
 	 "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,-prefer-256-bit", 512, 32, KB(32),
 	 KB(1024)},
+	{X86, ML_LEVEL_AVX512BF16, "avx512bf16", "x86-64-v4",
+	 "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx512bf16,-prefer-256-bit", 512, 32,
+	 KB(32), KB(1024)},
 };
 
 const ml_target *
@@ -78,6 +81,8 @@ ml_target_runs_here(const ml_target *t)
 	case ML_LEVEL_AVXVNNI: return avx2 && has_avxvnni();
 	case ML_LEVEL_AVX512: return avx512;
 	case ML_LEVEL_AVX512VNNI: return avx512 && cpuinfo_has_x86_avx512vnni();
+	case ML_LEVEL_AVX512BF16:
+		return avx512 && cpuinfo_has_x86_avx512vnni() && cpuinfo_has_x86_avx512bf16();
 	default: return false;
 	}
 #elif defined(__aarch64__)
@@ -104,7 +109,8 @@ ml_target_host(ml_context *cx, const ml_target **out)
 		if (!t) {
 			ml_status s = ml_error(cx, ML_ERR_TARGET, NULL,
 					       "MLOPT_ISA names no known level: '%s'", cap);
-			ml_hint(cx, "known: neon dotprod i8mm avx2 avxvnni avx512 avx512vnni");
+			ml_hint(cx, "known: neon dotprod i8mm avx2 avxvnni avx512 avx512vnni "
+				    "avx512bf16");
 			return s;
 		}
 		if (!ml_target_runs_here(t))

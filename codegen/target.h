@@ -6,23 +6,24 @@
 
 /* Levels in rising order within an architecture; names are those of MLOPT_ISA and --isa. */
 typedef enum ml_level {
-	ML_LEVEL_NEON,     /* aarch64 baseline, 128-bit */
-	ML_LEVEL_DOTPROD,  /* aarch64 + dotprod */
-	ML_LEVEL_I8MM,     /* aarch64 + i8mm */
-	ML_LEVEL_AVX2,     /* x86-64 with AVX2, FMA, F16C, BMI2 */
-	ML_LEVEL_AVXVNNI,  /* AVX2 + AVX-VNNI */
-	ML_LEVEL_AVX512,   /* AVX-512 F BW DQ VL */
+	ML_LEVEL_NEON,    /* aarch64 baseline, 128-bit */
+	ML_LEVEL_DOTPROD, /* aarch64 + dotprod */
+	ML_LEVEL_I8MM,    /* aarch64 + i8mm */
+	ML_LEVEL_AVX2,    /* x86-64 with AVX2, FMA, F16C, BMI2 */
+	ML_LEVEL_AVXVNNI, /* AVX2 + AVX-VNNI */
+	ML_LEVEL_AVX512,  /* AVX-512 F BW DQ VL */
 	ML_LEVEL_AVX512VNNI,
+	ML_LEVEL_AVX512BF16, /* AVX512VNNI + BF16 */
 	ML_LEVEL_COUNT
 } ml_level;
 
 typedef struct ml_target {
 	const char *triple; /* x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu */
 	ml_level level;
-	const char *name;   /* "avx2", "avx512vnni", ... */
+	const char *name;           /* "avx2", "avx512vnni", ... */
 	const char *cpu, *features; /* for LLVM */
-	int vector_bits;    /* widest legal vector: 128, 256, 512 */
-	int registers;      /* vector registers: 16 or 32 */
+	int vector_bits;            /* widest legal vector: 128, 256, 512 */
+	int registers;              /* vector registers: 16 or 32 */
 	int64_t l1_bytes, l2_bytes;
 } ml_target;
 

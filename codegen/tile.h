@@ -21,13 +21,16 @@ typedef struct ml_tile {
 	ml_v pass;   /* in registers: 0: sums begin with zero, else with what acc holds */
 	ml_v ahead;  /* in registers: a panel that is fetched into the L2 cache, */
 	int fetched; /* and how many behind it: one, or those that come next */
-	ml_v rest;   /* u8s8: [rows] groups, the last of each row, read if k ends in one */
+	ml_v rest;   /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
 } ml_tile;
 
 void ml_tile_f32(ml_emit *, const ml_tile *);
+/* Two k at a time: by the instruction that multiplies pairs of bf16, or by fma on f32. */
+void ml_tile_bf16(ml_emit *, const ml_tile *);
+bool ml_tile_has_bf16(const ml_target *);
 /* By instructions that multiply u8 by s8 and add four products to s32. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);

@@ -9,7 +9,7 @@ typedef struct pointers {
 bool
 ml_tile_has_dot(const ml_target *t)
 {
-	return t->level == ML_LEVEL_AVXVNNI || t->level == ML_LEVEL_AVX512VNNI ||
+	return t->level == ML_LEVEL_AVXVNNI || t->level >= ML_LEVEL_AVX512VNNI ||
 	       t->level == ML_LEVEL_DOTPROD || t->level == ML_LEVEL_I8MM;
 }
 
@@ -47,6 +47,7 @@ ml_tile_dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 {
 	switch (e->target->level) {
 	case ML_LEVEL_AVX512VNNI:
+	case ML_LEVEL_AVX512BF16:
 		return ml_tile_by_parts(e, call_vnni, "llvm.x86.avx512.vpdpbusd.512", 1, acc, a, b);
 	case ML_LEVEL_AVXVNNI:
 		return ml_tile_by_parts(e, call_vnni, "llvm.x86.avx512.vpdpbusd.256", 2, acc, a, b);

@@ -23,7 +23,9 @@ same_weight(const ml_weight *a, const ml_weight *b)
 static ml_contract_form
 contract_form(ml_weight_form form)
 {
-	return form == ML_WEIGHT_PANELS_F32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	return form == ML_WEIGHT_PANELS_F32    ? ML_CONTRACT_F32
+	       : form == ML_WEIGHT_PANELS_BF16 ? ML_CONTRACT_BF16
+					       : ML_CONTRACT_U8S8;
 }
 
 static uint64_t
@@ -76,7 +78,7 @@ pack(uint8_t *to, const ml_weight *w, ml_arena *scratch)
 {
 	ml_contract_form form = contract_form(w->form);
 	uint64_t bytes = (uint64_t)ml_pack_bytes(form, w->k, w->n);
-	int64_t size = form == ML_CONTRACT_F32 ? (int64_t)sizeof(float) : 1;
+	int64_t size = ml_form_get(form)->bytes;
 	bool turn = w->nk > 1;
 	int64_t n_stride = turn ? w->k : w->n_stride;
 	char *columns = turn ? ML_NEW_ARRAY(scratch, char, w->k * w->n * size) : NULL;
@@ -87,6 +89,9 @@ pack(uint8_t *to, const ml_weight *w, ml_arena *scratch)
 			from = columns_of(w, from, size, columns);
 		if (form == ML_CONTRACT_F32)
 			ml_pack_f32((float *)(void *)to, from, w->k, w->n, w->k_stride, n_stride);
+		else if (form == ML_CONTRACT_BF16)
+			ml_pack_bf16((uint16_t *)(void *)to, from, w->k, w->n, w->k_stride,
+				     n_stride);
 		else
 			ml_pack_s8((int8_t *)to, (const int8_t *)from, w->k, w->n, w->k_stride,
 				   n_stride);

@@ -11,7 +11,7 @@ ml_type_bytes(ml_dims *dims, const ml_type *t)
 ml_dim
 ml_panel_bytes(ml_dims *dims, const ml_read *r)
 {
-	ml_contract_form form = r->value->type.dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	ml_contract_form form = ml_form_of(r->value->type.dtype);
 	ml_dim size[3];
 
 	if (r->packed_for->op == ML_OP_linear_u4) {

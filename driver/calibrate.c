@@ -382,9 +382,9 @@ ml_choose_precision(const ml_options *o, const ml_module *m, ml_precision *mode)
 {
 	bool calibrated = o->calibration.array != NULL;
 
-	*mode = o->int4 ? ML_INT4 : ML_FLOATS;
-	if (o->int4 && o->int8)
-		return ml_error(o->cx, ML_ERR_ARG, NULL, "int8 and int4 exclude each other");
+	*mode = o->int4 ? ML_INT4 : o->bf16 ? ML_BF16 : ML_FLOATS;
+	if ((o->int4 != NULL) + (o->int8 != NULL) + o->bf16 > 1)
+		return ml_error(o->cx, ML_ERR_ARG, NULL, "int8, int4 and bf16 exclude each other");
 	if (!o->int8)
 		return ML_OK;
 	if (!ml_int8_form_named(o->int8, mode))

@@ -121,7 +121,7 @@ void ml_feed_end(ml_feed *);
 bool ml_derive_input(ml_feed *, const ml_module *, int input);
 /* What passes read it by. */
 ml_data ml_data_of_feed(ml_feed *);
-/* What --int8 and --int4 mean for the module. */
+/* What --int8, --int4 and --bf16 mean for the module. */
 ml_status ml_choose_precision(const ml_options *, const ml_module *, ml_precision *);
 
 /* ---- distill.c ---- */

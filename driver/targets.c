@@ -22,16 +22,16 @@ static const struct {
 	{"x86-64-v4", ML_LEVEL_AVX512},
 	{"skylake-avx512", ML_LEVEL_AVX512},
 	{"cascadelake", ML_LEVEL_AVX512VNNI},
-	{"cooperlake", ML_LEVEL_AVX512VNNI},
+	{"cooperlake", ML_LEVEL_AVX512BF16},
 	{"icelake-client", ML_LEVEL_AVX512VNNI},
 	{"icelake-server", ML_LEVEL_AVX512VNNI},
 	{"tigerlake", ML_LEVEL_AVX512VNNI},
 	{"rocketlake", ML_LEVEL_AVX512VNNI},
-	{"sapphirerapids", ML_LEVEL_AVX512VNNI},
-	{"emeraldrapids", ML_LEVEL_AVX512VNNI},
-	{"graniterapids", ML_LEVEL_AVX512VNNI},
-	{"znver4", ML_LEVEL_AVX512VNNI},
-	{"znver5", ML_LEVEL_AVX512VNNI},
+	{"sapphirerapids", ML_LEVEL_AVX512BF16},
+	{"emeraldrapids", ML_LEVEL_AVX512BF16},
+	{"graniterapids", ML_LEVEL_AVX512BF16},
+	{"znver4", ML_LEVEL_AVX512BF16},
+	{"znver5", ML_LEVEL_AVX512BF16},
 	{"cortex-a53", ML_LEVEL_NEON},
 	{"cortex-a57", ML_LEVEL_NEON},
 	{"cortex-a72", ML_LEVEL_NEON},
@@ -97,9 +97,9 @@ named_level(const ml_options *o, const char *name, const ml_target **out)
 	if (*out)
 		return ML_OK;
 	ml_error(o->cx, ML_ERR_TARGET, NULL, "mcpu '%s' is no known level or CPU", name);
-	ml_hint(o->cx,
-		"levels: avx2 avxvnni avx512 avx512vnni, neon dotprod i8mm; native; or LLVM's "
-		"CPU names such as haswell, icelake-server, znver4, neoverse-n1");
+	ml_hint(o->cx, "levels: avx2 avxvnni avx512 avx512vnni avx512bf16, neon dotprod i8mm; "
+		       "native; or LLVM's "
+		       "CPU names such as haswell, icelake-server, znver4, neoverse-n1");
 	return ML_ERR_TARGET;
 }
 
@@ -166,5 +166,7 @@ ml_choose_levels(const ml_options *o, bool in_memory, ml_levels *levels)
 		arm ? sizeof usual_arm / sizeof *usual_arm : sizeof usual_x86 / sizeof *usual_x86;
 	for (size_t i = 0; !o->mcpu && i < n; i++)
 		add_level(levels, ml_target_level(usual[i]));
+	if (!o->mcpu && !arm && o->bf16)
+		add_level(levels, ml_target_level(ML_LEVEL_AVX512BF16));
 	return ML_OK;
 }

@@ -57,16 +57,19 @@ typedef enum ml_precision {
 	ML_INT8_STATIC,
 	ML_INT8_WEIGHTS,
 	ML_INT4, /* four bits, where they do eight, dynamic */
+	ML_BF16,
 } ml_precision;
 typedef enum ml_when {
 	ML_WHEN_FLOATS = 1 << ML_FLOATS,
 	ML_WHEN_STATIC = 1 << ML_INT8_STATIC,
 	ML_WHEN_WEIGHTS = 1 << ML_INT8_WEIGHTS,
 	ML_WHEN_INT4 = 1 << ML_INT4,
+	ML_WHEN_BF16 = 1 << ML_BF16,
 	ML_WHEN_DYNAMIC = 1 << ML_INT8_DYNAMIC | ML_WHEN_INT4,
 	ML_WHEN_INT8 = ML_WHEN_DYNAMIC | ML_WHEN_STATIC | ML_WHEN_WEIGHTS,
 	ML_WHEN_INTEGERS = ML_WHEN_DYNAMIC | ML_WHEN_STATIC,
-	ML_WHEN_ALWAYS = ML_WHEN_FLOATS | ML_WHEN_INT8,
+	ML_WHEN_NARROWED = ML_WHEN_INT8 | ML_WHEN_BF16,
+	ML_WHEN_ALWAYS = ML_WHEN_FLOATS | ML_WHEN_NARROWED,
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
 	ML_WHEN_PRUNE = 1 << 8,                              /* whatever the precision */
 	ML_WHEN_DISTILL = 1 << 9,                            /* whatever the precision */

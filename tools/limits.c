@@ -9,7 +9,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
-const char *const lm_names[LM_KINDS] = {"fp32_gmacs", "int8_gmacs", "int8_exact_gmacs", "read_gbs"};
+const char *const lm_names[LM_KINDS] = {"fp32_gmacs", "int8_gmacs", "int8_exact_gmacs",
+					"bf16_gmacs", "read_gbs"};
 
 enum {
 	CHAINS = 12, /* independent accumulators: more than latency times instructions a cycle */
@@ -23,8 +24,8 @@ typedef void loop_fn(void *data, int64_t steps);
 typedef struct level {
 	const char *name;
 	loop_fn *loop[LM_KINDS];
-	int bytes;                   /* of a vector */
-	int macs[LM_INT8_EXACT + 1]; /* of one chain's step */
+	int bytes;         /* of a vector */
+	int macs[LM_READ]; /* of one chain's step */
 } level;
 
 /* Every step adds to CHAINS accumulators, a product or what it reads.  They are variables of their
@@ -51,16 +52,17 @@ typedef struct level {
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define LOAD8F(p)              _mm256_load_ps((const float *)(p))
-#define STORE8F(p, v)          _mm256_store_ps((float *)(p), v)
-#define LOAD16F(p)             _mm512_load_ps((const float *)(p))
-#define STORE16F(p, v)         _mm512_store_ps((float *)(p), v)
-#define FMA256(acc, x, y, at)  _mm256_fmadd_ps(x, y, acc)
-#define FMA512(acc, x, y, at)  _mm512_fmadd_ps(x, y, acc)
-#define DOT256(acc, x, y, at)  _mm256_dpbusd_avx_epi32(acc, x, y)
-#define DOT512(acc, x, y, at)  _mm512_dpbusd_epi32(acc, x, y)
-#define READ256(acc, x, y, at) _mm256_add_epi32(acc, _mm256_load_si256(at))
-#define READ512(acc, x, y, at) _mm512_add_epi32(acc, _mm512_load_si512(at))
+#define LOAD8F(p)               _mm256_load_ps((const float *)(p))
+#define STORE8F(p, v)           _mm256_store_ps((float *)(p), v)
+#define LOAD16F(p)              _mm512_load_ps((const float *)(p))
+#define STORE16F(p, v)          _mm512_store_ps((float *)(p), v)
+#define FMA256(acc, x, y, at)   _mm256_fmadd_ps(x, y, acc)
+#define FMA512(acc, x, y, at)   _mm512_fmadd_ps(x, y, acc)
+#define DOT256(acc, x, y, at)   _mm256_dpbusd_avx_epi32(acc, x, y)
+#define DOT512(acc, x, y, at)   _mm512_dpbusd_epi32(acc, x, y)
+#define PAIRS512(acc, x, y, at) _mm512_dpbf16_ps(acc, (__m512bh)(x), (__m512bh)(y))
+#define READ256(acc, x, y, at)  _mm256_add_epi32(acc, _mm256_load_si256(at))
+#define READ512(acc, x, y, at)  _mm512_add_epi32(acc, _mm512_load_si512(at))
 
 /* Where the accumulator is no operand of the product it becomes one, else the product would leave
  * the loop. */
@@ -86,12 +88,14 @@ LOOP(fold512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, FOLD512)
 LOOP(words512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, WORDS512)
 LOOP(read512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, READ512)
 LOOP(dot512, AVX512 ",avx512vnni", __m512i, _mm512_load_si512, _mm512_store_si512, DOT512)
+LOOP(pairs512, AVX512 ",avx512bf16", __m512, LOAD16F, STORE16F, PAIRS512)
 
 static const level levels[] = {
-	{"avx2", {fma256, fold256, words256, read256}, 32, {8, 64, 16}},
-	{"avxvnni", {fma256, dot256, dot256, read256}, 32, {8, 32, 32}},
-	{"avx512", {fma512, fold512, words512, read512}, 64, {16, 128, 32}},
-	{"avx512vnni", {fma512, dot512, dot512, read512}, 64, {16, 64, 64}},
+	{"avx2", {fma256, fold256, words256, fma256, read256}, 32, {8, 64, 16, 8}},
+	{"avxvnni", {fma256, dot256, dot256, fma256, read256}, 32, {8, 32, 32, 8}},
+	{"avx512", {fma512, fold512, words512, fma512, read512}, 64, {16, 128, 32, 16}},
+	{"avx512vnni", {fma512, dot512, dot512, fma512, read512}, 64, {16, 64, 64, 16}},
+	{"avx512bf16", {fma512, dot512, dot512, pairs512, read512}, 64, {16, 64, 64, 32}},
 	{NULL, {NULL}, 0, {0}},
 };
 #else

@@ -8,6 +8,7 @@ typedef enum lm_kind {
 	LM_FP32,       /* fma */
 	LM_INT8,       /* u8 x s8: vpdpbusd; without it two vpmaddubsw whose sum is widened */
 	LM_INT8_EXACT, /* u8 x s8: vpdpbusd; without it vpmaddwd on s16, which never saturates */
+	LM_BF16,       /* vdpbf16ps; without it fma on what is widened, which is counted as free */
 	LM_READ,       /* of bytes again and again: from the cache or memory that holds them */
 	LM_KINDS
 } lm_kind;

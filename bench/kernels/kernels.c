@@ -89,7 +89,7 @@ compile(const kernel *k, const int32_t *sizes, ml_context *cx)
 	ml_model *m = NULL;
 
 	if (ml_options_new(cx, &o) || ml_options_set(o, "random-weights", NULL) ||
-	    (k->int8 && ml_options_set(o, k->int8, NULL)) ||
+	    (k->option && ml_options_set(o, k->option, NULL)) ||
 	    ml_compile_memory(cx, text, length, o, &m))
 		fail(k->name, ml_context_message(cx, 0));
 	ml_options_free(o);

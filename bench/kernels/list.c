@@ -78,8 +78,10 @@ const kernel kernels[] = {
 	 "int4",
 	 LINEAR,
 	 {{1, 768, 768}, {1, 3072, 768}, {1, 768, 3072}, {1, 12288, 3072}, {16, 1536, 384}}},
+	{"linear-bf16", "mnk", "mnk", LM_BF16, "bf16", LINEAR, {GEMM_CASES}},
 	{"conv-f32", CONV_SIZES, CONV_MACS, LM_FP32, NULL, CONV, {CONV_CASES}},
 	{"conv-int8", CONV_SIZES, CONV_MACS, LM_INT8, "int8", CONV, {CONV_CASES}},
+	{"conv-bf16", CONV_SIZES, CONV_MACS, LM_BF16, "bf16", CONV, {CONV_CASES}},
 	{"depthwise-f32", CONV_SIZES, CONV_MACS, LM_FP32, NULL, CONV, {DEPTHWISE_CASES}},
 	{"depthwise-int8", CONV_SIZES, CONV_MACS, LM_INT8, "int8", CONV, {DEPTHWISE_CASES}},
 	/* e = 2: the multiply-adds of scores and of their product with v */

@@ -33,7 +33,7 @@ from verdict import judge, leave_out, remarks, text_of
 from work import count_work
 
 ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
-                "avx512vnni": "AVX512_CORE_VNNI"}
+                "avx512vnni": "AVX512_CORE_VNNI", "avx512bf16": "AVX512_CORE_BF16"}
 PEERS = ("onnxruntime", "openvino")
 WEIGHT_BYTES = {"fp32": 4, "int8": 1, "int4": 0.5}  # scales of groups aside
 

@@ -32,11 +32,16 @@ dot_dtype(ml_builder *b, ml_node *n, ml_dtype *t)
 		*t = x;
 		return ML_OK;
 	}
+	if (x == y && x == ML_bf16) {
+		*t = ML_f32;
+		return ML_OK;
+	}
 	*t = ML_s32;
 	if (ml_is_integer(x) && ml_is_integer(y) && narrow)
 		return ML_OK;
 	return ml_type_fail(b, n, ML_ERR_TYPE,
-			    "operands are both f32, both f64, or integers of up to 32 bits");
+			    "operands are both f32, both f64, both bf16, or integers of up "
+			    "to 32 bits");
 }
 
 static ml_status

@@ -14,12 +14,14 @@ enum {
 	HAS_AVXVNNI = 2,
 	HAS_AVX512 = 4, /* x86-64-v4 */
 	HAS_AVX512VNNI = 8,
+	HAS_AVX512BF16 = 16,
 };
 static const level levels[] = {
 	{"avx2", HAS_AVX2},
 	{"avxvnni", HAS_AVX2 | HAS_AVXVNNI},
 	{"avx512", HAS_AVX2 | HAS_AVX512},
 	{"avx512vnni", HAS_AVX2 | HAS_AVX512 | HAS_AVX512VNNI},
+	{"avx512bf16", HAS_AVX2 | HAS_AVX512 | HAS_AVX512VNNI | HAS_AVX512BF16},
 };
 
 typedef struct cpuid {
@@ -69,6 +71,8 @@ cpu_bits(void)
 		bits |= HAS_AVX512;
 	if (all(seven.c, BIT(11)))
 		bits |= HAS_AVX512VNNI;
+	if (seven.a >= 1 && all(ask(7, 1).a, BIT(5)))
+		bits |= HAS_AVX512BF16;
 	return bits;
 }
 

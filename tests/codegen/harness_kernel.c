@@ -220,13 +220,16 @@ pack_input(const run *r, char *to)
 {
 	const ml_tensor *b = &r->in[1];
 	int64_t k = b->dim[1], n = b->dim[2];
-	bool f32 = b->dtype == ML_f32;
-	int64_t bytes = ml_pack_bytes(f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8, k, n);
+	ml_contract_form form = ml_form_of(b->dtype);
+	int64_t bytes = ml_pack_bytes(form, k, n);
 
 	for (int64_t i = 0; i < b->dim[0]; i++)
-		if (f32)
+		if (form == ML_CONTRACT_F32)
 			ml_pack_f32((float *)(void *)(to + i * bytes), (float *)b->data + i * k * n,
 				    k, n, n, 1);
+		else if (form == ML_CONTRACT_BF16)
+			ml_pack_bf16((uint16_t *)(void *)(to + i * bytes),
+				     (uint16_t *)b->data + i * k * n, k, n, n, 1);
 		else
 			ml_pack_s8((int8_t *)to + i * bytes, (int8_t *)b->data + i * k * n, k, n, n,
 				   1);
@@ -264,7 +267,7 @@ input_bytes(const run *r, int i)
 		return u4_bytes(&r->in[i], i);
 	if (!r->c->packed || i != 1)
 		return r->in[i].bytes;
-	return panel_bytes(r, r->in[1].dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8);
+	return panel_bytes(r, ml_form_of(r->in[1].dtype));
 }
 
 static size_t
@@ -281,9 +284,7 @@ result_bytes(const run *r, int i)
 		return bytes;
 	}
 	const ml_tensor *t = &r->expected[i];
-	return (size_t)(t->dim[0] *
-			ml_pack_bytes(t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
-				      t->dim[1], t->dim[2]));
+	return (size_t)(t->dim[0] * ml_pack_bytes(ml_form_of(t->dtype), t->dim[1], t->dim[2]));
 }
 
 static void
@@ -316,14 +317,14 @@ static void
 compare_panels(const run *r, int i, const char *got)
 {
 	const ml_tensor *t = &r->expected[i];
-	ml_contract_form form = t->dtype == ML_f32 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8;
+	ml_contract_form form = ml_form_of(t->dtype);
 	int64_t bytes = ml_pack_bytes(form, t->dim[1], t->dim[2]);
 	int64_t panels = (t->dim[2] + ML_PANEL - 1) / ML_PANEL;
 	int64_t alike = panels * ML_PANEL * ((t->dim[1] + 3) / 4 * 4);
 
 	for (int64_t b = 0; b < t->dim[0]; b++)
 		assert_memory_equal(got + b * bytes, (const char *)r->first[i] + b * bytes,
-				    (size_t)(form == ML_CONTRACT_F32 ? bytes : alike));
+				    (size_t)(form == ML_CONTRACT_U8S8 ? alike : bytes));
 }
 
 static void
@@ -369,6 +370,14 @@ run_once(run *r, mlrt_kernel *kernel, const char *level, bool at_end, int step)
 	unguard(&scratch);
 }
 
+static ml_contract_form
+tiles_of(const run *r)
+{
+	ml_dtype t = r->in[0].dtype;
+
+	return t == ML_f32 ? ML_CONTRACT_F32 : t == ML_bf16 ? ML_CONTRACT_BF16 : ML_CONTRACT_U8S8;
+}
+
 static void
 run_level(run *runs, int n, const ml_target *target)
 {
@@ -376,13 +385,15 @@ run_level(run *runs, int n, const ml_target *target)
 	ml_kernel *k;
 	jitted j;
 
+	for (int i = 0; i < n && r->c->by_level; i++)
+		memset(runs[i].first, 0, sizeof runs[i].first);
+
 	must(r->cx, ml_kernel_parse(r->cx, r->c->text, strlen(r->c->text), &k));
 	jitted_open(&j, target);
 	must(r->cx, ml_kernel_emit(&j.e, k, "kernel"));
 	if (k->family == ML_FAMILY_CONTRACT || k->family == ML_FAMILY_ATTENTION)
-		ml_emit_contract_tiles(&j.e, r->in[0].dtype == ML_f32 && !ml_attention_is_int8(k)
-						     ? ML_CONTRACT_F32
-						     : ML_CONTRACT_U8S8);
+		ml_emit_contract_tiles(&j.e,
+				       ml_attention_is_int8(k) ? ML_CONTRACT_U8S8 : tiles_of(r));
 	if (getenv("MLOPT_TEST_IR"))
 		LLVMDumpModule(j.e.module);
 	jitted_compile(&j);
@@ -398,7 +409,8 @@ run_level(run *runs, int n, const ml_target *target)
 void
 check_kernel(const kernel_case *c)
 {
-	static const char *const levels[] = {"avx2", "avxvnni", "avx512", "avx512vnni", "neon"};
+	static const char *const levels[] = {"avx2",       "avxvnni",    "avx512",
+					     "avx512vnni", "avx512bf16", "neon"};
 	static const int64_t none[1][KERNEL_DIMS];
 	ml_context cx = {.memory = ml_memory_libc()};
 	run runs[MAX_SIZES];

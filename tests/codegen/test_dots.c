@@ -137,6 +137,60 @@ test_packed_rows(void **state)
 		images, 3, (kernel_case){.packed = true});
 }
 
+/* bf16, in place and converted on the way, k odd and even; what is beside the sums stays f32. */
+static void
+test_bf16(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : bf16[d0, d1]\n"
+			   "  in %1 : bf16[1, d1, d2]\n"
+			   "  in %2 : f32[d2]\n"
+			   "  %3 = reshape %0 {shape = [1, d0, d1]} : bf16[1, d0, d1]\n"
+			   "  %4 = dot %3, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[2], rhs_contract = [1]} : f32[1, d0, d2]\n"
+			   "  %5 = add %4, %2 : f32[1, d0, d2]\n"
+			   "  %6 = cast %5 {dtype = bf16} : bf16[1, d0, d2]\n"
+			   "  out \"\" = %5\n  out \"\" = %6\n"),
+		    sizes, NSIZES,
+		    (kernel_case){.packed = true, .tolerance = 8e-3, .by_level = true});
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : bf16[d1, d0]\n"
+			   "  in %1 : bf16[1, d1, d2]\n"
+			   "  %2 = reshape %0 {shape = [1, d1, d0]} : bf16[1, d1, d0]\n"
+			   "  %3 = dot %2, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[1], rhs_contract = [1]} : f32[1, d0, d2]\n"
+			   "  out \"\" = %3\n"),
+		    sizes, NSIZES,
+		    (kernel_case){.packed = true, .tolerance = 2e-6, .by_level = true});
+}
+
+/* Windows of a padded image that lies channels last, as convolutions read it. */
+static void
+test_bf16_windows(void **state)
+{
+	static const int64_t images[][3] = {{1, 1, 3}, {5, 6, 20}, {9, 3, 16}};
+
+	(void)state;
+	check_sizes(
+		KERNEL(contract, SYM3,
+		       "  in %0 : bf16[2, d0, d1, 5]\n"
+		       "  in %1 : bf16[1, 45, d2]\n"
+		       "  %2 = transpose %0 {perm = [0, 3, 1, 2]} : bf16[2, 5, d0, d1]\n"
+		       "  %3 = const {0} : bf16[]\n"
+		       "  %4 = pad %2, %3 {low = [0, 0, 1, 1], high = [0, 0, 1, 1], interior = "
+		       "[0, 0, 0, 0]} : bf16[2, 5, d0 + 2, d1 + 2]\n"
+		       "  %5 = window %4 {size = [3, 3], stride = [1, 1], dilation = [1, 1]} : "
+		       "bf16[2, 5, d0, d1, 3, 3]\n"
+		       "  %6 = transpose %5 {perm = [0, 2, 3, 4, 5, 1]} : bf16[2, d0, d1, 3, 3, "
+		       "5]\n"
+		       "  %7 = reshape %6 {shape = [1, 2*d0*d1, 45]} : bf16[1, 2*d0*d1, 45]\n"
+		       "  %8 = dot %7, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+		       "[2], rhs_contract = [1]} : f32[1, 2*d0*d1, d2]\n"
+		       "  out \"\" = %8\n"),
+		images, 3, (kernel_case){.packed = true, .tolerance = 2e-6, .by_level = true});
+}
+
 /* A transposed convolution: windows of an image with gaps between its pixels. */
 static void
 test_transposed_conv(void **state)
@@ -254,6 +308,8 @@ main(void)
 		cmocka_unit_test(test_attention_scores),
 		cmocka_unit_test(test_attention_context),
 		cmocka_unit_test(test_packed_rows),
+		cmocka_unit_test(test_bf16),
+		cmocka_unit_test(test_bf16_windows),
 		cmocka_unit_test(test_transposed_conv),
 		cmocka_unit_test(test_pack),
 		cmocka_unit_test(test_scan),

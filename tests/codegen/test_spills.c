@@ -96,8 +96,8 @@ is_innermost(const listing *l, const loop *p)
 static bool
 multiplies(const loop *p)
 {
-	static const char *const names[] = {"fma",  "madd", "dpbusd", "fmla",  "dot",
-					    "mlal", "mull", "mla\t",  "mul\tv"};
+	static const char *const names[] = {"fma", "madd", "dpbusd", "dpbf16", "dpbf16", "fmla",
+					    "dot", "mlal", "mull",   "mla\t",  "mul\tv"};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (find(p->from, p->to, names[i]))
@@ -153,8 +153,7 @@ check_tiles(const ml_target *t, ml_contract_form form)
 							     LLVMAssemblyFile, &message, &text),
 			 0);
 	int found = count_loops(t->name, LLVMGetBufferStart(text), &bad);
-	print_message("%s %s: %d loops\n", t->name, form == ML_CONTRACT_F32 ? "f32" : "u8s8",
-		      found);
+	print_message("%s %s: %d loops\n", t->name, ml_form_get(form)->name, found);
 	assert_true(found > 0);
 	LLVMDisposeMemoryBuffer(text);
 	ml_emit_close(&j.e);
@@ -172,6 +171,7 @@ test_tiles_stay_in_registers(void **state)
 	(void)state;
 	for (int i = 0; i < ML_LEVEL_COUNT; i++) {
 		bad += check_tiles(ml_target_level((ml_level)i), ML_CONTRACT_F32);
+		bad += check_tiles(ml_target_level((ml_level)i), ML_CONTRACT_BF16);
 		/* There, weights that LLVM widens for several rows take more registers than it has.
 		 */
 		if (i != ML_LEVEL_NEON)

@@ -97,13 +97,19 @@ load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
 	return ml_load_lanes(e, s->element, ml_gep(e, s->element, s->src, at), count, 1);
 }
 
+static LLVMTypeRef
+element_of(ml_emit *e, ml_contract_form form)
+{
+	return form == ML_CONTRACT_F32 ? e->f32 : form == ML_CONTRACT_BF16 ? e->i16 : e->i8;
+}
+
 static void
 emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
 {
 	LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64};
 	ml_v f = ml_emit_function(e, name, e->none, params, 6);
-	source s = {LLVMGetParam(f, 1), LLVMGetParam(f, 2), LLVMGetParam(f, 3),
-		    form == ML_CONTRACT_F32 ? e->f32 : e->i8, along_k};
+	source s = {LLVMGetParam(f, 1), LLVMGetParam(f, 2), LLVMGetParam(f, 3), element_of(e, form),
+		    along_k};
 	ml_pack p = {
 		.form = form,
 		.dst = LLVMGetParam(f, 0),
@@ -120,18 +126,21 @@ emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
 	LLVMBuildRetVoid(e->b);
 }
 
+static const char *const gemm_names[] = {"f32", "u8s8", "bf16"};
+static const char *const pack_names[] = {"pack_f32", "pack_s8", "pack_bf16"};
+static const char *const turned_names[] = {"pack_f32_k", "pack_s8_k", "pack_bf16_k"};
+
 static void
 open_all(jitted *j, const ml_target *t)
 {
 	jitted_open(j, t);
-	emit_gemm(&j->e, "f32", ML_CONTRACT_F32);
-	emit_gemm(&j->e, "u8s8", ML_CONTRACT_U8S8);
-	emit_pack(&j->e, "pack_f32", ML_CONTRACT_F32, false);
-	emit_pack(&j->e, "pack_f32_k", ML_CONTRACT_F32, true);
-	emit_pack(&j->e, "pack_s8", ML_CONTRACT_U8S8, false);
-	emit_pack(&j->e, "pack_s8_k", ML_CONTRACT_U8S8, true);
-	ml_emit_contract_tiles(&j->e, ML_CONTRACT_F32);
-	ml_emit_contract_tiles(&j->e, ML_CONTRACT_U8S8);
+	for (int i = 0; i < ML_CONTRACT_FORMS; i++) {
+		ml_contract_form form = (ml_contract_form)i;
+		emit_gemm(&j->e, gemm_names[i], form);
+		emit_pack(&j->e, pack_names[i], form, false);
+		emit_pack(&j->e, turned_names[i], form, true);
+		ml_emit_contract_tiles(&j->e, form);
+	}
 	jitted_compile(j);
 }
 
@@ -160,6 +169,41 @@ plain_u8s8(const uint8_t *a, const int8_t *b, int32_t *c, int64_t m, int64_t n, 
 				acc += a[i * lda + x] * b[x * n + j];
 			c[i * n + j] = acc;
 		}
+}
+
+static float
+from_bf16(uint16_t bits)
+{
+	uint32_t wide = (uint32_t)bits << 16;
+	float f;
+
+	memcpy(&f, &wide, sizeof f);
+	return f;
+}
+
+/* Of numbers whose sums are exact in f32: equal to the bit in whatever order they are added. */
+static void
+plain_bf16(const uint16_t *a, const uint16_t *b, float *c, int64_t m, int64_t n, int64_t k,
+	   int64_t lda)
+{
+	for (int64_t i = 0; i < m; i++)
+		for (int64_t j = 0; j < n; j++) {
+			double acc = 0;
+			for (int64_t x = 0; x < k; x++)
+				acc += (double)from_bf16(a[i * lda + x]) * from_bf16(b[x * n + j]);
+			c[i * n + j] = (float)acc;
+		}
+}
+
+/* -64..64 in quarters: two thousand products stay below 2^24 sixteenths. */
+static uint16_t
+random_bf16(uint32_t *seed)
+{
+	float f = (float)(random_below(seed, 129) - 64) / 4;
+	uint32_t bits;
+
+	memcpy(&bits, &f, sizeof bits);
+	return (uint16_t)(bits >> 16);
 }
 
 typedef struct problem {
@@ -206,7 +250,7 @@ random_activation(int kind, uint32_t *seed)
 static problem
 make_problem(ml_contract_form form, int kind, int64_t m, int64_t n, int64_t k, uint32_t *seed)
 {
-	size_t size = form == ML_CONTRACT_F32 ? 4 : 1;
+	size_t size = (size_t)ml_form_get(form)->bytes;
 	problem p = {.form = form, .m = m, .n = n, .k = k, .lda = k + random_below(seed, 4)};
 	/* the last row ends with the buffer */
 	size_t na = (size_t)(k ? (m - 1) * p.lda + k : 0), nb = (size_t)(k * n);
@@ -221,16 +265,23 @@ make_problem(ml_contract_form form, int kind, int64_t m, int64_t n, int64_t k, u
 	for (size_t i = 0; i < na; i++)
 		if (form == ML_CONTRACT_F32)
 			((float *)p.a)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
+		else if (form == ML_CONTRACT_BF16)
+			((uint16_t *)p.a)[i] = random_bf16(seed);
 		else
 			((uint8_t *)p.a)[i] = random_activation(kind, seed);
 	for (size_t i = 0; i < nb; i++)
 		if (form == ML_CONTRACT_F32)
 			((float *)p.b)[i] = (float)(int32_t)next_random(seed) * 0x1p-31f;
+		else if (form == ML_CONTRACT_BF16)
+			((uint16_t *)p.b)[i] = random_bf16(seed);
 		else
 			((int8_t *)p.b)[i] = random_weight(kind, seed);
 	if (form == ML_CONTRACT_F32) {
 		ml_pack_f32(p.panels, p.b, k, n, n, 1);
 		plain_f32(p.a, p.b, p.want, m, n, k, p.lda);
+	} else if (form == ML_CONTRACT_BF16) {
+		ml_pack_bf16(p.panels, p.b, k, n, n, 1);
+		plain_bf16(p.a, p.b, p.want, m, n, k, p.lda);
 	} else {
 		ml_pack_s8(p.panels, p.b, k, n, n, 1);
 		plain_u8s8(p.a, p.b, p.want, m, n, k, p.lda);
@@ -270,9 +321,9 @@ check_gemm(gemm_fn *gemm, problem *p, const void *b)
 static void
 check_pack(pack_fn *along_n, pack_fn *along_k, gemm_fn *gemm, problem *p)
 {
-	size_t size = p->form == ML_CONTRACT_F32 ? 4 : 1;
-	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL,
-		k = size == 1 ? (p->k + 3) / 4 * 4 : p->k;
+	size_t size = (size_t)ml_form_get(p->form)->bytes;
+	int64_t group = ml_form_get(p->form)->group, k = (p->k + group - 1) / group * group;
+	int64_t panels = (p->n + ML_PANEL - 1) / ML_PANEL;
 	size_t bytes = (size_t)(panels * ML_PANEL * k) * size;
 	char *got = exact(p->packed), *turned = exact((size_t)(p->k * p->n) * size);
 
@@ -297,12 +348,11 @@ check_pack(pack_fn *along_n, pack_fn *along_k, gemm_fn *gemm, problem *p)
 static void
 check_problem(jitted *j, problem *p)
 {
-	bool f32 = p->form == ML_CONTRACT_F32;
-	gemm_fn *gemm = (gemm_fn *)(uintptr_t)jitted_find(j, f32 ? "f32" : "u8s8");
+	gemm_fn *gemm = (gemm_fn *)(uintptr_t)jitted_find(j, gemm_names[p->form]);
 
 	check_gemm(gemm, p, p->panels);
-	check_pack((pack_fn *)(uintptr_t)jitted_find(j, f32 ? "pack_f32" : "pack_s8"),
-		   (pack_fn *)(uintptr_t)jitted_find(j, f32 ? "pack_f32_k" : "pack_s8_k"), gemm, p);
+	check_pack((pack_fn *)(uintptr_t)jitted_find(j, pack_names[p->form]),
+		   (pack_fn *)(uintptr_t)jitted_find(j, turned_names[p->form]), gemm, p);
 	free_problem(p);
 }
 
@@ -317,16 +367,18 @@ check_level(const ml_target *t)
 	jitted j;
 
 	open_all(&j, t);
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < 600; i++) {
 		int64_t m = random_below(&seed, 40) + 1, n = random_below(&seed, 40) + 1;
 		int64_t k = random_below(&seed, 40) + 1;
-		problem p = make_problem(i % 2 ? ML_CONTRACT_U8S8 : ML_CONTRACT_F32, i / 2 % KINDS,
-					 m, n, k, &seed);
+		problem p = make_problem((ml_contract_form)(i % ML_CONTRACT_FORMS),
+					 i / ML_CONTRACT_FORMS % KINDS, m, n, k, &seed);
 		check_problem(&j, &p);
 	}
 	for (int i = 0; i < ODD; i++)
-		for (int kind = -1; kind < KINDS; kind++) {
-			problem p = make_problem(kind < 0 ? ML_CONTRACT_F32 : ML_CONTRACT_U8S8,
+		for (int kind = -2; kind < KINDS; kind++) {
+			problem p = make_problem(kind == -2   ? ML_CONTRACT_BF16
+						 : kind == -1 ? ML_CONTRACT_F32
+							      : ML_CONTRACT_U8S8,
 						 kind, odd[i][0], odd[i][1], odd[i][2], &seed);
 			check_problem(&j, &p);
 		}
@@ -359,8 +411,8 @@ check_assembly(const char *level, const char *instruction)
 	jitted j;
 
 	jitted_open(&j, ml_target_named(level));
-	ml_emit_contract_tiles(&j.e, ML_CONTRACT_F32);
-	ml_emit_contract_tiles(&j.e, ML_CONTRACT_U8S8);
+	for (int form = 0; form < ML_CONTRACT_FORMS; form++)
+		ml_emit_contract_tiles(&j.e, (ml_contract_form)form);
 	ml_emit_optimize(&j.e, j.machine);
 	assert_int_equal(LLVMTargetMachineEmitToMemoryBuffer(j.machine, j.e.module,
 							     LLVMAssemblyFile, &message, &text),
@@ -384,6 +436,7 @@ test_assembly_of_levels(void **state)
 	check_assembly("avxvnni", "{vex}\tvpdpbusd");
 	check_assembly("avx512", "vpmaddubsw\t%zmm");
 	check_assembly("avx512vnni", "vpdpbusd");
+	check_assembly("avx512bf16", "vdpbf16ps");
 }
 
 /* Two groups of four k, all weights w: added as they are, in 16 bits when folded, or neither? */

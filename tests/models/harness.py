@@ -91,6 +91,8 @@ def levels():
 		found.append("avx512")
 		if "avx512_vnni" in flags:
 			found.append("avx512vnni")
+			if "avx512_bf16" in flags:
+				found.append("avx512bf16")
 	return found
 
 

@@ -320,7 +320,7 @@ drop_compression(void)
 	plain_command = command;
 	plain_command.compile = &plain_compile;
 	for (int i = 0; i < a.compile.count; i++)
-		if (strcmp(a.compile.name[i], "int8")) {
+		if (strcmp(a.compile.name[i], "int8") && strcmp(a.compile.name[i], "bf16")) {
 			plain_compile.name[plain_compile.count] = a.compile.name[i];
 			plain_compile.value[plain_compile.count++] = a.compile.value[i];
 		}

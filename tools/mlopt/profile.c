@@ -188,7 +188,8 @@ measure_limits(mo_profile *p, const mo_model *m)
 	for (int i = 0; i < p->steps; i++) {
 		mo_step *s = &p->step[i];
 		int64_t rest = s->work.read_bytes - s->work.weight_bytes + s->work.written_bytes;
-		double rate = p->rate[s->info.dtype == ML_f32 ? LM_FP32 : LM_INT8];
+		ml_dtype t = s->info.dtype;
+		double rate = p->rate[t == ML_f32 ? LM_FP32 : t == ML_bf16 ? LM_BF16 : LM_INT8];
 		double macs = s->work.macs ? share((double)s->work.macs, rate * 1e6) : 0;
 		double bytes = share((double)s->work.weight_bytes, p->rate[LM_READ] * 1e6) +
 			       read_ms(&r, rest);
@@ -336,9 +337,11 @@ mo_profile_table(const mo_profile *p, FILE *f)
 	all.ms = p->run_ms;
 	put_sum(p, "", &all, f);
 	fprintf(f,
-		"means of the fastest %d of %d runs; limits: fp32 %.0f, int8 %.0f GMAC/s, weights "
-		"%.1f GB/s\n",
-		p->used, p->runs, p->rate[LM_FP32], p->rate[LM_INT8], p->rate[LM_READ]);
+		"means of the fastest %d of %d runs; limits: fp32 %.0f, bf16 %.0f, int8 %.0f "
+		"GMAC/s, "
+		"weights %.1f GB/s\n",
+		p->used, p->runs, p->rate[LM_FP32], p->rate[LM_BF16], p->rate[LM_INT8],
+		p->rate[LM_READ]);
 }
 
 /* ---- JSON ---- */

@@ -59,7 +59,7 @@ complete_settings(void)
 		const char *name = a.compile.name[i];
 		if (!strcmp(name, "emit"))
 			return cl_fail(&command, "--emit is onnx here");
-		quantizes |= !strncmp(name, "int", 3);
+		quantizes |= !strncmp(name, "int", 3) || !strcmp(name, "bf16");
 	}
 	if (a.compile.count + 2 > CL_MAX_VALUES)
 		return cl_fail(&command, "too many options");
