@@ -82,8 +82,8 @@ def run(model, inputs, *flags, isa=None):
 		return [z[k] for k in z.files]
 
 
-def levels():
-	"""ISA levels this CPU has."""
+def levels(bf16=False):
+	"""ISA levels this CPU has of those an artefact carries; one of --bf16 has a level more."""
 	with open("/proc/cpuinfo") as f:
 		flags = set(f.read().split())
 	found = ["avx2"] if "avx2" in flags else []
@@ -91,7 +91,7 @@ def levels():
 		found.append("avx512")
 		if "avx512_vnni" in flags:
 			found.append("avx512vnni")
-			if "avx512_bf16" in flags:
+			if bf16 and "avx512_bf16" in flags:
 				found.append("avx512bf16")
 	return found
 

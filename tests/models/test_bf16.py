@@ -39,7 +39,7 @@ def everywhere(name, file, feed, want):
 	"""Near numpy on every level; JIT = AOT; the same bits on one and on two threads."""
 	flags = ("--bf16", "-O3")
 	so = compile_so(file, name, *flags)
-	for isa in levels():
+	for isa in levels(bf16=True):
 		got = run(so, feed, "--threads", "1", isa=isa)
 		far = max(distance(g, w.astype(np.float32)) for g, w in zip(got, want))
 		check(f"{name}: {isa}", far <= SUMMED, far)
@@ -79,7 +79,7 @@ def batch_position():
 	file = save("rows", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["n", 64]},
 		{"w": w}, ["y"])
 	so = compile_so(file, "rows", "--bf16")
-	for isa in levels():
+	for isa in levels(bf16=True):
 		whole = run(so, {"x": x}, isa=isa)[0]
 		alone = np.concatenate([run(so, {"x": x[i:i + 1]}, isa=isa)[0] for i in (0, 8, 32)])
 		check(f"rows: {isa}, alone", same_bits([whole[[0, 8, 32]]], [alone]))

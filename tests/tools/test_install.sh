@@ -68,7 +68,7 @@ if "$bin/mloptc" in.mlt --load-pass-plugin=student.so --prune-score=late --prune
 fi
 grep -q "no plugin has 'late'" message || fail "the message does not speak of the score"
 if "$bin/mloptc" in.mlt --load-pass-plugin=student.so --prune-score=late_and_large --distill-loss=log_cosh \
-	--prune=1 >/dev/null 2>message; then
+	--prune=1 --distill >/dev/null 2>message; then
 	fail "a model was pruned without data"
 fi
 grep -q "prune needs calibration data" message || fail "the plugin's score or loss was not found"
