@@ -39,9 +39,8 @@ ml_form_of(ml_dtype b)
 	return b == ML_f32 ? ML_CONTRACT_F32 : b == ML_bf16 ? ML_CONTRACT_BF16 : ML_CONTRACT_U8S8;
 }
 
-/* In memory, of A and of B. */
-static LLVMTypeRef
-element_type(ml_emit *e, ml_contract_form form)
+LLVMTypeRef
+ml_form_element(ml_emit *e, ml_contract_form form)
 {
 	return form == ML_CONTRACT_F32 ? e->f32 : form == ML_CONTRACT_BF16 ? e->i16 : e->i8;
 }
@@ -88,7 +87,7 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 static ml_v
 emit_rest(ml_emit *e, ml_v f, ml_contract_form form, int rows)
 {
-	LLVMTypeRef element = element_type(e, form);
+	LLVMTypeRef element = ml_form_element(e, form);
 	ml_v rest = ml_alloca(e, LLVMArrayType2(e->i32, (uint64_t)rows), ML_TILE_ALIGN);
 	ml_v a = LLVMGetParam(f, 0), lda = LLVMGetParam(f, 1), k = LLVMGetParam(f, 4);
 	ml_v whole = LLVMBuildAnd(e->b, k, ml_i64(e, -forms[form].group), "");
@@ -376,7 +375,7 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	shape s = choose_shape(e->target, c->form);
 	frame f = {.c = c, .s = s, .stride = panel_elements(e, c)};
 
-	f.element = element_type(e, c->form);
+	f.element = ml_form_element(e, c->form);
 	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
 	if (s.kind == FOLD)
 		find_table(e, &f);

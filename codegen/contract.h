@@ -36,6 +36,8 @@ typedef struct ml_form_info {
 	int group; /* consecutive k that a panel keeps together */
 } ml_form_info;
 const ml_form_info *ml_form_get(ml_contract_form);
+/* An element of A or B in memory. */
+LLVMTypeRef ml_form_element(ml_emit *, ml_contract_form);
 /* By what B holds: f32, s8 or bf16. */
 ml_contract_form ml_form_of(ml_dtype);
 

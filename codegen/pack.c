@@ -54,12 +54,6 @@ ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_str
 
 /* --- emitted ---------------------------------------------------------------------------------- */
 
-static LLVMTypeRef
-element_of(ml_emit *e, const ml_pack *p)
-{
-	return p->form == ML_CONTRACT_F32 ? e->f32 : p->form == ML_CONTRACT_BF16 ? e->i16 : e->i8;
-}
-
 /* Lane i of the result is lane pick(i) of a and b taken as one vector. */
 static ml_v
 shuffle(ml_emit *e, ml_v a, ml_v b, int lanes, int (*pick)(int lane, int argument), int argument)
@@ -135,7 +129,7 @@ static void
 pack_along_n(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 {
 	int step = ml_form_get(p->form)->group;
-	LLVMTypeRef element = element_of(e, p);
+	LLVMTypeRef element = ml_form_element(e, p->form);
 	ml_v one = ml_i64(e, 1), last = ml_sub(e, p->k, one);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, step), NULL, 0, "k");
 	ml_v at = ml_gep(e, element, dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
@@ -222,7 +216,7 @@ pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 	int group = ml_form_get(p->form)->group, words = ML_LANES / group;
 	ml_v columns = count ? count : ml_i64(e, ML_PANEL);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, ML_LANES), NULL, 0, "k");
-	ml_v at = ml_gep(e, element_of(e, p), dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
+	ml_v at = ml_gep(e, ml_form_element(e, p->form), dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
 	ml_v left = ml_sub(e, p->k, l.i);
 	ml_v v[ML_LANES], groups[ML_LANES];
 
@@ -250,7 +244,7 @@ ml_emit_pack(ml_emit *e, const ml_pack *p)
 				      ml_i64(e, -group), "");
 	stride = ml_mul(e, stride, lanes);
 	ml_loop l = ml_loop_begin(e, p->panel_begin, p->panel_end, ml_i64(e, 1), NULL, 0, "panel");
-	ml_v dst = ml_gep(e, element_of(e, p), p->dst, ml_mul(e, l.i, stride));
+	ml_v dst = ml_gep(e, ml_form_element(e, p->form), p->dst, ml_mul(e, l.i, stride));
 	ml_v column = ml_mul(e, l.i, lanes), count = lanes_left(e, p->n, column);
 	int64_t n;
 

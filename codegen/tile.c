@@ -1,4 +1,4 @@
-/* tile.c -- what the integer tiles share: ends of rows, and slices of 16-lane values. */
+/* tile.c -- what tiles share: sums, words of several k, ends of rows, slices of 16-lane values. */
 #include "tile.h"
 
 ml_v
@@ -57,6 +57,79 @@ ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v at)
 		ml_tile_fetch(e, ml_gep(e, element, ml_gep(e, element, t->ahead, panel), at));
 	}
 }
+
+/* ---- words ---- */
+
+typedef struct words {
+	const ml_tile *t;
+	LLVMTypeRef element;
+	int group;      /* elements of a word, */
+	unsigned bytes; /* and of an element */
+	ml_tile_multiply *multiply;
+	ml_v row[ML_TILE_MAX], panel[ML_TILE_MAX];
+} words;
+
+/* acc += A[:, k ..] . B[k .., :] for a word of k, in place.  That of row i is at row[i] + at.  It
+ * is loaded where it is used: loaded before, all rows' words would take registers at once. */
+static void
+step(ml_emit *e, const words *w, const ml_v *row, ml_v at, ml_v k, ml_v *acc)
+{
+	int panels = w->t->panels;
+	ml_v line = ml_mul(e, k, ml_i64(e, ML_LANES)), b[ML_TILE_MAX];
+
+	for (int j = 0; j < panels; j++)
+		b[j] = ml_load(e, ml_vec_type(e->i32), ml_gep(e, w->element, w->panel[j], line), 4);
+	for (int i = 0; i < w->t->rows; i++) {
+		ml_v word = ml_load(e, e->i32, ml_gep(e, w->element, row[i], at), w->bytes);
+		ml_v a = ml_splat(e, word);
+		for (int j = 0; j < panels; j++)
+			acc[i * panels + j] = w->multiply(e, acc[i * panels + j], a, b[j]);
+	}
+}
+
+/* Runs the words of k from `from` below `to`; the rows' words begin at row[]. */
+static void
+run_steps(ml_emit *e, const words *w, ml_v from, ml_v to, const ml_v *row, ml_v *acc)
+{
+	int n = w->t->rows * w->t->panels;
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, w->group), acc, n, "k");
+
+	for (int i = 0; i < n; i++)
+		acc[i] = l.carry[i];
+	ml_tile_fetch_ahead(e, w->t, w->element, ml_mul(e, l.i, ml_i64(e, ML_LANES)));
+	step(e, w, row, ml_sub(e, l.i, from), l.i, acc);
+	ml_loop_end(e, &l, acc);
+	for (int i = 0; i < n; i++)
+		acc[i] = l.carry[i];
+}
+
+void
+ml_tile_words(ml_emit *e, const ml_tile *t, ml_contract_form form, ml_tile_multiply *multiply)
+{
+	int n = t->rows * t->panels;
+	LLVMTypeRef sum = form == ML_CONTRACT_U8S8 ? e->i32 : e->f32;
+	words w = {.t = t,
+		   .element = ml_form_element(e, form),
+		   .group = ml_form_get(form)->group,
+		   .bytes = (unsigned)ml_form_get(form)->bytes,
+		   .multiply = multiply};
+	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX];
+	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -w.group), "");
+
+	for (int i = 0; i < t->rows; i++) {
+		w.row[i] = ml_gep(e, w.element, t->a, ml_mul(e, t->lda, ml_i64(e, i)));
+		rest[i] = ml_gep(e, e->i32, t->rest, ml_i64(e, i));
+	}
+	for (int j = 0; j < t->panels; j++)
+		w.panel[j] = ml_gep(e, w.element, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
+	ml_tile_begin_sums(e, t, sum, acc, n);
+	run_steps(e, &w, ml_i64(e, 0), whole, w.row, acc);
+	run_steps(e, &w, whole, t->k, rest, acc);
+	for (int i = 0; i < n; i++)
+		ml_store(e, acc[i], ml_gep(e, sum, t->acc, ml_i64(e, i * ML_LANES)), ML_TILE_ALIGN);
+}
+
+/* ---- slices ---- */
 
 static ml_v
 choose_lanes(ml_emit *e, ml_v v, ml_v w, int from, int stride, int count)

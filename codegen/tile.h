@@ -1,7 +1,7 @@
 /* tile.h -- what a contraction's tile generators take: one block of accumulators over all of k. */
 #ifndef ML_TILE_H
 #define ML_TILE_H
-#include "emit.h"
+#include "contract.h"
 
 enum {
 	ML_TILE_MAX = 32,   /* accumulators of 16 lanes in the largest register tile */
@@ -52,6 +52,11 @@ void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *a
 void ml_tile_fetch(ml_emit *, ml_v line);
 /* The lines of what comes next that belong to element `at` of a panel. */
 void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v at);
+
+/* Sums of what several k of A, a word in all lanes, and words of B make; of forms whose panels keep
+ * so many k together. */
+typedef ml_v ml_tile_multiply(ml_emit *, ml_v acc, ml_v a, ml_v b);
+void ml_tile_words(ml_emit *, const ml_tile *, ml_contract_form, ml_tile_multiply *);
 
 /* Lanes from, from + stride, ... of v. */
 ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);

@@ -5,12 +5,6 @@
  */
 #include "tile.h"
 
-enum { GROUP = 2 };
-
-typedef struct pointers {
-	ml_v row[ML_TILE_MAX], panel[ML_TILE_MAX];
-} pointers;
-
 bool
 ml_tile_has_bf16(const ml_target *t)
 {
@@ -37,63 +31,18 @@ widen(ml_emit *e, ml_v words, int half)
 	return LLVMBuildBitCast(e->b, upper, ml_vec_type(e->f32), "");
 }
 
-/* acc += A[:, k .. k + 1] . B[k .. k + 1, :], in place.  The pair of row i is that at row[i] + at.
- * It is loaded where it is used: loaded before, all rows' pairs would take registers at once. */
-static void
-step(ml_emit *e, const ml_tile *t, const ml_v *row, ml_v at, const ml_v *b, ml_v *acc)
+static ml_v
+widen_and_multiply(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 {
-	bool pairs = ml_tile_has_bf16(e->target);
-
-	for (int i = 0; i < t->rows; i++) {
-		ml_v a = ml_splat(e, ml_load(e, e->i32, ml_gep(e, e->i16, row[i], at), 2));
-		for (int j = 0; j < t->panels; j++) {
-			ml_v *sum = &acc[i * t->panels + j];
-			if (pairs)
-				*sum = multiply_pairs(e, *sum, a, b[j]);
-			for (int half = 0; !pairs && half < GROUP; half++)
-				*sum = ml_fma(e, widen(e, a, half), widen(e, b[j], half), *sum);
-		}
-	}
-}
-
-/* Runs the pairs of k from `from` below `to`; the rows' pairs begin at row[]. */
-static void
-run_steps(ml_emit *e, const ml_tile *t, const pointers *p, ml_v from, ml_v to, const ml_v *row,
-	  ml_v *acc)
-{
-	int n = t->rows * t->panels;
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, GROUP), acc, n, "k");
-	ml_v line = ml_mul(e, l.i, ml_i64(e, ML_LANES)), b[ML_TILE_MAX];
-
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-	ml_tile_fetch_ahead(e, t, e->i16, line);
-	for (int j = 0; j < t->panels; j++)
-		b[j] = ml_load(e, ml_vec_type(e->i32), ml_gep(e, e->i16, p->panel[j], line), 4);
-	step(e, t, row, ml_sub(e, l.i, from), b, acc);
-	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
+	for (int half = 0; half < 2; half++)
+		acc = ml_fma(e, widen(e, a, half), widen(e, b, half), acc);
+	return acc;
 }
 
 void
 ml_tile_bf16(ml_emit *e, const ml_tile *t)
 {
-	int n = t->rows * t->panels;
-	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX];
-	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -GROUP), "");
-	pointers p;
+	bool pairs = ml_tile_has_bf16(e->target);
 
-	for (int i = 0; i < t->rows; i++) {
-		p.row[i] = ml_gep(e, e->i16, t->a, ml_mul(e, t->lda, ml_i64(e, i)));
-		rest[i] = ml_gep(e, e->i32, t->rest, ml_i64(e, i));
-	}
-	for (int j = 0; j < t->panels; j++)
-		p.panel[j] = ml_gep(e, e->i16, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
-	ml_tile_begin_sums(e, t, e->f32, acc, n);
-	run_steps(e, t, &p, ml_i64(e, 0), whole, p.row, acc);
-	run_steps(e, t, &p, whole, t->k, rest, acc);
-	for (int i = 0; i < n; i++)
-		ml_store(e, acc[i], ml_gep(e, e->f32, t->acc, ml_i64(e, i * ML_LANES)),
-			 ML_TILE_ALIGN);
+	ml_tile_words(e, t, ML_CONTRACT_BF16, pairs ? multiply_pairs : widen_and_multiply);
 }
