@@ -174,10 +174,10 @@ open_set(ml_feed *f, const ml_module *m, int set, bool *there)
 		else if (got < 0 && got != NO_ARRAY)
 			return ml_error(f->o->cx, ML_ERR_ARG, NULL, "calibration data: %s",
 					why.text);
-		if (!got)
+		if (!got) {
 			*there = false;
-		if (!got)
 			return ML_OK;
+		}
 	}
 	ML_STEP(derive_missing(f, m, &missing));
 	for (int i = 0; i < m->main->nargs; i++)

@@ -83,20 +83,12 @@ ml_derive_input(ml_feed *f, const ml_module *m, int i)
 		return make_room(f, m, i, 0);
 	if (v->type.rank != 2 || sequence(f, m) < 0)
 		return false;
-	if (strcasestr(name, "mask")) {
-		if (!make_room(f, m, i, sequence(f, m)))
-			return false;
-		fill(&f->array[i], false);
-		return true;
-	}
-	if (!ml_is_integer(v->type.dtype))
+	bool whole = ml_is_integer(v->type.dtype), mask = strcasestr(name, "mask");
+	bool position = !mask && whole && strcasestr(name, "position");
+	bool kind = whole && (strcasestr(name, "token_type") || strcasestr(name, "segment"));
+	if ((!mask && !position && !kind) || !make_room(f, m, i, sequence(f, m)))
 		return false;
-	if (strcasestr(name, "position")) {
-		if (!make_room(f, m, i, sequence(f, m)))
-			return false;
-		fill(&f->array[i], true);
-		return true;
-	}
-	return (strcasestr(name, "token_type") || strcasestr(name, "segment")) &&
-	       make_room(f, m, i, sequence(f, m));
+	if (mask || position)
+		fill(&f->array[i], position);
+	return true;
 }
