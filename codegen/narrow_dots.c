@@ -58,11 +58,9 @@ narrowed(narrowing *w, ml_value *v)
 	ml_builder b = ml_builder_before(v->def);
 	if (n->op == ML_OP_pad)
 		in[1] = ml_build_f64(&b, ML_bf16, 0);
-	ml_node *map = in[0] ? ml_begin(&b, n->op, in, n->nin) : NULL;
+	ml_node *map = ml_begin_like(&b, n, in, n->nin);
 	if (!map)
 		return NULL;
-	for (int i = 0; i < ml_op_get(n->op)->nattrs; i++)
-		map->attr[i] = n->attr[i];
 	ml_value *made = ml_finish1(&b, map);
 	ML_PUSH(w->arena, w->from, v);
 	ML_PUSH(w->arena, w->to, made);

@@ -2,7 +2,6 @@
 #include "driver.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct ml_runnable {
 	ml_model *model;
@@ -157,15 +156,6 @@ exec_run(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs
 	return ML_OK;
 }
 
-static double
-seconds_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int
 by_value(const void *a, const void *b)
 {
@@ -186,9 +176,9 @@ exec_time(void *user, ml_runnable *r, const ml_tensor *inputs, int runs, double 
 	ml_arena_init(&arena, &o->cx->memory);
 	double *spent = ML_NEW_ARRAY(&arena, double, runs + 1);
 	for (int i = 0; i < runs && status == ML_OK; i++) {
-		double begun = seconds_now();
+		double begun = ml_seconds_now();
 		status = run_session(o, r);
-		spent[i] = seconds_now() - begun;
+		spent[i] = ml_seconds_now() - begun;
 	}
 	qsort(spent, (size_t)runs, sizeof *spent, by_value);
 	*seconds = spent[runs / 2];

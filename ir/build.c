@@ -43,6 +43,16 @@ ml_begin(ml_builder *b, ml_op op, ml_value *const *in, int nin)
 }
 
 ml_node *
+ml_begin_like(ml_builder *b, const ml_node *like, ml_value *const *in, int nin)
+{
+	ml_node *n = ml_begin(b, like->op, in, nin);
+
+	for (int i = 0; n && i < ml_op_get(n->op)->nattrs; i++)
+		n->attr[i] = like->attr[i];
+	return n;
+}
+
+ml_node *
 ml_finish(ml_builder *b, ml_node *n)
 {
 	if (!n)
@@ -411,4 +421,17 @@ ml_build_unsqueeze(ml_builder *b, ml_value *x, const int64_t *axes, int naxes)
 	for (int i = 0, from = 0; i < rank; i++)
 		shape[i] = set >> i & 1 ? ML_D(b, 1) : x->type.dim[from++];
 	return ml_build_reshape(b, x, shape, rank);
+}
+
+ml_status
+ml_module_set_outputs(ml_module *m, ml_value *const *value, int n)
+{
+	const ml_prov *prov = m->main->last->prov;
+
+	ml_node_remove(m->main->last);
+	m->output_names.count = 0;
+	for (int i = 0; i < n; i++)
+		ML_PUSH(&m->arena, m->output_names, ml_format(&m->arena, "output %d", i));
+	ml_builder b = ml_builder_at_end(m->main, prov);
+	return ml_build_yield(&b, value, n);
 }

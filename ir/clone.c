@@ -144,3 +144,13 @@ ml_values_in(const ml_module *copy, ml_value *const *from, int n, ml_value **to,
 			to[i] = by_id[def->id] ? &by_id[def->id]->out[from[i]->index] : NULL;
 	}
 }
+
+ml_node *
+ml_node_by_id(const ml_module *m, uint32_t id)
+{
+	ml_node *n = m->main->first;
+
+	while (n && n->id != id)
+		n = n->next;
+	return n;
+}

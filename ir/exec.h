@@ -4,6 +4,9 @@
 #define ML_EXEC_H
 #include "ir.h"
 
+/* Of a clock that never goes back, and begins somewhere. */
+double ml_seconds_now(void);
+
 /* A compiled candidate. */
 typedef struct ml_runnable ml_runnable;
 

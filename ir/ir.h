@@ -200,6 +200,8 @@ ml_module *ml_module_clone(const ml_module *);
 /* What values of a module's main block are in a copy, whose nodes have equal ids; NULL where the
  * copy has them no longer. */
 void ml_values_in(const ml_module *copy, ml_value *const *, int n, ml_value **, ml_arena *);
+/* The node of the main block with this id, or NULL. */
+ml_node *ml_node_by_id(const ml_module *, uint32_t id);
 void ml_module_free(ml_module *);
 /* Two modules of one context exchange all they have: a pass that has built another module hands it
  * over so. */
@@ -265,6 +267,8 @@ ml_builder ml_builder_before(ml_node *); /* provenance of that node */
 /* Makes a node with default attributes, unfinished: set attributes, then ml_finish, which infers
  * types (and contents) and inserts it.  Returns NULL (reported) when the operands do not fit. */
 ml_node *ml_begin(ml_builder *, ml_op, ml_value *const *in, int nin);
+/* The same with the attributes of another node. */
+ml_node *ml_begin_like(ml_builder *, const ml_node *, ml_value *const *in, int nin);
 ml_node *ml_finish(ml_builder *, ml_node *);
 ml_value *ml_finish1(ml_builder *, ml_node *); /* first result */
 /* Gives a control or custom node its results' types before ml_finish. */
@@ -298,6 +302,8 @@ ml_value *ml_build_iota(ml_builder *, const ml_dim *shape, int rank, int axis, m
 ml_value *ml_build_squeeze(ml_builder *, ml_value *, const int64_t *axes, int naxes);
 ml_value *ml_build_unsqueeze(ml_builder *, ml_value *, const int64_t *axes, int naxes);
 ml_status ml_build_yield(ml_builder *, ml_value *const *, int n);
+/* Values of the main block become the module's outputs, in the place of those it has. */
+ml_status ml_module_set_outputs(ml_module *, ml_value *const *, int n);
 
 /* a == b proven, or a guard recorded; false (reported by the caller) when proven different. */
 bool ml_require_equal(ml_builder *, ml_dim a, ml_dim b, const char *rule);

@@ -33,16 +33,6 @@ ml_gate_add(ml_gate *g, int i, const ml_node *n, int levels)
 	return l;
 }
 
-static ml_node *
-node_of(const ml_module *m, uint32_t id)
-{
-	ml_node *n = m->main->first;
-
-	while (n && n->id != id)
-		n = n->next;
-	return n;
-}
-
 /* ---- candidates ---- */
 
 static ml_status
@@ -50,7 +40,7 @@ replace_layers(const ml_gate *g, ml_module *m)
 {
 	for (int i = 0; i < g->layers; i++) {
 		int level = g->layer[i].level;
-		ml_node *n = level ? node_of(m, g->layer[i].id) : NULL;
+		ml_node *n = level ? ml_node_by_id(m, g->layer[i].id) : NULL;
 		if (!n)
 			continue;
 		ml_value *y = g->build(g->user, i, level, n);
@@ -76,8 +66,8 @@ ml_gate_finish(ml_gate *g, ml_module *m)
 {
 	for (int i = 0; i < g->layers; i++)
 		if (g->layer[i].level && ml_spend_fuel(g->px)) {
-			ml_remark(g->px->cx, node_of(m, g->layer[i].id)->prov, "quantized: %s",
-				  g->form[g->layer[i].level]);
+			ml_remark(g->px->cx, ml_node_by_id(m, g->layer[i].id)->prov,
+				  "quantized: %s", g->form[g->layer[i].level]);
 			g->px->changes++;
 		} else {
 			g->layer[i].level = 0;
@@ -236,8 +226,8 @@ report_layers(const run *r, kept *k)
 		if (l->level < last) {
 			why = ml_format(g->px->scratch, "as %s alone it costs %.3g of %.3g",
 					g->form[last], l->error[last], r->most);
-			ml_remark(g->px->cx, node_of(g->m, l->id)->prov, "kept in %s: %s", form,
-				  why);
+			ml_remark(g->px->cx, ml_node_by_id(g->m, l->id)->prov, "kept in %s: %s",
+				  form, why);
 			k->cost += ml_gate_cost(l, l->level);
 			if (++k->count <= MOST_NAMES)
 				ml_put(&k->names, "%s%s", k->count > 1 ? ", " : "",

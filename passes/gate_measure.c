@@ -5,41 +5,19 @@
 #include "samples.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 enum { TIMED_RUNS = 5, FEWEST_SAMPLES = 4, OWN_SAMPLES = 12 };
 static const double SWITCHING_SECONDS = 12; /* what finding each layer's share may take */
 static const double EXACT = 300;            /* dB */
 
-static double
-seconds_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static ml_node *
-node_of(const ml_module *m, const ml_gate_layer *l)
-{
-	ml_node *n = m->main->first;
-
-	while (n && n->id != l->id)
-		n = n->next;
-	return n;
-}
-
 /* ---- each layer's own error ---- */
-
-typedef struct own {
-	double *sum;
-} own;
 
 static void
 add(void *user, int which, const ml_tensor *t)
 {
-	((own *)user)->sum[which] += ml_read_f64(ML_f32, t->data, 0);
+	double *sum = user;
+
+	sum[which] += ml_read_f64(ML_f32, t->data, 0);
 }
 
 static ml_value *
@@ -59,7 +37,7 @@ static ml_status
 build_errors(const ml_gate *g, ml_module *m, ml_value **value, int *n)
 {
 	for (int i = 0; i < g->layers; i++) {
-		ml_node *layer = node_of(m, &g->layer[i]);
+		ml_node *layer = ml_node_by_id(m, g->layer[i].id);
 		ml_value *y = &layer->out[0], *q[ML_GATE_LEVELS];
 		for (int l = 1; l < g->layer[i].levels; l++)
 			if (!(q[l] = g->build(g->user, i, l, layer)))
@@ -77,20 +55,19 @@ static ml_status
 measure_own_errors(const ml_gate *g)
 {
 	ml_value **value = ML_NEW_ARRAY(g->px->scratch, ml_value *, g->layers * ML_GATE_LEVELS);
-	own o = {ML_NEW_ARRAY(g->px->scratch, double, g->layers *ML_GATE_LEVELS)};
+	double *sum = ML_NEW_ARRAY(g->px->scratch, double, g->layers *ML_GATE_LEVELS);
 	ml_module *copy = ml_module_clone(g->m);
 	int n = 0;
 
 	ml_status status = build_errors(g, copy, value, &n);
 	if (status == ML_OK)
-		status = ml_watch(g->px, copy, value, n, ML_LEARN, OWN_SAMPLES, add, &o);
+		status = ml_watch(g->px, copy, value, n, ML_LEARN, OWN_SAMPLES, add, sum);
 	ml_module_free(copy);
 	ML_STEP(status);
 	for (int i = 0, at = 0; i < g->layers; i++) {
-		double signal = o.sum[at++];
+		double signal = sum[at++];
 		for (int l = 1; l < g->layer[i].levels; l++, at++)
-			g->layer[i].sqnr[l] =
-				o.sum[at] > 0 ? 10 * log10(signal / o.sum[at]) : EXACT;
+			g->layer[i].sqnr[l] = sum[at] > 0 ? 10 * log10(signal / sum[at]) : EXACT;
 	}
 	return ML_OK;
 }
@@ -128,11 +105,10 @@ switch_layers(const ml_gate *g, ml_module *m)
 	ml_value *flags = ml_block_add_arg(m->main, &t, "flags");
 
 	for (int i = 0, at = 0; i < g->layers; i++) {
-		ml_node *n = node_of(m, &g->layer[i]);
+		ml_node *n = ml_node_by_id(m, g->layer[i].id);
 		ml_value *y = &n->out[0], *q[ML_GATE_LEVELS], *mixed;
-		ml_use *theirs = y->uses;
 		ML_VEC(ml_use *) readers = {0};
-		for (ml_use *u = theirs; u; u = u->next)
+		for (ml_use *u = y->uses; u; u = u->next)
 			ML_PUSH(g->px->scratch, readers, u);
 		for (int l = 1; l < g->layer[i].levels; l++)
 			if (!(q[l] = g->build(g->user, i, l, n)))
@@ -159,9 +135,9 @@ measure_shares(const ml_gate *g, const ml_holdout *h, ml_runnable *runnable, ml_
 	float *flag = ML_NEW_ARRAY(g->px->scratch, float, n + 1);
 	ml_tensor more = {ML_f32, 1, {n}, flag, (size_t)n * sizeof *flag};
 
-	double begun = seconds_now();
+	double begun = ml_seconds_now();
 	ML_STEP(ml_holdout_judge(h, runnable, &more, 1, samples, agree));
-	double each = (seconds_now() - begun) / samples + 1e-9;
+	double each = (ml_seconds_now() - begun) / samples + 1e-9;
 	double affordable = SWITCHING_SECONDS / n / each;
 	samples = affordable > h->count  ? h->count
 		  : affordable > samples ? (int)affordable
@@ -202,7 +178,7 @@ ml_gate_shares(const ml_gate *g, const ml_holdout *h, ml_agree *agree, double *l
 static ml_node *
 copy_layer(const ml_gate *g, int i, ml_module *m, ml_type *x)
 {
-	const ml_node *n = node_of(g->m, &g->layer[i]);
+	const ml_node *n = ml_node_by_id(g->m, g->layer[i].id);
 	ml_builder b = ml_builder_at_end(m->main, NULL);
 	ml_value **in = ML_NEW_ARRAY(g->px->scratch, ml_value *, n->nin);
 
@@ -216,20 +192,14 @@ copy_layer(const ml_gate *g, int i, ml_module *m, ml_type *x)
 	for (int k = 1; k < n->nin; k++) {
 		const ml_value *from = ml_in(n, k);
 		int64_t size;
-		if (from && !ml_is_const(from))
+		if (!ml_is_const(from))
 			return NULL;
-		in[k] = NULL;
-		if (!from)
-			continue;
 		ml_type t = from->type;
 		for (int d = 0; d < t.rank && ml_dim_is_int(t.dim[d], &size); d++)
 			t.dim[d] = ml_dim_int(m->dims, size);
 		in[k] = ml_build_const(&b, &t, ml_blob_share(ml_const_blob(from)));
 	}
-	ml_node *copy = ml_begin(&b, n->op, in, n->nin);
-	for (int k = 0; copy && k < ml_op_get(n->op)->nattrs; k++)
-		copy->attr[k] = n->attr[k];
-	return copy ? ml_finish(&b, copy) : NULL;
+	return ml_finish(&b, ml_begin_like(&b, n, in, n->nin));
 }
 
 static ml_status
@@ -286,7 +256,8 @@ time_layer(const ml_gate *g, int i, int level, double *seconds)
 static bool
 is_alike(const ml_gate *g, int i, int k)
 {
-	const ml_node *a = node_of(g->m, &g->layer[i]), *b = node_of(g->m, &g->layer[k]);
+	const ml_node *a = ml_node_by_id(g->m, g->layer[i].id),
+		      *b = ml_node_by_id(g->m, g->layer[k].id);
 
 	if (a->op != b->op || a->nin != b->nin || g->layer[i].levels != g->layer[k].levels ||
 	    memcmp(g->layer[i].dim, g->layer[k].dim, sizeof g->layer[i].dim))
@@ -328,7 +299,7 @@ find_sizes(const ml_gate *g, const ml_holdout *h)
 				    ml_dim_sym(dims, ml_sym_at(dims, s)))
 					symbol[s] = in[i].dim[d];
 	for (int i = 0; i < g->layers; i++) {
-		const ml_type *t = &ml_in(node_of(g->m, &g->layer[i]), 0)->type;
+		const ml_type *t = &ml_in(ml_node_by_id(g->m, g->layer[i].id), 0)->type;
 		for (int d = 0; d < t->rank; d++)
 			if (!ml_dim_eval(t->dim[d], symbol, &g->layer[i].dim[d]))
 				g->layer[i].dim[d] = 0;

@@ -4,7 +4,6 @@
 #include "rules.h"
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #define ML_STAGE(phase, pass, level, when) extern const ml_pass ml_pass_##pass;
 #include "pipeline.def"
@@ -203,15 +202,6 @@ compresses(const pass_run *r, const ml_stage *s)
 	       (leaves_out && !(r->o->distill && r->o->distill->teacher));
 }
 
-static double
-seconds_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void
 show_module(const pass_run *r, const char *pass)
 {
@@ -262,9 +252,9 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .int4 = r->o->int4};
 	px.fired = ML_NEW_ARRAY(&scratch, int, pass->nrules);
 	cx->stage = pass->name;
-	double start = seconds_now();
+	double start = ml_seconds_now();
 	ml_status st = pass->run(&px, r->m);
-	double spent = seconds_now() - start;
+	double spent = ml_seconds_now() - start;
 	if (st == ML_OK && r->o->verify_each)
 		st = ml_verify(r->m);
 	cx->stage = stage;

@@ -50,13 +50,7 @@ show_values(ml_pass_ctx *px, ml_module *copy, ml_value *const *value, int n)
 	ml_value **result = ML_NEW_ARRAY(px->scratch, ml_value *, n + 1);
 
 	ml_values_in(copy, value, n, result, px->scratch);
-	ml_node_remove(copy->main->last);
-	ml_builder b = ml_builder_at_end(copy->main, NULL);
-	copy->output_names.count = 0;
-	for (int i = 0; i < n; i++)
-		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "v%d", i));
-
-	ML_STEP(ml_build_yield(&b, result, n));
+	ML_STEP(ml_module_set_outputs(copy, result, n));
 	ml_drop_unused(copy->main);
 	return ML_OK;
 }

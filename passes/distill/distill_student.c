@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	PROBES = 6, /* steps that change nothing: what terms are at first, and how long */
@@ -19,15 +18,6 @@ static const double LOST = 4;
 static const char NAME[] = "distill_student";
 
 extern const ml_pass ml_pass_prune_blocks;
-
-static double
-seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- shares ---- */
 
@@ -91,14 +81,14 @@ probe(ml_trainer *t, double *seconds)
 	t->peak = 0;
 	for (int i = 0; i <= PROBES; i++) {
 		if (i == 1)
-			begun = seconds_now(); /* the first one also gets memory */
+			begun = ml_seconds_now(); /* the first one also gets memory */
 		ML_STEP(ml_trainer_step(t, &loss));
 		if (!isfinite(loss))
 			return refuse_loss(t, loss);
 		for (int k = 0; i && k < t->goal.term.count; k++)
 			sum[k] += ml_read_f64(ML_f32, t->out[1 + k].data, 0);
 	}
-	*seconds = (seconds_now() - begun) / PROBES;
+	*seconds = (ml_seconds_now() - begun) / PROBES;
 	clear_moments(&t->weights);
 	scale_terms(t, sum);
 	set_shares(t);
@@ -144,7 +134,7 @@ report(ml_trainer *t, double loss)
 	p->loss = loss;
 	p->error = t->error;
 	p->best = t->best;
-	p->seconds = seconds_now() - t->begun;
+	p->seconds = ml_seconds_now() - t->begun;
 	draw(t, loss);
 	p->left = t->at > 0 ? p->seconds / t->at * (t->steps - t->at) : 0;
 	if (h->progress && !h->progress(h->user, p))
@@ -296,13 +286,13 @@ begin(ml_trainer *t, double judged)
 					 ml_format(t->arena, "%.0f", t->steps), "as begun");
 		ml_record_note(t->px->record, "distillation went on from step %.0f of %.0f", t->at,
 			       t->steps);
-		t->begun = seconds_now() - t->progress.seconds;
+		t->begun = ml_seconds_now() - t->progress.seconds;
 		return ML_OK;
 	}
 	ML_STEP(probe(t, &seconds));
 	ML_STEP(choose_steps(t, seconds, judged));
 	t->peak = PEAK;
-	t->begun = seconds_now();
+	t->begun = ml_seconds_now();
 	t->at = 0;
 	report(t, 1);
 	return ML_OK;
@@ -329,9 +319,9 @@ distill(ml_trainer *t)
 			     t->px->loss, t->arena));
 	ML_STEP(ml_trainer_open(t));
 	ML_STEP(ml_trainer_judge(t)); /* the first run also gets memory */
-	judged = seconds_now();
+	judged = ml_seconds_now();
 	ML_STEP(ml_trainer_judge(t));
-	judged = seconds_now() - judged;
+	judged = ml_seconds_now() - judged;
 	t->first = t->best = t->error;
 	t->first_agreement = t->best_agreement = t->progress.agreement;
 	if (t->error == 0)

@@ -189,20 +189,6 @@ ml_find_goal(ml_goal *g, ml_module *teacher, ml_module *student, bool cut, const
 
 /* ---- the loss ---- */
 
-static ml_status
-set_outputs(ml_module *m, ml_value *const *value, int n)
-{
-	ml_node *yield = m->main->last;
-	const ml_prov *prov = yield->prov;
-
-	ml_node_remove(yield);
-	m->output_names.count = 0;
-	for (int i = 0; i < n; i++)
-		ML_PUSH(&m->arena, m->output_names, ml_format(&m->arena, "value %d", i));
-	ml_builder b = ml_builder_at_end(m->main, prov);
-	return ml_build_yield(&b, value, n);
-}
-
 ml_status
 ml_module_of_values(const ml_module *m, ml_value *const *value, int n, ml_module **result)
 {
@@ -210,7 +196,7 @@ ml_module_of_values(const ml_module *m, ml_value *const *value, int n, ml_module
 	ml_value **own = ML_NEW_ARRAY(&copy->arena, ml_value *, n);
 
 	ml_values_in(copy, value, n, own, &copy->arena);
-	ml_status status = set_outputs(copy, own, n);
+	ml_status status = ml_module_set_outputs(copy, own, n);
 	if (status == ML_OK)
 		*result = copy;
 	else
@@ -286,7 +272,7 @@ add_loss(ml_module *m, const ml_goal *g, ml_value **student)
 		out[0] = i ? ml_op2(&b, ML_OP_add, out[0], part) : part;
 	}
 	ML_STEP(b.failed);
-	return set_outputs(m, out, n + 1);
+	return ml_module_set_outputs(m, out, n + 1);
 }
 
 ml_status

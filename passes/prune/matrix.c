@@ -109,9 +109,7 @@ ml_matrix_change(ml_node *n, const double *dw, const double *db, ml_node **chang
 			(float)((n->nin > 2 ? ml_const_f64(ml_in(n, 2), k) : 0) + db[k]);
 	ml_value *in[] = {ml_in(n, 0), ml_build_const(&b, &w->type, wb),
 			  ml_build_const(&b, &bias, bb)};
-	ml_node *copy = ml_begin(&b, n->op, in, 3);
-	for (int i = 0; copy && i < ml_op_get(n->op)->nattrs; i++)
-		copy->attr[i] = n->attr[i];
+	ml_node *copy = ml_begin_like(&b, n, in, 3);
 	ml_value *y = ml_finish1(&b, copy);
 	ML_STEP(b.failed);
 	y->name = n->out[0].name;

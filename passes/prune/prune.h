@@ -98,7 +98,6 @@ const char *ml_prune_unit_name(const ml_pruning *, const ml_prunable *);
 ml_status ml_find_widths(ml_pruning *);
 ml_status ml_learn_widths(ml_pruning *);
 ml_status ml_weigh_widths(ml_pruning *);
-ml_node *ml_prune_layer(const ml_module *, uint32_t id);
 /* Takes the least of the groups out of a module that still has the reader; others are fitted to
  * stand for them. */
 ml_status ml_cut_width(ml_pruning *, ml_module *, const ml_width *, int64_t cut);

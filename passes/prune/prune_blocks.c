@@ -81,7 +81,7 @@ static void
 write_down_width(ml_pruning *p, const ml_width *w, int64_t cut)
 {
 	ml_table *t = ml_record_table(p->px->record, "narrowed", "Layers that became narrower");
-	const ml_prov *prov = ml_prune_layer(p->m, w->layer)->prov;
+	const ml_prov *prov = ml_node_by_id(p->m, w->layer)->prov;
 	const char *name = prov && prov->node ? prov->node : "";
 	int row = ml_table_row(t, *name ? name : ml_format(p->arena, "#%u", w->layer));
 
@@ -108,7 +108,7 @@ say_what_goes(ml_pruning *p, const ml_cuts *cuts)
 		if (!cuts->cut[i])
 			continue;
 		write_down_width(p, w, cuts->cut[i]);
-		ml_remark(p->px->cx, ml_prune_layer(p->m, w->layer)->prov,
+		ml_remark(p->px->cx, ml_node_by_id(p->m, w->layer)->prov,
 			  "narrowed: reads %lld of %lld %s", (long long)(w->groups - cuts->cut[i]),
 			  (long long)w->groups, w->step > 1 ? "groups" : "places");
 		p->px->changes++;

@@ -27,21 +27,8 @@ same_value(const ml_module *copy, const ml_value *v)
 {
 	if (!v->def)
 		return copy->main->arg[v->index];
-	for (ml_node *n = copy->main->first; n; n = n->next)
-		if (n->id == v->def->id)
-			return &n->out[v->index];
-	return NULL;
-}
-
-static ml_status
-set_results(ml_module *m, ml_value *const *result, int n)
-{
-	ml_node_remove(m->main->last);
-	m->output_names.count = 0;
-	for (int i = 0; i < n; i++)
-		ML_PUSH(&m->arena, m->output_names, ml_format(&m->arena, "result %d", i));
-	ml_builder b = ml_builder_at_end(m->main, NULL);
-	return ml_build_yield(&b, result, n);
+	ml_node *n = ml_node_by_id(copy, v->def->id);
+	return n ? &n->out[v->index] : NULL;
 }
 
 static ml_value *
@@ -67,11 +54,9 @@ static ml_status
 make_student(const ml_node *layer, const ml_value *sum, ml_module *copy)
 {
 	ml_value *have = same_value(copy, sum), *result[RESULTS];
-	ml_node *n = same_value(copy, &layer->out[0])->def;
-	ml_builder b;
+	ml_node *n = ml_node_by_id(copy, layer->id);
+	ml_builder b = ml_builder_before(copy->main->last);
 
-	ml_node_remove(copy->main->last);
-	b = ml_builder_at_end(copy->main, NULL);
 	ml_value *want = ml_block_add_arg(copy->main, &have->type, "target");
 	ml_value *missing = ml_matrix_y(&b, n, ml_op2(&b, ML_OP_sub, want, have));
 	ml_value *rows = ml_matrix_x(&b, n, ml_in(n, 0));
@@ -81,10 +66,7 @@ make_student(const ml_node *layer, const ml_value *sum, ml_module *copy)
 	result[E] = sum_of_rows(&b, missing);
 	result[EE] = sum_of_rows(&b, ml_op2(&b, ML_OP_mul, missing, missing));
 	ML_STEP(b.failed);
-	ML_STEP(ml_build_yield(&b, result, RESULTS));
-	copy->output_names.count = 0;
-	for (int i = 0; i < RESULTS; i++)
-		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "sums %d", i));
+	ML_STEP(ml_module_set_outputs(copy, result, RESULTS));
 	ml_drop_unused(copy->main);
 	return ML_OK;
 }
@@ -107,7 +89,7 @@ compile_teacher(ml_pruning *p, const ml_module *teacher, const ml_value *target,
 {
 	ml_module *copy = ml_module_clone(teacher);
 	ml_value *same = same_value(copy, target);
-	ml_status st = set_results(copy, &same, 1);
+	ml_status st = ml_module_set_outputs(copy, &same, 1);
 
 	if (st == ML_OK)
 		ml_drop_unused(copy->main);

@@ -22,15 +22,6 @@ enum {
 
 /* ---- what can be narrowed ---- */
 
-ml_node *
-ml_prune_layer(const ml_module *m, uint32_t id)
-{
-	for (ml_node *n = m->main->first; n; n = n->next)
-		if (n->id == id)
-			return n;
-	return NULL;
-}
-
 /* All groups but the first `gone`, or those that are not marked. */
 static ml_places
 places_but(ml_arena *arena, int64_t groups, int64_t step, const bool *gone, int64_t first)
@@ -65,7 +56,7 @@ try_layer(ml_pruning *p, const ml_node *n)
 {
 	ml_module *clone = ml_module_clone(p->m);
 	double before = ml_weight_bytes(clone);
-	ml_node *own = ml_prune_layer(clone, n->id);
+	ml_node *own = ml_node_by_id(clone, n->id);
 	int64_t width = ml_input_width(own), step = find_step(p, clone, own);
 	double bytes = before - ml_weight_bytes(clone);
 
@@ -108,11 +99,9 @@ watch_inputs(ml_pruning *p, ml_module *copy, int first, int end)
 	ml_value **result = ML_NEW_ARRAY(p->arena, ml_value *, SUMS * (end - first));
 	const int64_t rows[] = {0};
 
-	ml_node_remove(copy->main->last);
-	copy->output_names.count = 0;
-	ml_builder b = ml_builder_at_end(copy->main, NULL);
+	ml_builder b = ml_builder_before(copy->main->last);
 	for (int i = first; i < end; i++) {
-		ml_node *n = ml_prune_layer(copy, p->width.at[i].layer);
+		ml_node *n = ml_node_by_id(copy, p->width.at[i].layer);
 		ml_value *x = ml_matrix_x(&b, n, ml_in(n, 0)), **at = &result[SUMS * (i - first)];
 		ML_STEP(b.failed);
 		ml_dim shape[] = {x->type.dim[0], ml_dim_int(copy->dims, 1)};
@@ -120,12 +109,9 @@ watch_inputs(ml_pruning *p, ml_module *copy, int first, int end)
 		at[X] = ml_build_reduce(&b, ML_OP_reduce_sum, x, rows, 1);
 		x = ml_build_broadcast(&b, ml_build_f64(&b, ML_f32, 1), shape, 2);
 		at[COUNT] = ml_build_reduce(&b, ML_OP_reduce_sum, x, rows, 1);
-		for (int k = 0; k < SUMS; k++)
-			ML_PUSH(&copy->arena, copy->output_names,
-				ml_format(&copy->arena, "sums %d of %d", k, i));
 	}
 	ML_STEP(b.failed);
-	ML_STEP(ml_build_yield(&b, result, SUMS * (end - first)));
+	ML_STEP(ml_module_set_outputs(copy, result, SUMS * (end - first)));
 	ml_drop_unused(copy->main);
 	return ML_OK;
 }
@@ -199,7 +185,7 @@ collect_all(ml_pruning *p)
 		int64_t sums = 0, d, o;
 		for (end = first; end < p->width.count; end++) {
 			ml_width *w = &p->width.at[end];
-			ml_matrix_size(ml_prune_layer(p->m, w->layer), &d, &o);
+			ml_matrix_size(ml_node_by_id(p->m, w->layer), &d, &o);
 			sums += d * d;
 			if (end > first && sums > TOGETHER)
 				break;
@@ -223,7 +209,7 @@ by_score(const void *a, const void *b, void *scores)
 static ml_status
 score_groups(ml_pruning *p, ml_width *w)
 {
-	const ml_node *n = ml_prune_layer(p->m, w->layer);
+	const ml_node *n = ml_node_by_id(p->m, w->layer);
 	int64_t d, o, each;
 	ml_arena arena;
 
@@ -342,7 +328,7 @@ fit_others(const ml_width *w, ml_node **n, const bool *gone, ml_arena *arena)
 ml_status
 ml_cut_width(ml_pruning *p, ml_module *m, const ml_width *w, int64_t cut)
 {
-	ml_node *n = cut ? ml_prune_layer(m, w->layer) : NULL;
+	ml_node *n = cut ? ml_node_by_id(m, w->layer) : NULL;
 	ml_arena arena;
 	ml_status st = ML_OK;
 

@@ -79,9 +79,7 @@ ml_build_layer(ml_pass_ctx *px, ml_node *n, ml_value *x)
 
 	for (int i = 0; i < n->nin; i++)
 		in[i] = i ? ml_in(n, i) : x;
-	ml_node *copy = ml_begin(&b, n->op, in, n->nin);
-	for (int i = 0; copy && i < ml_op_get(n->op)->nattrs; i++)
-		copy->attr[i] = n->attr[i];
+	ml_node *copy = ml_begin_like(&b, n, in, n->nin);
 	ml_value *y = copy ? ml_finish1(&b, copy) : NULL;
 	if (y && ml_is_layer(copy))
 		ml_quantize_layer(px, copy);

@@ -44,17 +44,13 @@ watch(collection *c, ml_module *copy)
 	for (int i = 0; i < c->n; i++)
 		x[i] = c->at[i].value;
 	ml_values_in(copy, x, c->n, x, c->px->scratch);
-	ml_node_remove(copy->main->last);
-	ml_builder b = ml_builder_at_end(copy->main, NULL);
-	copy->output_names.count = 0;
+	ml_builder b = ml_builder_before(copy->main->last);
 	for (int i = 0; i < c->n; i++) {
 		result[i] = moments_of(&b, x[i]);
 		result[c->n] = rows_of(&b, x[i]);
 	}
-	for (int i = 0; i <= c->n; i++)
-		ML_PUSH(&copy->arena, copy->output_names, ml_format(&copy->arena, "moments%d", i));
 	ML_STEP(b.failed);
-	return ml_build_yield(&b, result, c->n + 1);
+	return ml_module_set_outputs(copy, result, c->n + 1);
 }
 
 static ml_status

@@ -42,18 +42,13 @@ watch(observation *o, ml_module *copy, ml_value *const *value)
 	ml_value **result = ML_NEW_ARRAY(o->px->scratch, ml_value *, 2 * o->n);
 
 	ml_values_in(copy, value, o->n, same, o->px->scratch);
-	ml_node_remove(copy->main->last);
-	ml_builder b = ml_builder_at_end(copy->main, NULL);
-	copy->output_names.count = 0;
+	ml_builder b = ml_builder_before(copy->main->last);
 	for (int i = 0; i < o->n; i++) {
 		result[2 * i] = extreme(&b, ML_OP_reduce_min, same[i]);
 		result[2 * i + 1] = extreme(&b, ML_OP_reduce_max, same[i]);
-		for (int k = 0; k < 2; k++)
-			ML_PUSH(&copy->arena, copy->output_names,
-				ml_format(&copy->arena, "%s%d", k ? "high" : "low", i));
 	}
 	ML_STEP(b.failed);
-	return ml_build_yield(&b, result, 2 * o->n);
+	return ml_module_set_outputs(copy, result, 2 * o->n);
 }
 
 static ml_status
