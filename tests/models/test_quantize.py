@@ -187,6 +187,11 @@ def compared():
 	calib = os.path.join(DIGITS, "calib.npz")
 	found = layers(os.path.join(DIGITS, "model.onnx"), "--int8=static", "--calib", calib, "--inputs", calib)[1]
 	check("layers: convolutions", len(found) >= 5 and all(10 < c < 60 for _, c in found.values()), found)
+	intents, phrases = (os.path.join(DIGITS, "..", "intents", f) for f in ("model.onnx", "calib.npz"))
+	for flag in ("--int8", "--int4", "--bf16"):
+		result = tool("mlopt", "compare", intents, intents, flag, "--inputs", phrases, "--json")
+		lost = json.loads(result.out)["outputs"][0]["max_abs"] if result.ok else 0
+		check(f"compare: {flag} is for the second one", lost > 0, result)
 	result = tool("mlopt", "compare", "--per-node", file, ids)
 	check("layers: one model", result.code == 2 and "one model" in result.text, result)
 

@@ -52,15 +52,14 @@ static const cl_row rows[] = {
 static const cl_command command = {
 	.name = "mlopt compare",
 	.usage = "REF CAND [--inputs F.npz] [options] | --per-node MODEL [options]",
-	.about =
-		"Runs two models on the same data and measures the difference.  REF and CAND are "
-		".onnx,\n"
-		".mlt, .so, or an .npz of saved outputs.  The compiler's options apply to CAND; "
-		"REF is\n"
-		"compiled without --int8.  top1_agreement: share of rows (last axis) with the same "
-		"argmax.\n\n"
-		"  mlopt compare model.onnx model.so --inputs eval.npz --labels labels.npy\n"
-		"  mlopt compare --per-node model.onnx --int8 --inputs eval.npz --worst-first\n",
+	.about = "Runs two models on the same data and measures the difference.  REF and CAND are "
+		 ".onnx,\n"
+		 ".mlt, .so, or an .npz of saved outputs.  The compiler's options apply to CAND; "
+		 "REF is\n"
+		 "not compressed.  top1_agreement: share of rows (last axis) with the same "
+		 "argmax.\n\n"
+		 "  mlopt compare model.onnx model.so --inputs eval.npz --labels labels.npy\n"
+		 "  mlopt compare --per-node model.onnx --int8 --inputs eval.npz --worst-first\n",
 	.row = rows,
 	.rows = sizeof rows / sizeof *rows,
 	.compile = &a.compile,
@@ -314,13 +313,27 @@ put_report(const comparison *c)
 
 /* ---- all of it ---- */
 
+/* Does the option change what a model computes, or say how?  An option and those that go with it
+ * begin alike. */
+static bool
+compresses(const char *option)
+{
+	static const char *const begins[] = {"int8",    "int4",       "bf16",   "prune",
+					     "distill", "checkpoint", "labels", "teacher"};
+
+	for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+		if (!strncmp(option, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
 static void
 drop_compression(void)
 {
 	plain_command = command;
 	plain_command.compile = &plain_compile;
 	for (int i = 0; i < a.compile.count; i++)
-		if (strcmp(a.compile.name[i], "int8") && strcmp(a.compile.name[i], "bf16")) {
+		if (!compresses(a.compile.name[i])) {
 			plain_compile.name[plain_compile.count] = a.compile.name[i];
 			plain_compile.value[plain_compile.count++] = a.compile.value[i];
 		}
