@@ -75,7 +75,7 @@ write_objects(artefact *a)
 	}
 	const char *weights = in_folder(a, "weights.o");
 	ML_PUSH(a->arena, a->inputs, weights);
-	return ml_write_weights_object(a->cx, a->plan, target_of(a), weights);
+	return ml_write_weights_object(a->cx, a->plan, target_of(a), a->o->making.workers, weights);
 }
 
 static void

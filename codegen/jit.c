@@ -27,7 +27,7 @@ orc(ml_context *cx, LLVMErrorRef error, const char *what)
 }
 
 static ml_status
-map_weights(ml_context *cx, const ml_plan *plan, ml_jit *jit)
+map_weights(ml_context *cx, const ml_plan *plan, int workers, ml_jit *jit)
 {
 	size_t n = plan->weights_bytes ? plan->weights_bytes : 1;
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -36,7 +36,7 @@ map_weights(ml_context *cx, const ml_plan *plan, ml_jit *jit)
 		return ml_error(cx, ML_ERR_NOMEM, NULL, "no memory for %zu bytes of weights", n);
 	jit->weights = p;
 	jit->weights_bytes = n;
-	ml_write_weights(plan, p);
+	ml_write_weights(plan, workers, p);
 	mprotect(p, n, PROT_READ);
 	return ML_OK;
 }
@@ -118,7 +118,7 @@ make(void *job)
 	r->jit = ml_resize(&r->cx->memory, NULL, 0, sizeof *r->jit);
 	*r->jit = (ml_jit){.memory = r->cx->memory};
 	ML_STEP(ml_objects_make(r->cx, r->plan, &options, &r->objects));
-	ML_STEP(map_weights(r->cx, r->plan, r->jit));
+	ML_STEP(map_weights(r->cx, r->plan, options.making.workers, r->jit));
 	return link(r->cx, r->jit, &signature, &r->objects);
 }
 

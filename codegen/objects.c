@@ -1,19 +1,13 @@
 /* objects.c -- a plan becomes object files: the list of jobs, and the threads that do them. */
 #include "objects.h"
+#include "../ir/crew.h"
 #include "catch.h"
 #include "job.h"
 #include "natural.h"
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum {
-	STACK_BYTES = 64 << 20, /* LLVM and our parsers recurse with the depth of expressions */
-	MAX_WORKERS = 64,
-};
 
 typedef ML_VEC(ml_job) job_list;
 
@@ -26,67 +20,40 @@ typedef struct request {
 	ml_objects made;
 } request;
 
-/* The jobs of one round, taken one by one. */
-typedef struct crew {
+/* The jobs of one round. */
+typedef struct job_round {
 	ml_job *job;
-	int count;
-	int next; /* atomic */
-	const ml_memory *memory;
-	const ml_plan *plan;
-	const char *save_temps;
-	bool check;
-	ml_cache *cache;
-} crew;
+	ml_worker *worker;
+} job_round;
 
-static void *
-work(void *argument)
+static void
+do_job(void *user, int worker, int64_t i)
 {
-	crew *c = argument;
-	ml_worker w = {
-		.plan = c->plan, .save_temps = c->save_temps, .check = c->check, .cache = c->cache};
+	job_round *r = user;
 
-	ml_worker_open(&w, c->memory);
-	for (int i; (i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->count;)
-		ml_worker_do(&w, &c->job[i]);
-	ml_worker_close(&w);
-	return NULL;
+	ml_worker_do(&r->worker[worker], &r->job[i]);
 }
 
-static int
-cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-}
-
-/* Does jobs first.. of the list.  When no thread can be started, the caller works. */
+/* Does jobs first.. of the list. */
 static void
 run_round(request *r, int first)
 {
 	const ml_object_making *how = &r->o->making;
-	crew c = {.job = r->jobs.at + first,
-		  .count = r->jobs.count - first,
-		  .memory = &r->cx->memory,
-		  .plan = r->plan,
-		  .save_temps = how->save_temps,
-		  .check = r->o->check,
-		  .cache = &r->cache};
-	int workers = how->workers > 0 ? how->workers : cpus(), started = 0;
-	pthread_t thread[MAX_WORKERS];
-	pthread_attr_t attr;
+	int count = r->jobs.count - first;
+	ml_crew crew = {.workers = how->workers, .deep = true};
+	int workers = ml_crew_size(&crew, count);
+	job_round todo = {r->jobs.at + first, ML_NEW_ARRAY(r->plan->arena, ml_worker, workers)};
 
-	workers = workers > c.count ? c.count : workers;
-	workers = workers > MAX_WORKERS ? MAX_WORKERS : workers;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	while (started < workers && !pthread_create(&thread[started], &attr, work, &c))
-		started++;
-	pthread_attr_destroy(&attr);
-	if (!started)
-		work(&c);
-	for (int i = 0; i < started; i++)
-		pthread_join(thread[i], NULL);
+	for (int i = 0; i < workers; i++) {
+		todo.worker[i] = (ml_worker){.plan = r->plan,
+					     .save_temps = how->save_temps,
+					     .check = r->o->check,
+					     .cache = &r->cache};
+		ml_worker_open(&todo.worker[i], &r->cx->memory);
+	}
+	ml_crew_do(&crew, count, do_job, &todo);
+	for (int i = 0; i < workers; i++)
+		ml_worker_close(&todo.worker[i]);
 }
 
 /* ---- the list of jobs ---- */

@@ -1,4 +1,5 @@
 /* weights.c -- the weights image: constants laid out as kernels want to read them. */
+#include "../ir/crew.h"
 #include "contract.h"
 #include "linear_u4.h"
 #include "plan.h"
@@ -56,6 +57,8 @@ ml_plan_weight(ml_plan *plan, const ml_weight *w)
 	return added.offset;
 }
 
+/* ---- the image ---- */
+
 /* One batch with its columns as rows of contiguous k: what has several axes of k is brought there
  * first. */
 static const char *
@@ -73,20 +76,26 @@ columns_of(const ml_weight *w, const char *from, int64_t size, char *columns)
 	return columns;
 }
 
+/* Bytes that columns_of() needs. */
+static int64_t
+turned_bytes(const ml_weight *w)
+{
+	return w->nk > 1 ? w->k * w->n * ml_form_get(contract_form(w->form))->bytes : 0;
+}
+
 static void
-pack(uint8_t *to, const ml_weight *w, ml_arena *scratch)
+pack(uint8_t *to, const ml_weight *w, char *scratch)
 {
 	ml_contract_form form = contract_form(w->form);
 	uint64_t bytes = (uint64_t)ml_pack_bytes(form, w->k, w->n);
 	int64_t size = ml_form_get(form)->bytes;
 	bool turn = w->nk > 1;
 	int64_t n_stride = turn ? w->k : w->n_stride;
-	char *columns = turn ? ML_NEW_ARRAY(scratch, char, w->k * w->n * size) : NULL;
 
 	for (int64_t b = 0; b < w->batches; b++, to += bytes) {
 		const char *from = (const char *)w->blob->bytes + b * w->batch_stride * size;
 		if (turn)
-			from = columns_of(w, from, size, columns);
+			from = columns_of(w, from, size, scratch);
 		if (form == ML_CONTRACT_F32)
 			ml_pack_f32((float *)(void *)to, from, w->k, w->n, w->k_stride, n_stride);
 		else if (form == ML_CONTRACT_BF16)
@@ -98,27 +107,48 @@ pack(uint8_t *to, const ml_weight *w, ml_arena *scratch)
 	}
 }
 
-void
-ml_write_weights(const ml_plan *plan, uint8_t *image)
-{
-	uint64_t end = 0;
+typedef struct writing {
+	const ml_plan *plan;
+	uint8_t *image;
+	char **scratch; /* of each worker */
+} writing;
 
+/* One weight, and the zeros behind it. */
+static void
+write_weight(void *user, int worker, int64_t i)
+{
+	const writing *t = user;
+	const ml_plan *plan = t->plan;
+	const ml_weight *w = &plan->weights.at[i];
+	uint8_t *to = t->image + w->offset;
+	bool last = i + 1 == plan->weights.count;
+	uint64_t end = last ? plan->weights_bytes : w[1].offset;
+
+	if (w->form == ML_WEIGHT_PLAIN)
+		memcpy(to, w->blob->bytes, (size_t)w->bytes);
+	else if (w->form == ML_WEIGHT_NIBBLES)
+		ml_u4_pack_nibbles(to, w->blob->bytes, w->k, w->n);
+	else if (w->form == ML_WEIGHT_COLUMNS)
+		ml_u4_pack(to, w->blob->bytes, w->k, w->n, w->element);
+	else
+		pack(to, w, t->scratch[worker]);
+	memset(to + w->bytes, 0, (size_t)(end - w->offset - w->bytes));
+}
+
+void
+ml_write_weights(const ml_plan *plan, int workers, uint8_t *image)
+{
+	ml_crew crew = {.workers = workers};
+	int64_t bytes = 0;
+	writing t = {.plan = plan, .image = image};
+
+	workers = ml_crew_size(&crew, plan->weights.count);
 	for (int i = 0; i < plan->weights.count; i++) {
-		const ml_weight *w = &plan->weights.at[i];
-		memset(image + end, 0, (size_t)(w->offset - end));
-		if (w->form == ML_WEIGHT_PLAIN) {
-			memcpy(image + w->offset, w->blob->bytes, (size_t)w->bytes);
-		} else if (w->form == ML_WEIGHT_NIBBLES) {
-			ml_u4_pack_nibbles(image + w->offset, w->blob->bytes, w->k, w->n);
-		} else if (w->form == ML_WEIGHT_COLUMNS) {
-			ml_u4_pack(image + w->offset, w->blob->bytes, w->k, w->n, w->element);
-		} else {
-			ml_arena scratch;
-			ml_arena_init(&scratch, &plan->m->cx->memory);
-			pack(image + w->offset, w, &scratch);
-			ml_arena_free(&scratch);
-		}
-		end = w->offset + w->bytes;
+		int64_t turned = turned_bytes(&plan->weights.at[i]);
+		bytes = turned > bytes ? turned : bytes;
 	}
-	memset(image + end, 0, (size_t)(plan->weights_bytes - end));
+	t.scratch = ML_NEW_ARRAY(plan->arena, char *, workers);
+	for (int i = 0; i < workers; i++)
+		t.scratch[i] = ml_alloc(plan->arena, (size_t)bytes);
+	ml_crew_do(&crew, plan->weights.count, write_weight, &t);
 }

@@ -62,6 +62,7 @@ run_passes(compilation *c)
 	const ml_options *o = c->o;
 	ml_pipeline_options po = {
 		.opt_level = (int)o->opt_level,
+		.workers = ml_workers(o),
 		.passes = o->passes,
 		.skip = o->skip_pass,
 		.stop_after = o->stop_after,

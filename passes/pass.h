@@ -24,6 +24,7 @@ struct ml_pass_ctx {
 	const ml_pass *pass;
 	ml_arena *scratch; /* freed after the pass */
 	int opt_level;
+	int workers;   /* threads for loops over many numbers; 0: as many as CPUs */
 	int changes;   /* counted by the pass; engine and builders of rules do it for rules */
 	int64_t *fuel; /* rewrites left; stop at 0 */
 	int *fired;    /* per rule of this pass, for --rule-stats */

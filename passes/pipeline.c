@@ -236,6 +236,7 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .pass = pass,
 			  .scratch = &scratch,
 			  .opt_level = r->o->opt_level,
+			  .workers = r->o->workers,
 			  .fuel = r->fuel,
 			  .exec = r->o->exec,
 			  .data = r->o->data,

@@ -5,6 +5,7 @@
 
 typedef struct ml_pipeline_options {
 	int opt_level;           /* 0..3 */
+	int workers;             /* threads; 0: as many as CPUs */
 	ml_precision precision;  /* quantize, and find layers whatever opt_level */
 	ml_int4 int4;            /* of ML_INT4; else all zero */
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */

@@ -6,6 +6,7 @@
  * addition.
  */
 #include "quantize.h"
+#include "../../ir/crew.h"
 #include <string.h>
 
 static const float LARGEST = 127;
@@ -181,11 +182,12 @@ new_channels(ml_pass_ctx *px, int64_t elements, int64_t n, ml_quantized *q)
 	return (channels){values, scales, sums};
 }
 
-/* The largest magnitude of every row, as bits; false: one is not finite. */
+/* The largest magnitude of each of these rows, as bits; false: one is not finite. */
 static bool
-rows_tops(const ml_value *m, int64_t rows, int64_t columns, row_buffer *buffer, int32_t *top)
+rows_tops(const ml_value *m, int64_t first, int64_t rows, int64_t columns, const row_buffer *buffer,
+	  int32_t *top)
 {
-	for (int64_t r = 0; r < rows; r++) {
+	for (int64_t r = first; r < first + rows; r++) {
 		memcpy(buffer->bits, row_of(m, r, columns), (size_t)columns * sizeof(float));
 		top[r] = largest_bits(buffer->bits, columns);
 		if (top[r] >= INFINITE)
@@ -194,21 +196,78 @@ rows_tops(const ml_value *m, int64_t rows, int64_t columns, row_buffer *buffer, 
 	return true;
 }
 
+/* Parts of a matrix that threads take: of rows, or of columns. */
+enum { PART_ROWS = 64, PART_COLUMNS = 64 };
+
+static int64_t
+parts_of(int64_t n, int64_t size)
+{
+	return (n + size - 1) / size;
+}
+
+typedef struct row_task {
+	const ml_value *m;
+	int64_t rows, columns;
+	const row_buffer *buffer; /* of each worker */
+	int32_t *top;
+	bool finite; /* cleared by any; atomic */
+	channels to;
+} row_task;
+
+static void
+find_row_tops(void *user, int worker, int64_t part)
+{
+	row_task *t = user;
+	int64_t left = t->rows - part * PART_ROWS, first = part * PART_ROWS;
+
+	left = left < PART_ROWS ? left : PART_ROWS;
+	if (!rows_tops(t->m, first, left, t->columns, &t->buffer[worker], t->top))
+		__atomic_store_n(&t->finite, false, __ATOMIC_RELAXED);
+}
+
+static void
+quantize_part_rows(void *user, int worker, int64_t part)
+{
+	row_task *t = user;
+	float *x = t->buffer[worker].x;
+	int64_t end = (part + 1) * PART_ROWS;
+
+	for (int64_t r = part * PART_ROWS; r < end && r < t->rows; r++) {
+		memcpy(x, row_of(t->m, r, t->columns), (size_t)t->columns * sizeof *x);
+		t->to.scales[r] = scale_for(t->top[r]);
+		t->to.sums[r] =
+			quantize_row(x, t->to.values + r * t->columns, t->columns, t->to.scales[r]);
+	}
+}
+
+static row_buffer *
+new_buffers(ml_pass_ctx *px, int workers, int64_t columns)
+{
+	row_buffer *buffer = ML_NEW_ARRAY(px->scratch, row_buffer, workers);
+
+	for (int i = 0; i < workers; i++)
+		buffer[i] = new_buffer(px, columns);
+	return buffer;
+}
+
 bool
 ml_quantize_rows(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t columns, ml_quantized *q)
 {
-	row_buffer buffer = new_buffer(px, columns);
-	int32_t *top = ML_NEW_ARRAY(px->scratch, int32_t, rows);
-	size_t bytes = (size_t)columns * sizeof(float);
+	ml_crew crew = {.workers = px->workers};
+	int64_t parts = parts_of(rows, PART_ROWS);
+	row_task t = {m,
+		      rows,
+		      columns,
+		      new_buffers(px, ml_crew_size(&crew, parts), columns),
+		      ML_NEW_ARRAY(px->scratch, int32_t, rows),
+		      true,
+		      {0}};
 
-	if (!rows_tops(m, rows, columns, &buffer, top))
+	ml_crew_do(&crew, parts, find_row_tops, &t);
+	if (!t.finite)
 		return false;
-	channels to = new_channels(px, rows * columns, rows, q);
-	for (int64_t r = 0; r < rows; r++) {
-		memcpy(buffer.x, row_of(m, r, columns), bytes);
-		to.scales[r] = scale_for(top[r]);
-		to.sums[r] = quantize_row(buffer.x, to.values + r * columns, columns, to.scales[r]);
-	}
+	t.to = new_channels(px, rows * columns, rows, q);
+	ml_crew_do(&crew, parts, quantize_part_rows, &t);
 	return true;
 }
 
@@ -230,33 +289,82 @@ add_errors(const float *restrict x, const float *restrict whole, float part, flo
 	}
 }
 
-static void
-load_row(const ml_value *m, int64_t r, int64_t columns, const ml_row_facts *facts, float *x)
+/* Some columns of a matrix, for one thread. */
+typedef struct column_task {
+	const ml_value *m;
+	int64_t rows, columns;
+	const ml_row_facts *facts;
+	const row_buffer *buffer; /* of each worker, for PART_COLUMNS */
+	float **error;            /* of each worker, CLIPS times that many */
+	int32_t *top;
+	channels to;
+} column_task;
+
+static int64_t
+part_width(const column_task *t, int64_t first)
 {
-	memcpy(x, row_of(m, r, columns), (size_t)columns * sizeof *x);
-	for (int64_t c = 0; facts && c < columns; c++)
-		x[c] *= facts->factor[r];
+	return t->columns - first < PART_COLUMNS ? t->columns - first : PART_COLUMNS;
 }
 
 static void
-clip_scales(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t columns,
-	    const ml_row_facts *facts, float *scale)
+load_row(const column_task *t, int64_t r, int64_t first, int64_t n, float *x)
 {
-	float *x = ML_NEW_ARRAY(px->scratch, float, columns);
-	float *error = ML_NEW_ARRAY(px->scratch, float, CLIPS *columns);
+	memcpy(x, row_of(t->m, r, t->columns) + first * (int64_t)sizeof *x, (size_t)n * sizeof *x);
+	for (int64_t c = 0; t->facts && c < n; c++)
+		x[c] *= t->facts->factor[r];
+}
 
-	for (int64_t r = 0; r < rows; r++) {
-		load_row(m, r, columns, facts, x);
-		for (int k = 0; k < CLIPS; k++)
-			add_errors(x, scale, 1 - .02f * (float)k, (float)facts->importance[r],
-				   error + k * columns, columns);
+static void
+find_column_tops(void *user, int worker, int64_t part)
+{
+	const column_task *t = user;
+	const row_buffer *buffer = &t->buffer[worker];
+	int64_t first = part * PART_COLUMNS, n = part_width(t, first);
+
+	for (int64_t r = 0; r < t->rows; r++) {
+		load_row(t, r, first, n, buffer->x);
+		memcpy(buffer->bits, buffer->x, (size_t)n * sizeof *buffer->x);
+		raise_bits(buffer->bits, t->top + first, n);
 	}
-	for (int64_t c = 0; c < columns; c++) {
+}
+
+static void
+clip_scales(const column_task *t, int64_t first, int64_t n, float *x, float *error)
+{
+	float *scale = t->to.scales + first;
+
+	memset(error, 0, (size_t)(CLIPS * n) * sizeof *error);
+	for (int64_t r = 0; r < t->rows; r++) {
+		load_row(t, r, first, n, x);
+		for (int k = 0; k < CLIPS; k++)
+			add_errors(x, scale, 1 - .02f * (float)k, (float)t->facts->importance[r],
+				   error + k * n, n);
+	}
+	for (int64_t c = 0; c < n; c++) {
 		int best = 0;
 		for (int k = 1; k < CLIPS; k++)
-			if (error[k * columns + c] < error[best * columns + c])
+			if (error[k * n + c] < error[best * n + c])
 				best = k;
 		scale[c] *= 1 - .02f * (float)best;
+	}
+}
+
+static void
+quantize_part_columns(void *user, int worker, int64_t part)
+{
+	const column_task *t = user;
+	int64_t first = part * PART_COLUMNS, n = part_width(t, first);
+	float *x = t->buffer[worker].x;
+
+	memset(t->to.sums + first, 0, (size_t)n * sizeof *t->to.sums);
+	for (int64_t c = first; c < first + n; c++)
+		t->to.scales[c] = scale_for(t->top[c]);
+	if (t->facts && t->facts->importance)
+		clip_scales(t, first, n, x, t->error[worker]);
+	for (int64_t r = 0; r < t->rows; r++) {
+		load_row(t, r, first, n, x);
+		quantize_across(x, t->to.scales + first, t->to.values + r * t->columns + first,
+				t->to.sums + first, n);
 	}
 }
 
@@ -264,27 +372,26 @@ bool
 ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t columns,
 		    const ml_row_facts *facts, ml_quantized *q)
 {
-	row_buffer buffer = new_buffer(px, columns);
-	int32_t *top = ML_NEW_ARRAY(px->scratch, int32_t, columns);
+	ml_crew crew = {.workers = px->workers};
+	int64_t parts = parts_of(columns, PART_COLUMNS);
+	int workers = ml_crew_size(&crew, parts);
+	column_task t = {m,
+			 rows,
+			 columns,
+			 facts,
+			 new_buffers(px, workers, PART_COLUMNS),
+			 ML_NEW_ARRAY(px->scratch, float *, workers),
+			 ML_NEW_ARRAY(px->scratch, int32_t, columns),
+			 {0}};
 
-	for (int64_t r = 0; r < rows; r++) {
-		load_row(m, r, columns, facts, buffer.x);
-		memcpy(buffer.bits, buffer.x, (size_t)columns * sizeof *buffer.x);
-		raise_bits(buffer.bits, top, columns);
-	}
+	for (int i = 0; i < workers; i++)
+		t.error[i] = ML_NEW_ARRAY(px->scratch, float, CLIPS *PART_COLUMNS);
+	ml_crew_do(&crew, parts, find_column_tops, &t);
 	for (int64_t c = 0; c < columns; c++)
-		if (top[c] >= INFINITE)
+		if (t.top[c] >= INFINITE)
 			return false;
-	channels to = new_channels(px, rows * columns, columns, q);
-	memset(to.sums, 0, (size_t)columns * sizeof *to.sums);
-	for (int64_t c = 0; c < columns; c++)
-		to.scales[c] = scale_for(top[c]);
-	if (facts && facts->importance)
-		clip_scales(px, m, rows, columns, facts, to.scales);
-	for (int64_t r = 0; r < rows; r++) {
-		load_row(m, r, columns, facts, buffer.x);
-		quantize_across(buffer.x, to.scales, to.values + r * columns, to.sums, columns);
-	}
+	t.to = new_channels(px, rows * columns, columns, q);
+	ml_crew_do(&crew, parts, quantize_part_columns, &t);
 	return true;
 }
 
@@ -297,7 +404,7 @@ ml_quantize_kernels(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t ch
 	float *turned = ML_NEW_ARRAY(px->scratch, float, inner + 1);
 	int32_t *top = ML_NEW_ARRAY(px->scratch, int32_t, rows);
 
-	if (!rows_tops(m, rows, inner, &buffer, top))
+	if (!rows_tops(m, 0, rows, inner, &buffer, top))
 		return false;
 	channels to = new_channels(px, rows * inner, rows, q);
 	for (int64_t r = 0; r < rows; r++) {

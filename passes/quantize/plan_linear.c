@@ -60,9 +60,7 @@ energy_of(const ml_planned *l, const float *w, int64_t stride, const ml_statisti
 
 	for (int64_t j = 0; j < l->rows; j++) {
 		double mean = ml_mean(x, j);
-		float square = 0;
-		for (int64_t k = 0; k < l->columns; k++)
-			square += w[j * stride + k] * w[j * stride + k];
+		float square = ml_square_sum(w + j * stride, l->columns);
 		sum += (double)square * (ml_variance(x, j) + mean * mean);
 	}
 	return sum;
@@ -108,8 +106,11 @@ smooth_input(planning *c, int input, ml_arena *arena)
 		l->factor = factor;
 	}
 	s.w = w;
-	if (s.x->rows)
-		alpha = ml_smooth(&s, c->px->data ? STEPS : FEW_STEPS, factor, arena);
+	if (s.x->rows) {
+		ml_smoothing_begin(&s, arena);
+		alpha = ml_smooth(&s, c->px->data ? STEPS : FEW_STEPS, c->px->workers, factor,
+				  arena);
+	}
 	for (int64_t j = 0; j < rows && !s.x->rows; j++)
 		factor[j] = 1;
 	for (int i = 0; i < c->list->count; i++)
@@ -130,6 +131,14 @@ new_floats(planning *c, int64_t n, float **at)
 	return blob;
 }
 
+static void
+add_lost(const float *restrict w, const int8_t *restrict q, const float *restrict scale,
+	 double mean, double factor, double *restrict lost, int64_t n)
+{
+	for (int64_t k = 0; k < n; k++)
+		lost[k] += mean * ((double)w[k] - (double)q[k] * (double)scale[k] * factor);
+}
+
 /* What the mean of the inputs loses through rounded weights: b += E[x] (W - Wq). */
 static void
 correct_bias(planning *c, ml_planned *l)
@@ -143,13 +152,9 @@ correct_bias(planning *c, ml_planned *l)
 
 	if (!x->rows || !bias || !ml_is_const(bias) || bias->type.rank != 1)
 		return;
-	for (int64_t j = 0; j < l->rows; j++) {
-		double mean = ml_mean(x, j), s = (double)l->factor[j];
-		for (int64_t k = 0; k < l->columns; k++) {
-			int64_t i = j * l->columns + k;
-			lost[k] += mean * ((double)l->w[i] - (double)q[i] * (double)scale[k] / s);
-		}
-	}
+	for (int64_t j = 0; j < l->rows; j++)
+		add_lost(l->w + j * l->columns, q + j * l->columns, scale, ml_mean(x, j),
+			 1 / (double)l->factor[j], lost, l->columns);
 	l->plan.bias = new_floats(c, l->columns, &b);
 	for (int64_t k = 0; k < l->columns; k++)
 		b[k] = (float)(ml_const_f64(bias, k) + lost[k]);

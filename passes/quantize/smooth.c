@@ -1,5 +1,6 @@
 /* smooth.c -- factors that move outliers of activations into weights before both are quantized. */
 #include "smooth.h"
+#include "../../ir/crew.h"
 #include <math.h>
 #include <string.h>
 
@@ -28,23 +29,77 @@ row_noise(const ml_statistics *x, const float *s)
 	return x->drawn ? sum / (double)x->drawn : 0;
 }
 
+/* Neighbours in lanes of their own, so that they are added at once. */
+enum { LANES = 16 };
+
+float
+ml_square_sum(const float *x, int64_t n)
+{
+	float lane[LANES] = {0}, sum = 0;
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		for (int l = 0; l < LANES; l++)
+			lane[l] += x[i + l] * x[i + l];
+	for (int l = 0; i + l < n; l++)
+		lane[l] += x[i + l] * x[i + l];
+	for (int l = 0; l < LANES; l++)
+		sum += lane[l];
+	return sum;
+}
+
+static float
+largest(const float *x, int64_t n)
+{
+	float lane[LANES] = {0}, top = 0;
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		for (int l = 0; l < LANES; l++) {
+			float v = fabsf(x[i + l]);
+			lane[l] = v > lane[l] ? v : lane[l];
+		}
+	for (int l = 0; i + l < n; l++)
+		lane[l] = fabsf(x[i + l]) > lane[l] ? fabsf(x[i + l]) : lane[l];
+	for (int l = 0; l < LANES; l++)
+		top = lane[l] > top ? lane[l] : top;
+	return top;
+}
+
+void
+ml_smoothing_begin(ml_smoothing *m, ml_arena *arena)
+{
+	int64_t n = m->x->channels;
+
+	m->top = ML_NEW_ARRAY(arena, float, n);
+	m->square = ML_NEW_ARRAY(arena, float, n);
+	for (int64_t j = 0; j < n; j++) {
+		m->top[j] = largest(m->w + j * m->columns, m->columns);
+		m->square[j] = ml_square_sum(m->w + j * m->columns, m->columns);
+	}
+}
+
+static void
+raise_tops(const float *restrict w, float s, float *restrict top, int64_t n)
+{
+	for (int64_t c = 0; c < n; c++) {
+		float scaled = fabsf(w[c]) * s;
+		top[c] = scaled > top[c] ? scaled : top[c];
+	}
+}
+
 double
-ml_smoothing_error(const ml_smoothing *m, const float *s, ml_arena *arena)
+ml_smoothing_error(const ml_smoothing *m, const float *s, float *top)
 {
 	const ml_statistics *x = m->x;
-	float *top = ML_NEW_ARRAY(arena, float, m->columns);
 	double carried = 0, spread = 0, steps = 0;
 
+	memset(top, 0, (size_t)m->columns * sizeof *top);
 	for (int64_t j = 0; j < x->channels; j++) {
-		const float *w = m->w + j * m->columns;
-		float square = 0;
-		for (int64_t c = 0; c < m->columns; c++) {
-			float scaled = fabsf(w[c] * s[j]);
-			square += scaled * scaled;
-			top[c] = scaled > top[c] ? scaled : top[c];
-		}
-		carried += (double)square;
-		spread += ml_variance(x, j) / ((double)s[j] * (double)s[j]);
+		double square = (double)s[j] * (double)s[j];
+		raise_tops(m->w + j * m->columns, s[j], top, m->columns);
+		carried += (double)m->square[j] * square;
+		spread += ml_variance(x, j) / square;
 	}
 	for (int64_t c = 0; c < m->columns; c++)
 		steps += (double)top[c] * (double)top[c] / (127.0 * 127 * 12);
@@ -57,40 +112,47 @@ void
 ml_smoothing_factors(const ml_smoothing *m, double a, float *s)
 {
 	for (int64_t j = 0; j < m->x->channels; j++) {
-		float weight = 0;
-		for (int64_t c = 0; c < m->columns; c++)
-			weight = fmaxf(weight, fabsf(m->w[j * m->columns + c]));
 		double top = fmax((double)m->x->top[j], LEAST);
-		s[j] = (float)(pow(top, a) / pow(fmax((double)weight, LEAST), 1 - a));
+		s[j] = (float)(pow(top, a) / pow(fmax((double)m->top[j], LEAST), 1 - a));
 		s[j] = fmaxf(s[j], (float)LEAST);
 	}
 }
 
+/* Factors of every a, none in front, and what they make of the error. */
+typedef struct trial {
+	const ml_smoothing *m;
+	int steps;
+	float *s, *top; /* [steps + 2][channels], [steps + 2][columns] */
+	double *error;
+} trial;
+
 static void
-fill(float *s, int64_t n, float x)
+try_factors(void *user, int worker, int64_t i)
 {
-	for (int64_t i = 0; i < n; i++)
-		s[i] = x;
+	const trial *t = user;
+	int64_t n = t->m->x->channels;
+	float *s = t->s + i * n;
+
+	(void)worker;
+	for (int64_t j = 0; j < n && !i; j++)
+		s[j] = 1;
+	if (i)
+		ml_smoothing_factors(t->m, (double)(i - 1) / t->steps, s);
+	t->error[i] = ml_smoothing_error(t->m, s, t->top + i * t->m->columns);
 }
 
 double
-ml_smooth(const ml_smoothing *m, int steps, float *s, ml_arena *arena)
+ml_smooth(const ml_smoothing *m, int steps, int workers, float *s, ml_arena *arena)
 {
-	int64_t n = m->x->channels;
-	float *tried = ML_NEW_ARRAY(arena, float, n);
-	double best, chosen = -1;
+	int64_t n = m->x->channels, parts = steps + 2, best = 0;
+	trial t = {m, steps, ML_NEW_ARRAY(arena, float, parts *n),
+		   ML_NEW_ARRAY(arena, float, parts * m->columns),
+		   ML_NEW_ARRAY(arena, double, parts)};
 
-	fill(s, n, 1);
-	best = GAIN * ml_smoothing_error(m, s, arena);
-	for (int i = 0; i <= steps; i++) {
-		double a = (double)i / steps;
-		ml_smoothing_factors(m, a, tried);
-		double error = ml_smoothing_error(m, tried, arena);
-		if (!(error < best))
-			continue;
-		best = error;
-		chosen = a;
-		memcpy(s, tried, (size_t)n * sizeof *s);
-	}
-	return chosen;
+	ml_crew_do(&(ml_crew){.workers = workers}, parts, try_factors, &t);
+	t.error[0] *= GAIN;
+	for (int64_t i = 1; i < parts; i++)
+		best = t.error[i] < t.error[best] ? i : best;
+	memcpy(s, t.s + best * n, (size_t)n * sizeof *s);
+	return best ? (double)(best - 1) / steps : -1;
 }

@@ -15,12 +15,17 @@ typedef struct ml_smoothing {
 	const ml_statistics *x;
 	const float *w; /* [channels, columns] */
 	int64_t columns;
+	float *top, *square; /* of each row of w: its largest magnitude, its sum of squares */
 } ml_smoothing;
-double ml_smoothing_error(const ml_smoothing *, const float *s, ml_arena *);
+/* Sets the last two. */
+void ml_smoothing_begin(ml_smoothing *, ml_arena *);
+/* `top`: room for all columns. */
+double ml_smoothing_error(const ml_smoothing *, const float *s, float *top);
 
 /* The published s for this a. */
 void ml_smoothing_factors(const ml_smoothing *, double a, float *s);
 /* The a with the least error of 0, 1 / steps, ..., 1; negative, and s is 1 throughout, when none is
  * better than no factors at all by a twentieth. */
-double ml_smooth(const ml_smoothing *, int steps, float *s, ml_arena *);
+double ml_smooth(const ml_smoothing *, int steps, int workers, float *s, ml_arena *);
+float ml_square_sum(const float *, int64_t n);
 #endif

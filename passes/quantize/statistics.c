@@ -32,7 +32,8 @@ add_row(ml_statistics *s, const float *row)
 		double x = (double)row[i];
 		s->sum[i] += x;
 		s->squares[i] += x * x;
-		s->top[i] = fmaxf(s->top[i], fabsf(row[i]));
+		float magnitude = fabsf(row[i]);
+		s->top[i] = magnitude > s->top[i] ? magnitude : s->top[i];
 		s->finite &= isfinite(x) != 0;
 	}
 	s->rows++;
@@ -115,6 +116,18 @@ norm_of(const ml_value *v)
 	return axis == -1 || axis == v->type.rank - 1 ? n : NULL;
 }
 
+/* A constant of the norm, or `missing` throughout. */
+static double *
+operand(ml_pass_ctx *px, const ml_node *norm, int which, int64_t n, double missing)
+{
+	const ml_value *v = which < norm->nin ? ml_in(norm, which) : NULL;
+	double *x = ML_NEW_ARRAY(px->scratch, double, n);
+
+	for (int64_t i = 0; i < n; i++)
+		x[i] = v ? ml_const_f64(v, i) : missing;
+	return x;
+}
+
 void
 ml_foresee(ml_pass_ctx *px, const ml_value *v, ml_statistics *s)
 {
@@ -125,13 +138,12 @@ ml_foresee(ml_pass_ctx *px, const ml_value *v, ml_statistics *s)
 	if (!n)
 		return;
 	float *row = ML_NEW_ARRAY(px->scratch, float, s->channels);
+	double *scale = operand(px, n, 1, s->channels, 1),
+	       *bias = operand(px, n, 2, s->channels, 0);
 	for (int r = 0; r < ML_SAMPLED_ROWS; r++) {
 		draw_normed(row, s->channels, n->op == ML_OP_layer_norm, &state);
-		for (int64_t i = 0; i < s->channels; i++) {
-			double scale = n->nin > 1 && ml_in(n, 1) ? ml_const_f64(ml_in(n, 1), i) : 1;
-			double bias = n->nin > 2 && ml_in(n, 2) ? ml_const_f64(ml_in(n, 2), i) : 0;
-			row[i] = (float)(scale * (double)row[i] + bias);
-		}
+		for (int64_t i = 0; i < s->channels; i++)
+			row[i] = (float)(scale[i] * (double)row[i] + bias[i]);
 		add_row(s, row);
 	}
 }
