@@ -1,10 +1,12 @@
-/* calib.c -- calibration data of the command line: .npz files and folders of them. */
+/* calib.c -- calibration data of the command line: .npz files, ONNX test sets and folders of them.
+ */
 #include "calib.h"
 #include "data/load.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 ml_dtype
 cl_dtype(md_dtype dtype)
@@ -29,6 +31,19 @@ is_npz(const char *path)
 	return n > 4 && !strcmp(path + n - 4, ".npz");
 }
 
+/* ONNX test data: input_0.pb, input_1.pb, ... */
+static bool
+is_test_set(const char *path)
+{
+	char *first;
+
+	if (!md_is_folder(path) || asprintf(&first, "%s/input_0.pb", path) < 0)
+		return false;
+	bool there = !access(first, F_OK);
+	free(first);
+	return there;
+}
+
 static int
 add_file(cl_calib *c, const char *folder, const char *name, char *why, size_t why_size)
 {
@@ -49,6 +64,20 @@ by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* What of a folder is data; the rest is left alone. */
+static int
+add_entry(cl_calib *c, const char *folder, const char *name, char *why, size_t why_size)
+{
+	if (*name == '.')
+		return 0;
+	if (add_file(c, folder, name, why, why_size))
+		return -1;
+	const char *path = c->file[c->files - 1];
+	if (!is_npz(path) && !is_test_set(path))
+		free(c->file[--c->files]);
+	return 0;
+}
+
 static int
 add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
 {
@@ -57,12 +86,11 @@ add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
 	int status = dir ? 0 : md_fail(why, why_size, "%s: cannot be read", path);
 
 	for (struct dirent *d; !status && (d = readdir(dir));)
-		if (is_npz(d->d_name))
-			status = add_file(c, path, d->d_name, why, why_size);
+		status = add_entry(c, path, d->d_name, why, why_size);
 	if (dir)
 		closedir(dir);
 	if (!status && c->files == before)
-		status = md_fail(why, why_size, "%s: no .npz in this folder", path);
+		status = md_fail(why, why_size, "%s: no .npz and no test set in this folder", path);
 	if (!status)
 		qsort(c->file + before, (size_t)(c->files - before), sizeof *c->file, by_name);
 	return status;
@@ -77,10 +105,11 @@ cl_calib_begin(cl_calib *c)
 int
 cl_calib_add(cl_calib *c, const char *path, char *why, size_t why_size)
 {
-	if (md_is_folder(path))
+	if (md_is_folder(path) && !is_test_set(path))
 		return add_folder(c, path, why, why_size);
-	if (!is_npz(path))
-		return md_fail(why, why_size, "%s: calibration data is .npz or a folder of them",
+	if (!is_npz(path) && !is_test_set(path))
+		return md_fail(why, why_size,
+			       "%s: calibration data is .npz, an ONNX test set or a folder of them",
 			       path);
 	return add_file(c, "", path, why, why_size);
 }
@@ -114,11 +143,31 @@ open_set(cl_calib *c, int set, ml_message *why)
 	if (set == c->set)
 		return 0;
 	close_set(c);
-	c->npz = md_npz_open(c->file[set], why->text, sizeof why->text);
-	if (!c->npz)
+	if (is_npz(c->file[set])) {
+		c->npz = md_npz_open(c->file[set], why->text, sizeof why->text);
+		if (!c->npz)
+			return -1;
+	} else if (md_load(c->file[set], NULL, 0, &c->arrays, why->text, sizeof why->text)) {
 		return -1;
+	}
 	c->set = set;
 	return 0;
+}
+
+/* An array of a test set: the tensor of this name, else the one at this place. */
+static md_array *
+find_tensor(cl_calib *c, int input, const char *name, ml_message *why)
+{
+	char present[256];
+	md_array *a = md_arrays_find(&c->arrays, name);
+
+	if (!a && input >= 0 && (size_t)input < c->arrays.count)
+		a = &c->arrays.at[input];
+	if (!a)
+		md_fail(why->text, sizeof why->text, "%s: no array named '%s' (it has: %s)",
+			c->file[c->set], name,
+			md_arrays_names(&c->arrays, present, sizeof present));
+	return a;
 }
 
 static void
@@ -143,6 +192,11 @@ load(cl_calib *c, int input, const char *name, bool *there, ml_message *why)
 	const char *entry = name;
 	md_array a;
 
+	if (!c->npz) {
+		md_array *tensor = find_tensor(c, input, name, why);
+		*there = tensor != NULL;
+		return tensor;
+	}
 	snprintf(place, sizeof place, "in%d", input);
 	long at = md_npz_find(c->npz, name);
 	if (at < 0)

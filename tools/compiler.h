@@ -46,7 +46,8 @@ typedef struct cl_inputs {
 	{                                                                                          \
 		CL_LIST, "calib", "DATA.npz", "Compiling",                                         \
 			"inputs without labels, samples along axis 0, for --int8=static; or a "    \
-			"folder of .npz; several are one after the other",                         \
+			"folder of .npz or of ONNX test sets; several are one after the "          \
+			"other",                                                                   \
 			&(inputs).calib                                                            \
 	}
 
