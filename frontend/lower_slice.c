@@ -1,4 +1,5 @@
 /* lower_slice.c -- ONNX operators that cut, pad and rearrange: Slice, Pad, DepthToSpace ... */
+#include "../ir/graph.h"
 #include "lower.h"
 #include <string.h>
 
@@ -98,22 +99,32 @@ slice_steps(ml_lower *x, cut *c, int n)
 	return k == n;
 }
 
+/* Writers say "from the first" with INT64_MIN, which is no size. */
+static ml_dim
+written(ml_lower *x, int64_t number)
+{
+	return ML_INT(number == INT64_MIN ? -INT32_MAX : number);
+}
+
 /* Attributes before version 10, then operands. */
 static const ml_dim *
 slice_positions(ml_lower *x, int in, const char *attr, int *n)
 {
-	const int64_t *ints;
+	ml_value *known = x->row->arg ? ml_lower_known(x, x->in[in]) : NULL;
+	int64_t size = known ? ml_content_count(&known->type) : -1;
+	const int64_t *ints = NULL;
 
-	if (x->row->arg)
+	if (x->row->arg && size < 0)
 		return ml_lower_dims(x, in, n);
-	ints = ml_onnx_ints(x, attr, n);
-	if (!ints)
+	if (!x->row->arg && !(ints = ml_onnx_ints(x, attr, n)))
 		return x->b->failed != ML_OK
 			       ? NULL
 			       : ml_lower_fail(x, ML_ERR_FORMAT, "attribute '%s' is missing", attr);
+	if (!ints)
+		*n = (int)size;
 	ml_dim *d = ML_LOWER_ARRAY(x, ml_dim, *n);
 	for (int i = 0; i < *n; i++)
-		d[i] = ML_INT(ints[i]);
+		d[i] = written(x, ints ? ints[i] : ml_const_s64(known, i));
 	return d;
 }
 

@@ -27,8 +27,9 @@ ml_content(ml_builder *b, ml_value *v, int64_t *count)
 	ml_dim *content = ML_NEW_ARRAY(&b->m->arena, ml_dim, *count);
 	for (int64_t i = 0; i < *count; i++) {
 		content[i] = ML_D(b, ml_const_s64(v, i));
-		if (v->type.dtype == ML_u64 && ml_const_s64(v, i) < 0)
-			return NULL; /* larger than any dim */
+		if (ml_dim_is_bad(content[i]) ||
+		    (v->type.dtype == ML_u64 && ml_const_s64(v, i) < 0))
+			return NULL; /* INT64_MIN or larger than any dim */
 	}
 	return v->content = content;
 }

@@ -17,6 +17,12 @@ test_slice(void **state)
 	expect(X "const a s64[1] -1\nconst b s64[1] -9223372036854775807\nconst s s64[1] -2\n"
 		 "node Slice x a b - s -> y\n" Y,
 	       DATA, "y f32[3] 5 3 1");
+	/* the smallest integer there is, as PyTorch writes it */
+	expect(X
+	       "const a s64[1] -9223372036854775808\nconst b s64[1] -2\nnode Slice x a b -> y\n" Y,
+	       DATA, "y f32[3] 1 2 3");
+	expect("opset 9\nin x f32[3]\nnode Slice x -> y starts=[-9223372036854775808] ends=[2]\n" Y,
+	       "x f32[3] 1 2 3", "y f32[2] 1 2");
 	expect(X "const a s64[1] 3\nconst b s64[1] 1\nnode Slice x a b -> y\n" Y, DATA, "y f32[0]");
 	expect(X "const a s64[1] 0\nconst b s64[1] 9\nconst s s64[1] 2\nnode Slice x a b - s -> "
 		 "y\n" Y,
