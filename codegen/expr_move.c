@@ -328,7 +328,7 @@ const ml_value *
 ml_expr_computed(const ml_kernel *k, const ml_value *v)
 {
 	if (!strcmp(k->note, ML_KERNEL_WITHIN) && ml_is(v, ML_OP_pad))
-		return ml_in(v->def, 0);
+		v = ml_in(v->def, 0);
 	while (is_bijective_view(v) && ml_in(v->def, 0)->def && !ml_is_const(ml_in(v->def, 0)))
 		v = ml_in(v->def, 0);
 	return v;

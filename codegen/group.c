@@ -163,7 +163,7 @@ static bool
 can_join(ml_planner *p, const ml_node *n, const ml_group *g)
 {
 	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0 ||
-	    ml_state_of(p->plan, &g->nodes.at[0]->out[0]))
+	    ml_state_of(p->plan, &g->nodes.at[0]->out[0]) || ml_is_whole_for_parts(g->nodes.at[0]))
 		return false;
 	p->stamp++;
 	for (int i = 0; i < n->nin; i++)
@@ -587,4 +587,5 @@ ml_group_block(ml_planner *p)
 	for (int i = 0; i < p->groups.count; i++)
 		store_through_views(p, p->groups.at[i]);
 	drop_absorbed_views(p);
+	ml_place_parts(p);
 }

@@ -109,36 +109,51 @@ remember(ml_outliner *o, const ml_value *v, ml_value *copy)
 	return copy;
 }
 
-/* The first elements of each dim of x, sizes in the inner module. */
+/* Elements of x from `low` on; sizes in the inner module. */
+static ml_value *
+some_elements(ml_outliner *o, ml_value *x, const ml_dim *low, const ml_dim *size)
+{
+	int64_t step[ML_MAX_RANK];
+
+	for (int i = 0; i < ML_MAX_RANK; i++)
+		step[i] = 1;
+	return ml_build_slice(&o->b, x, low, size, step);
+}
+
+/* The first elements of each dim of x. */
 static ml_value *
 first_elements(ml_outliner *o, ml_value *x, const ml_dim *size)
 {
 	ml_dim zero[ML_MAX_RANK];
-	int64_t step[ML_MAX_RANK];
 
-	for (int i = 0; i < ML_MAX_RANK; i++) {
+	for (int i = 0; i < ML_MAX_RANK; i++)
 		zero[i] = ml_dim_int(o->km->dims, 0);
-		step[i] = 1;
-	}
-	return ml_build_slice(&o->b, x, zero, size, step);
+	return some_elements(o, x, zero, size);
 }
 
 static ml_value *
 add_input(ml_outliner *o, ml_value *v, ml_node *packed_for, int operand)
 {
 	bool state = !packed_for && ml_state_of(o->p->plan, v);
-	ml_type t = state ? ml_state_memory(o->p->plan, v) : v->type;
-	ml_dim size[ML_MAX_RANK];
+	bool part = !packed_for && ml_fact_of(v)->whole;
+	ml_dim low[ML_MAX_RANK], size[ML_MAX_RANK];
+	ml_type t = state  ? ml_state_memory(o->p->plan, v)
+		    : part ? ml_outermost(o->p->plan->m->dims, v, low)->type
+			   : v->type;
 
 	for (int i = 0; i < t.rank; i++) {
 		t.dim[i] = inner_dim(o, t.dim[i]);
 		size[i] = inner_dim(o, v->type.dim[i]);
+		low[i] = part ? inner_dim(o, low[i]) : NULL;
 	}
 	ml_value *arg = ml_block_add_arg(o->km->main, &t, NULL);
 	ML_PUSH(o->arena, o->io->in, ((ml_read){v, packed_for, operand}));
 	if (packed_for)
 		return arg;
-	return remember(o, v, state ? first_elements(o, arg, size) : arg);
+	return remember(o, v,
+			state  ? first_elements(o, arg, size)
+			: part ? some_elements(o, arg, low, size)
+			       : arg);
 }
 
 /* Has v bytes of its own, or the bytes of another value under its shape? */
@@ -162,7 +177,7 @@ has_bytes(const ml_outliner *o, const ml_value *v)
 		return false;
 	while (ml_is(v, ML_OP_reshape))
 		v = ml_in(v->def, 0);
-	return !ml_state_of(o->p->plan, v) && has_bytes(o, v);
+	return !ml_state_of(o->p->plan, v) && !ml_fact_of(v)->whole && has_bytes(o, v);
 }
 
 static ml_value *copy_value(ml_outliner *, ml_value *);
@@ -352,6 +367,36 @@ read_behind_aliases(ml_outlined *io)
 	}
 }
 
+/* Writes x, a copy of v, from `low` on within a result of the type. */
+static ml_value *
+within(ml_outliner *o, ml_value *x, const ml_type *whole, const ml_dim *low)
+{
+	ml_dims *dims = o->km->dims;
+	ml_dim from[ML_MAX_RANK], behind[ML_MAX_RANK];
+	int64_t interior[ML_MAX_RANK] = {0};
+
+	for (int i = 0; x && i < x->type.rank; i++) {
+		from[i] = inner_dim(o, low[i]);
+		ml_dim end = ml_dim_add(dims, from[i], x->type.dim[i]);
+		behind[i] = ml_dim_sub(dims, inner_dim(o, whole->dim[i]), end);
+	}
+	o->note = ML_KERNEL_WITHIN;
+	return x ? ml_build_pad(&o->b, x, ml_build_f64(&o->b, x->type.dtype, 0), from, behind,
+				interior)
+		 : NULL;
+}
+
+/* What a kernel's result is for v: its copy, within the whole if v is a part of one. */
+static ml_value *
+result_of(ml_outliner *o, ml_value *v)
+{
+	ml_value *copy = copy_value(o, v);
+	ml_dim low[ML_MAX_RANK];
+	const ml_value *whole = ml_outermost(o->p->plan->m->dims, v, low);
+
+	return whole == v ? copy : within(o, copy, &whole->type, low);
+}
+
 ml_status
 ml_outline(ml_planner *p, ml_group *g, ml_step *step, ml_outlined *io)
 {
@@ -365,7 +410,7 @@ ml_outline(ml_planner *p, ml_group *g, ml_step *step, ml_outlined *io)
 				ML_PUSH(o.arena, io->out, ml_fact_of(&n->out[k])->stored);
 	}
 	for (int i = 0; i < io->out.count; i++)
-		ML_PUSH(o.arena, result, copy_value(&o, io->out.at[i]));
+		ML_PUSH(o.arena, result, result_of(&o, io->out.at[i]));
 	step->node = g->nodes.at[0];
 	ml_status st = finish(&o, step, result.at, result.count);
 	ml_module_free(o.km);
@@ -429,26 +474,40 @@ ml_outline_pack(ml_planner *p, const ml_read *r, ml_step *step, ml_outlined *io)
 	return st;
 }
 
+ml_status
+ml_outline_part(ml_planner *p, ml_node *concat, int operand, ml_step *step, ml_outlined *io)
+{
+	ml_dims *dims = p->plan->m->dims;
+	ml_outliner o = begin(p, ML_FAMILY_ROWS, NULL, io);
+	int64_t axis = ML_A(concat, concat, axis).i64;
+	ml_dim low[ML_MAX_RANK];
+	const ml_value *whole = ml_outermost(dims, &concat->out[0], low);
+
+	for (int i = 0; i < operand; i++)
+		low[axis] = ml_dim_add(dims, low[axis], ml_in(concat, i)->type.dim[axis]);
+	ml_value *v = copy_value(&o, ml_in(concat, operand));
+	v = within(&o, v, &whole->type, low);
+	ML_PUSH(o.arena, io->out, &concat->out[0]);
+	step->node = concat;
+	ml_status st = finish(&o, step, &v, 1);
+	ml_module_free(o.km);
+	read_behind_aliases(io);
+	return st;
+}
+
 /* ---- states ---- */
 
 /* Writes `rows`, a value of the inner module, within the present from row `at` on. */
 static ml_status
 finish_within(ml_outliner *o, const ml_state *s, ml_value *rows, ml_dim at, ml_step *step)
 {
-	ml_dims *dims = o->km->dims;
-	ml_dim low[ML_MAX_RANK], high[ML_MAX_RANK];
-	int64_t interior[ML_MAX_RANK] = {0};
+	ml_type room = ml_state_memory(o->p->plan, s->present);
+	ml_dim low[ML_MAX_RANK];
 
-	if (rows) {
-		ml_dim room = inner_dim(o, ml_dim_sym(o->p->plan->m->dims, s->present_room));
-		for (int i = 0; i < rows->type.rank; i++)
-			low[i] = high[i] = ml_dim_int(dims, 0);
-		low[s->axis] = inner_dim(o, at);
-		ml_dim end = ml_dim_add(dims, low[s->axis], rows->type.dim[s->axis]);
-		high[s->axis] = ml_dim_sub(dims, room, end);
-		ml_value *none = ml_build_f64(&o->b, rows->type.dtype, 0);
-		rows = ml_build_pad(&o->b, rows, none, low, high, interior);
-	}
+	for (int i = 0; i < room.rank; i++)
+		low[i] = ml_dim_int(o->p->plan->m->dims, 0);
+	low[s->axis] = at;
+	rows = within(o, rows, &room, low);
 	ML_PUSH(o->arena, o->io->out, s->present);
 	step->node = s->present->def;
 	ml_status st = finish(o, step, &rows, 1);
@@ -463,7 +522,6 @@ ml_outline_copied(ml_planner *p, const ml_state *s, ml_step *step, ml_outlined *
 	ml_outliner o = begin(p, ML_FAMILY_ROWS, NULL, io);
 	ml_dim size[ML_MAX_RANK];
 
-	o.note = ML_KERNEL_WITHIN;
 	ml_value *past = copy_value(&o, s->past);
 	for (int i = 0; i < s->past->type.rank; i++)
 		size[i] = inner_dim(&o, s->past->type.dim[i]);
@@ -477,7 +535,6 @@ ml_outline_appended(ml_planner *p, const ml_state *s, ml_step *step, ml_outlined
 {
 	ml_outliner o = begin(p, ML_FAMILY_ROWS, NULL, io);
 
-	o.note = ML_KERNEL_WITHIN;
 	return finish_within(&o, s, copy_value(&o, ml_in(s->present->def, 1)),
 			     s->past->type.dim[s->axis], step);
 }

@@ -115,7 +115,11 @@ result_buffer(ml_planner *p, ml_value *v)
 	ml_fact *f = ml_fact_of(v);
 	int index = result_index(v);
 
-	if (index >= 0)
+	if (f->buffer)
+		return f->buffer;
+	if (f->whole)
+		f->buffer = result_buffer(p, f->whole);
+	else if (index >= 0)
 		f->buffer = p->sequence->result[index];
 	else
 		f->buffer = new_buffer(p, ML_PLACE_ARENA, -1,
@@ -280,8 +284,10 @@ add_step(ml_planner *p, ml_step *step)
 		step->number = p->plan->nsteps++;
 	for (int i = 0; i < step->nin + step->nout; i++) {
 		step->buffer[i]->last = p->sequence->steps.count;
-		if (i >= step->nin && step->buffer[i]->place == ML_PLACE_ARENA)
+		if (i >= step->nin && !step->buffer[i]->written) {
 			step->buffer[i]->first = p->sequence->steps.count;
+			step->buffer[i]->written = true;
+		}
 	}
 	ML_PUSH(p->plan->arena, p->sequence->steps, *step);
 }
@@ -314,6 +320,17 @@ schedule_operands(ml_planner *p, const ml_node *n)
 	return ML_OK;
 }
 
+/* A kernel that writes within a buffer. */
+static ml_status
+add_copy_step(ml_planner *p, ml_step step, const ml_outlined *io, ml_buffer *to)
+{
+	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io->in.count + 1);
+	step.buffer[io->in.count] = to;
+	step.nout = 1;
+	ml_note_work(p->plan, &step, NULL, 0, io);
+	return add_kernel_step(p, step, io);
+}
+
 typedef ml_status outline_state(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
 
 static ml_status
@@ -323,11 +340,7 @@ add_state_step(ml_planner *p, const ml_state *s, outline_state *outline, ml_buff
 	ml_outlined io = {0};
 
 	ML_STEP(outline(p, s, &step, &io));
-	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + 1);
-	step.buffer[io.in.count] = present;
-	step.nout = 1;
-	ml_note_work(p->plan, &step, NULL, 0, &io);
-	return add_kernel_step(p, step, &io);
+	return add_copy_step(p, step, &io, present);
 }
 
 static ml_status
@@ -337,6 +350,25 @@ schedule_state(ml_planner *p, ml_group *g, const ml_state *s)
 
 	ML_STEP(add_state_step(p, s, ml_outline_copied, present));
 	ML_STEP(add_state_step(p, s, ml_outline_appended, present));
+	g->step = p->sequence->steps.count - 1;
+	return ML_OK;
+}
+
+/* Operands that are no parts are copied to where they belong. */
+static ml_status
+schedule_concat(ml_planner *p, ml_group *g)
+{
+	ml_node *n = g->nodes.at[0];
+	ml_buffer *whole = result_buffer(p, &n->out[0]);
+
+	for (int i = 0; i < n->nin; i++) {
+		ml_step step = {0};
+		ml_outlined io = {0};
+		if (ml_is_part(n, i))
+			continue;
+		ML_STEP(ml_outline_part(p, n, i, &step, &io));
+		ML_STEP(add_copy_step(p, step, &io, whole));
+	}
 	g->step = p->sequence->steps.count - 1;
 	return ML_OK;
 }
@@ -374,6 +406,8 @@ schedule_group(ml_planner *p, ml_group *g)
 		ML_STEP(schedule_inputs(p, g, g->nodes.at[i]));
 	if (state)
 		return schedule_state(p, g, state);
+	if (g->nodes.at[0]->op == ML_OP_concat && ml_has_parts(g->nodes.at[0]))
+		return schedule_concat(p, g);
 	ML_STEP(ml_outline(p, g, &step, &io));
 	step.buffer = ML_NEW_ARRAY(p->plan->arena, ml_buffer *, io.in.count + io.out.count);
 	step.nout = io.out.count;
@@ -534,66 +568,4 @@ ml_plan_module(ml_module *m, int opt_level, ml_arena *arena, ml_plan **out)
 	ML_STEP(lower_block(m->main, opt_level));
 	ML_STEP(plan_block(plan, m->main, &plan->main));
 	return ml_assign_memory(plan);
-}
-
-/* ---- text ---- */
-
-const char *
-ml_site_text(ml_arena *arena, const ml_prov *at, const char *what)
-{
-	ml_text t;
-
-	ml_text_init(&t, arena);
-	if (at) {
-		ml_put_prov(&t, at);
-		ml_put(&t, ": ");
-	}
-	ml_put(&t, "%s", what);
-	return t.at;
-}
-
-static void
-print_sequence(ml_text *t, const ml_plan *plan, const ml_sequence *s, int indent)
-{
-	static const char *const kind[] = {"kernel", "routine", "if", "loop", "custom"};
-
-	for (int i = 0; i < s->steps.count; i++) {
-		const ml_step *step = &s->steps.at[i];
-		ml_put(t, "%*s%d: %s", indent, "", i, kind[step->kind]);
-		if (step->kind == ML_STEP_KERNEL) {
-			ml_put(t, " %s #%d tiles ", ml_step_kind_name(plan, step), step->spec);
-			ml_dim_print(t, step->tiles);
-		}
-		for (int k = 0; k < step->nin + step->nout; k++) {
-			const ml_buffer *b = step->buffer[k];
-			ml_put(t, "%s%c%d", k == step->nin ? " -> " : " ", "iowal"[b->place],
-			       b -> place == ML_PLACE_WEIGHTS ? (int)(b->offset / 64) : b -> index);
-		}
-		ml_put(t, "  %s\n",
-		       ml_site_text(t->arena, step->node->prov, ml_op_get(step->node->op)->name));
-		for (int k = 0; k < 2 && step->body[k]; k++)
-			print_sequence(t, plan, step->body[k], indent + 4);
-	}
-}
-
-static void
-print_sizes(ml_text *t, const ml_sizes *sizes)
-{
-	for (int i = 0; i < sizes->count; i++) {
-		ml_put(t, i ? " or " : "");
-		ml_dim_print(t, sizes->at[i]);
-	}
-	ml_put(t, " bytes\n");
-}
-
-void
-ml_plan_print(ml_text *t, const ml_plan *plan)
-{
-	print_sequence(t, plan, plan->main, 0);
-	for (int i = 0; i < plan->slots.count; i++) {
-		ml_put(t, "a%d: ", i);
-		print_sizes(t, &plan->slots.at[i].bytes);
-	}
-	for (int i = 0; i < plan->specs.count; i++)
-		ml_put(t, "\n-- specification #%d\n%s", i, plan->specs.at[i].text);
 }

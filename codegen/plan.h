@@ -28,6 +28,7 @@ typedef struct ml_buffer {
 	uint64_t offset;
 	ml_dim bytes;    /* with fresh symbols, not yet their bounds */
 	int first, last; /* steps between which it must keep its bytes (ARENA) */
+	bool written;    /* by a step: others may write more of it */
 } ml_buffer;
 
 typedef enum ml_step_kind {
@@ -184,6 +185,10 @@ typedef struct ml_fact {
 	ml_buffer *panels; /* packed from it, for this operand of `panels_for` */
 	const ml_node *panels_for;
 	int panels_operand;
+	/* a part: this operand of the concat `whole`, from row `at` of it on; concat.c */
+	ml_value *whole;
+	int operand;
+	ml_dim at;
 } ml_fact;
 
 typedef struct ml_planner {
@@ -217,6 +222,14 @@ bool ml_value_needs_buffer(const ml_value *);
 void ml_find_states(ml_plan *);
 /* The state whose past or present v is, or NULL. */
 const ml_state *ml_state_of(const ml_plan *, const ml_value *v);
+/* Finds concats whose operands are computed where the whole will lie; after nodes are grouped. */
+void ml_place_parts(ml_planner *);
+bool ml_is_part(const ml_node *concat, int operand);
+bool ml_has_parts(const ml_node *concat);
+/* A concat that others read: nodes do not join its kernel, so that it may be their part. */
+bool ml_is_whole_for_parts(const ml_node *);
+/* The outermost whole that v is a part of, or v, and v's first element in it. */
+const ml_value *ml_outermost(ml_dims *, const ml_value *v, ml_dim low[ML_MAX_RANK]);
 /* v's type in memory: with room for rows, if it belongs to a state. */
 ml_type ml_state_memory(const ml_plan *, const ml_value *v);
 /* An elementwise node that is in no group: every reader computes it; group_recompute.c. */
@@ -236,6 +249,8 @@ typedef struct ml_outlined {
 /* The kernels of a state's present: the past copied, and the new rows behind it. */
 ml_status ml_outline_copied(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
 ml_status ml_outline_appended(ml_planner *, const ml_state *, ml_step *, ml_outlined *);
+/* The kernel that copies an operand which is no part. */
+ml_status ml_outline_part(ml_planner *, ml_node *concat, int operand, ml_step *, ml_outlined *);
 /* The kernel specification of a group: fills step (spec, dims, grid, sites) and lists what it reads
  * and writes. */
 ml_status ml_outline(ml_planner *, ml_group *, ml_step *, ml_outlined *);
