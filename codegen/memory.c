@@ -2,11 +2,13 @@
  *
  * Sizes are dims, so offsets are unknown until run time: a slot's size is the largest of its
  * buffers' sizes, its offset the sum of the slots before it; the generated plan function computes
- * both.  A buffer takes the free slot whose size fits best, where sizes are compared at sample
- * dims; equal canonical sizes fit perfectly.  A result of a kernel takes the slot of an operand
- * that nobody reads later, where the kernel may write over it.
+ * both.  The largest buffers are placed first; each takes the slot that is free while it lives and
+ * whose size fits best, where sizes are compared at sample dims; equal canonical sizes fit
+ * perfectly.  A result of a kernel takes the slot of an operand that nobody reads later, where the
+ * kernel may write over it.
  */
 #include "plan.h"
+#include <stdlib.h>
 
 enum { SAMPLE_DIM = 64 };
 
@@ -50,10 +52,10 @@ sample(ml_plan *plan, ml_dim d)
 	return ml_dim_eval(d, value, &result) ? result : INT64_MAX;
 }
 
+/* What lies in a slot. */
 typedef struct slot_use {
-	const ml_buffer *owner; /* the latest */
-	int busy_until;         /* step, or -1 when free */
-	int64_t size;           /* at sample dims */
+	ML_VEC(const ml_buffer *) owners; /* at different times */
+	int64_t size;                     /* at sample dims */
 } slot_use;
 
 typedef ML_VEC(slot_use) slot_uses;
@@ -79,29 +81,6 @@ ml_sizes_add(ml_plan *plan, ml_sizes *sizes, ml_dim bytes)
 		}
 	}
 	ML_PUSH(plan->arena, *sizes, bytes);
-}
-
-static int
-find_slot(ml_plan *plan, const slot_uses *uses, int first_slot, const ml_buffer *b, ml_dim bytes,
-	  int64_t size)
-{
-	int best = -1;
-	double best_waste = 0;
-
-	for (int i = 0; i < uses->count; i++) {
-		const slot_use *u = &uses->at[i];
-		if (u->busy_until >= b->first)
-			continue;
-		if (has_size(&plan->slots.at[first_slot + i].bytes, bytes))
-			return i;
-		double waste = u->size >= size ? (double)u->size - (double)size
-					       : 2 * ((double)size - (double)u->size);
-		if (best < 0 || waste < best_waste) {
-			best = i;
-			best_waste = waste;
-		}
-	}
-	return best;
 }
 
 /* The place of b among the results of the step that makes it, or -1. */
@@ -130,22 +109,60 @@ may_overwrite(const ml_step *s, int result, const ml_buffer *c)
 	return reads;
 }
 
-/* The slot of an operand that ends with the step that makes b, or -1. */
-static int
-slot_in_place(ml_plan *plan, const ml_sequence *q, const slot_uses *uses, int first_slot,
-	      const ml_buffer *b, ml_dim bytes)
+/* Is b the result of the step that c ends with, and may be written over it? */
+static bool
+is_in_place(ml_plan *plan, const ml_sequence *q, const ml_buffer *b, const ml_buffer *c)
 {
 	const ml_step *s = &q->steps.at[b->first];
 	int result = s->in_place ? result_of(s, b) : -1;
 
-	for (int i = 0; i < uses->count && result >= 0; i++) {
-		const ml_buffer *c = uses->at[i].owner;
-		if (c->last == b->first && bounded(plan, c->bytes) == bytes &&
-		    has_size(&plan->slots.at[first_slot + i].bytes, bytes) &&
-		    may_overwrite(s, result, c))
-			return i;
+	return result >= 0 && c->last == b->first &&
+	       bounded(plan, c->bytes) == bounded(plan, b->bytes) && may_overwrite(s, result, c);
+}
+
+/* Is b alone in the slot while it lives?  `in_place`: it takes the place of an operand. */
+static bool
+is_free(ml_plan *plan, const ml_sequence *q, const slot_use *u, const ml_buffer *b, bool *in_place)
+{
+	*in_place = false;
+	for (int i = 0; i < u->owners.count; i++) {
+		const ml_buffer *c = u->owners.at[i];
+		if (c->last < b->first || b->last < c->first)
+			continue;
+		if (is_in_place(plan, q, b, c))
+			*in_place = true;
+		else if (!is_in_place(plan, q, c, b))
+			return false;
 	}
-	return -1;
+	return true;
+}
+
+/* The slot of an operand that b may be written over; else the best fitting one that is free; or -1.
+ */
+static int
+find_slot(ml_plan *plan, const ml_sequence *q, const slot_uses *uses, int first_slot,
+	  const ml_buffer *b, ml_dim bytes, int64_t size)
+{
+	int best = -1;
+	double best_waste = 0;
+
+	for (int i = 0; i < uses->count; i++) {
+		const slot_use *u = &uses->at[i];
+		bool in_place;
+		if (!is_free(plan, q, u, b, &in_place))
+			continue;
+		if (in_place)
+			return i;
+		bool equal = has_size(&plan->slots.at[first_slot + i].bytes, bytes);
+		double waste = equal             ? -1
+			       : u->size >= size ? (double)u->size - (double)size
+						 : 2 * ((double)size - (double)u->size);
+		if (best < 0 || waste < best_waste) {
+			best = i;
+			best_waste = waste;
+		}
+	}
+	return best;
 }
 
 /* Memory is reserved before the run, so every size needs a bound by then. */
@@ -181,34 +198,60 @@ maker_of(const ml_sequence *s, const ml_buffer *b)
 	return known ? s->steps.at[b->first].node->prov : NULL;
 }
 
+/* A buffer to be placed, and how large it is at sample dims. */
+typedef struct placing {
+	ml_buffer *b;
+	ml_dim bytes;
+	int64_t size;
+} placing;
+
+/* The largest first: what comes later fits into slots that are there.  Of equal ones the earliest,
+ * so that results find the operands they may be written over. */
+static int
+by_size(const void *a, const void *b)
+{
+	const placing *x = a, *y = b;
+
+	if (x->size != y->size)
+		return x->size > y->size ? -1 : 1;
+	return x->b->first != y->b->first ? (x->b->first < y->b->first ? -1 : 1)
+					  : (x->b->last > y->b->last) - (x->b->last < y->b->last);
+}
+
+static void
+place_buffer(ml_plan *plan, const ml_sequence *s, slot_uses *uses, int first_slot,
+	     const placing *at)
+{
+	int slot = find_slot(plan, s, uses, first_slot, at->b, at->bytes, at->size);
+
+	if (slot < 0) {
+		slot = uses->count;
+		ML_PUSH(plan->arena, *uses, ((slot_use){.size = at->size}));
+		ML_PUSH(plan->arena, plan->slots, (ml_slot){0});
+	}
+	slot_use *u = &uses->at[slot];
+	ml_sizes_add(plan, &plan->slots.at[first_slot + slot].bytes, at->bytes);
+	u->size = u->size < at->size ? at->size : u->size;
+	ML_PUSH(plan->arena, u->owners, at->b);
+	at->b->index = first_slot + slot;
+}
+
 static ml_status
 assign_sequence(ml_plan *plan, ml_sequence *s)
 {
 	slot_uses uses = {0};
-	int first_slot = plan->slots.count;
+	int first_slot = plan->slots.count, n = s->arena.count;
+	placing *at = ML_NEW_ARRAY(plan->arena, placing, n);
 
-	/* Buffers are listed in the order of their first step. */
-	for (int i = 0; i < s->arena.count; i++) {
+	for (int i = 0; i < n; i++) {
 		ml_buffer *b = s->arena.at[i];
-		ml_dim bytes = bounded(plan, b->bytes);
-		ML_STEP(check_bounded(plan, maker_of(s, b), bytes));
-		int64_t size = sample(plan, bytes);
-		int slot = slot_in_place(plan, s, &uses, first_slot, b, bytes);
-		if (slot < 0)
-			slot = find_slot(plan, &uses, first_slot, b, bytes, size);
-		if (slot < 0) {
-			slot = uses.count;
-			ML_PUSH(plan->arena, uses, ((slot_use){.size = size}));
-			ML_PUSH(plan->arena, plan->slots, (ml_slot){0});
-		}
-		ml_slot *at = &plan->slots.at[first_slot + slot];
-		ml_sizes_add(plan, &at->bytes, bytes);
-		if (uses.at[slot].size < size)
-			uses.at[slot].size = size;
-		uses.at[slot].busy_until = b->last;
-		uses.at[slot].owner = b;
-		b->index = first_slot + slot;
+		at[i] = (placing){.b = b, .bytes = bounded(plan, b->bytes)};
+		ML_STEP(check_bounded(plan, maker_of(s, b), at[i].bytes));
+		at[i].size = sample(plan, at[i].bytes);
 	}
+	qsort(at, (size_t)n, sizeof *at, by_size);
+	for (int i = 0; i < n; i++)
+		place_buffer(plan, s, &uses, first_slot, &at[i]);
 	for (int i = 0; i < s->steps.count; i++)
 		for (int k = 0; k < 2 && s->steps.at[i].body[k]; k++)
 			ML_STEP(assign_sequence(plan, s->steps.at[i].body[k]));
