@@ -1,65 +1,98 @@
-/* moments.c -- second moments of values: a copy of the module computes x'x of each sample. */
+/* moments.c -- second moments of values: rows of them are piled up over samples, and a compiled
+ * product makes x'x of each pile, so that short samples cost no more than long ones. */
 #include "moments.h"
+#include "../samples.h"
+#include <string.h>
+
+enum { PILE = 1024 /* rows */ };
+
+/* Rows of one value, of those to come zeros. */
+typedef struct pile {
+	float *row;
+	int64_t rows;
+	ml_runnable *product; /* shared by values of the same width */
+} pile;
 
 typedef struct collection {
 	ml_pass_ctx *px;
 	ml_module *m;
 	ml_moments *at;
+	pile *pile;
 	int n;
 	ml_runnable *runnable;
 	ml_tensor *in, *out;
 } collection;
 
-/* x'x of the rows of v. */
-static ml_value *
-moments_of(ml_builder *b, ml_value *v)
-{
-	ml_dim shape[2] = {ml_dim_int(b->m->dims, 1), v->type.dim[v->type.rank - 1]};
-	const int64_t rows = 0;
+/* ---- x'x of a pile ---- */
 
-	for (int i = 0; i < v->type.rank - 1; i++)
-		shape[0] = ml_dim_mul(b->m->dims, shape[0], v->type.dim[i]);
-	v = ml_build_reshape(b, v, shape, 2);
-	return ml_build_dot(b, v, v, NULL, NULL, 0, &rows, &rows, 1);
-}
-
-/* How many rows the last of the values has. */
-static ml_value *
-rows_of(ml_builder *b, const ml_value *v)
-{
-	ml_dim rows = ml_dim_int(b->m->dims, 1);
-
-	for (int i = 0; i < v->type.rank - 1; i++)
-		rows = ml_dim_mul(b->m->dims, rows, v->type.dim[i]);
-	return ml_build_dim(b, rows);
-}
-
-/* The copy's results become the moments, and the number of rows. */
 static ml_status
-watch(collection *c, ml_module *copy)
+build_product(ml_module *m, int64_t k)
 {
-	ml_value **x = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n);
-	ml_value **result = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n + 1);
+	const int64_t rows = 0;
+	ml_type t = {.dtype = ML_f32, .rank = 2};
 
-	for (int i = 0; i < c->n; i++)
-		x[i] = c->at[i].value;
-	ml_values_in(copy, x, c->n, x, c->px->scratch);
-	ml_builder b = ml_builder_before(copy->main->last);
-	for (int i = 0; i < c->n; i++) {
-		result[i] = moments_of(&b, x[i]);
-		result[c->n] = rows_of(&b, x[i]);
-	}
-	ML_STEP(b.failed);
-	return ml_module_set_outputs(copy, result, c->n + 1);
+	t.dim[0] = ml_dim_int(m->dims, PILE);
+	t.dim[1] = ml_dim_int(m->dims, k);
+	ml_value *x = ml_block_add_arg(m->main, &t, "x");
+	ml_builder b = ml_builder_at_end(m->main, NULL);
+	ml_value *sum = ml_build_dot(&b, x, x, NULL, NULL, 0, &rows, &rows, 1);
+	ML_PUSH(&m->arena, m->output_names, "sum");
+	return ml_build_yield(&b, &sum, 1);
 }
 
+static ml_status
+compile_product(collection *c, int i)
+{
+	const ml_exec *exec = c->px->exec;
+
+	for (int k = 0; k < i; k++)
+		if (c->at[k].k == c->at[i].k) {
+			c->pile[i].product = c->pile[k].product;
+			return ML_OK;
+		}
+	ml_module *m = ml_module_new(c->px->cx, "product");
+	ml_status status = build_product(m, c->at[i].k);
+	if (status == ML_OK)
+		status = exec->compile(exec->user, m, &c->pile[i].product);
+	ml_module_free(m);
+	return status;
+}
+
+static ml_status
+add_pile(collection *c, int i)
+{
+	const ml_exec *exec = c->px->exec;
+	pile *p = &c->pile[i];
+	int64_t k = c->at[i].k;
+	size_t bytes = (size_t)k * sizeof(float);
+	ml_tensor x = {ML_f32, 2, {PILE, k}, p->row, PILE * bytes}, out = {.data = NULL};
+
+	if (!p->rows)
+		return ML_OK;
+	memset(p->row + p->rows * k, 0, (size_t)(PILE - p->rows) * bytes);
+	p->rows = 0;
+	ML_STEP(exec->run_into(exec->user, p->product, &x, &out));
+	const float *sum = out.data;
+	for (int64_t j = 0; j < k * k; j++)
+		c->at[i].sum[j] += (double)sum[j];
+	return ML_OK;
+}
+
+/* ---- samples ---- */
+
+/* The copy's results become the values. */
 static ml_status
 compile(collection *c)
 {
 	const ml_exec *exec = c->px->exec;
 	ml_module *copy = ml_module_clone(c->m);
-	ml_status status = watch(c, copy);
+	ml_value **x = ML_NEW_ARRAY(c->px->scratch, ml_value *, c->n);
 
+	for (int i = 0; i < c->n; i++)
+		x[i] = c->at[i].value;
+	ml_values_in(copy, x, c->n, x, c->px->scratch);
+	ml_status status = ml_module_set_outputs(copy, x, c->n);
+	ml_drop_unused(copy->main);
 	if (status == ML_OK)
 		status = exec->compile(exec->user, copy, &c->runnable);
 	ml_module_free(copy);
@@ -67,22 +100,38 @@ compile(collection *c)
 }
 
 static ml_status
-run_sample(collection *c, int64_t *rows)
+pile_up(collection *c, int i, int64_t rows)
+{
+	int64_t k = c->at[i].k;
+	pile *p = &c->pile[i];
+
+	for (int64_t done = 0; done < rows;) {
+		int64_t part = rows - done < PILE - p->rows ? rows - done : PILE - p->rows;
+		memcpy(p->row + p->rows * k, (const float *)c->out[i].data + done * k,
+		       (size_t)(part * k) * sizeof(float));
+		p->rows += part;
+		done += part;
+		if (p->rows == PILE)
+			ML_STEP(add_pile(c, i));
+	}
+	return ML_OK;
+}
+
+static ml_status
+run_sample(collection *c, int64_t *left)
 {
 	const ml_exec *exec = c->px->exec;
-	ml_arena arena;
+	int64_t rows = 0;
 
-	ml_arena_init(&arena, &c->px->cx->memory);
-	ml_status status = exec->run(exec->user, c->runnable, c->in, c->out, &arena);
-	for (int i = 0; i < c->n && status == ML_OK; i++) {
-		const float *sum = c->out[i].data;
-		for (int64_t j = 0; j < c->at[i].k * c->at[i].k; j++)
-			c->at[i].sum[j] += (double)sum[j];
+	for (int i = 0; i < c->n; i++)
+		c->out[i].data = NULL;
+	ML_STEP(exec->run_into(exec->user, c->runnable, c->in, c->out));
+	for (int i = 0; i < c->n; i++) {
+		rows = (int64_t)(c->out[i].bytes / sizeof(float)) / c->at[i].k;
+		ML_STEP(pile_up(c, i, rows));
 	}
-	if (status == ML_OK)
-		*rows -= ml_read_s64(ML_s64, c->out[c->n].data, 0);
-	ml_arena_free(&arena);
-	return status;
+	*left -= rows;
+	return ML_OK;
 }
 
 static ml_status
@@ -93,10 +142,37 @@ run_samples(collection *c, int64_t rows)
 
 	for (int64_t i = 0; there && rows > 0; i++) {
 		ML_STEP(data->sample(data->user, c->m, i, c->in, &there));
-		if (there)
+		if (there && !ml_is_judged(i))
 			ML_STEP(run_sample(c, &rows));
 	}
+	for (int i = 0; i < c->n; i++)
+		ML_STEP(add_pile(c, i));
 	return ML_OK;
+}
+
+static void
+free_products(const collection *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		bool shared = false;
+		for (int k = 0; k < i; k++)
+			shared |= c->pile[k].product == c->pile[i].product;
+		if (!shared && c->pile[i].product)
+			c->px->exec->free(c->px->exec->user, c->pile[i].product);
+	}
+}
+
+static ml_status
+collect(collection *c, int64_t rows)
+{
+	for (int i = 0; i < c->n; i++) {
+		c->pile[i].row = ML_NEW_ARRAY(c->px->scratch, float, PILE * c->at[i].k);
+		ML_STEP(compile_product(c, i));
+	}
+	ML_STEP(compile(c));
+	ml_status status = run_samples(c, rows);
+	c->px->exec->free(c->px->exec->user, c->runnable);
+	return status;
 }
 
 ml_status
@@ -108,8 +184,8 @@ ml_second_moments(ml_pass_ctx *px, ml_module *m, ml_moments *at, int n, int64_t 
 		return ml_error(px->cx, ML_ERR_ARG, NULL, "this needs calibration data");
 	c.in = ML_NEW_ARRAY(px->scratch, ml_tensor, m->main->nargs + 1);
 	c.out = ML_NEW_ARRAY(px->scratch, ml_tensor, n + 1);
-	ML_STEP(compile(&c));
-	ml_status status = run_samples(&c, rows);
-	px->exec->free(px->exec->user, c.runnable);
+	c.pile = ML_NEW_ARRAY(px->scratch, pile, n + 1);
+	ml_status status = collect(&c, rows);
+	free_products(&c);
 	return status;
 }

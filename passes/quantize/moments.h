@@ -11,8 +11,8 @@ typedef struct ml_moments {
 	double *sum;
 } ml_moments;
 
-/* Fills in the sums of these values over the samples, or over the first ones that have so many rows
- * together.  Memory: one more f32 matrix per value.  ML_ERR_ARG when there is nothing to run the
- * module with, or the data's errors. */
+/* Fills in the sums of these values over the samples to learn from, or over the first ones that
+ * have so many rows together.  Memory: a thousand rows per value, and an f32 matrix.  ML_ERR_ARG
+ * when there is nothing to run the module with, or the data's errors. */
 ml_status ml_second_moments(ml_pass_ctx *, ml_module *, ml_moments *, int n, int64_t rows);
 #endif

@@ -2,6 +2,7 @@
  */
 #include "harness_exec.h"
 #include "passes/pipeline.h"
+#include "passes/quantize/moments.h"
 #include "passes/quantize/quantize.h"
 #include "passes/quantize/smooth.h"
 #include <math.h>
@@ -267,10 +268,75 @@ test_bias(void **state)
 	ml_arena_free(&samples.arena);
 }
 
+/* ---- second moments ---- */
+
+enum { WIDE = 6, MANY = 20 };
+
+static const char rows_text[] = "module \"m\" {\n"
+				"  sym n\n"
+				"  in %x \"x\" : f32[n, 2, 6]\n"
+				"  %y = neg %x : f32[n, 2, 6]\n"
+				"  out \"y\" = %y\n"
+				"}\n";
+
+/* Sample i has 2 (1 + 37 i) rows. */
+static ml_status
+growing(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there)
+{
+	static float x[(1 + 37 * MANY) * 2 * WIDE];
+	uint64_t seed = (uint64_t)i + 1;
+
+	(void)user;
+	(void)m;
+	inputs[0] = (ml_tensor){ML_f32, 3, {1 + 37 * i, 2, WIDE}, x, 0};
+	inputs[0].bytes = (size_t)(1 + 37 * i) * 2 * WIDE * sizeof *x;
+	for (size_t k = 0; k < inputs[0].bytes / sizeof *x; k++)
+		x[k] = (float)harness_random(&seed);
+	*there = i < MANY;
+	return ML_OK;
+}
+
+/* Sums of products over the rows to learn from, those of the first samples that have enough. */
+static void
+check_moments(ml_module *m, int64_t rows)
+{
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = {.sample = growing};
+	ml_pass_ctx px = {.cx = &cx, .scratch = &cx.arena, .exec = &exec, .data = &data};
+	double sum[WIDE * WIDE] = {0}, want[WIDE * WIDE] = {0};
+	ml_moments at = {&m->main->first->out[0], WIDE, sum};
+	ml_tensor in;
+	bool there = true;
+
+	assert_int_equal(ml_second_moments(&px, m, &at, 1, rows), ML_OK);
+	for (int64_t i = 0, seen = 0; growing(NULL, m, i, &in, &there), there && seen < rows; i++) {
+		const float *x = in.data;
+		for (int64_t r = 0; i % 5 != 4 && r < 2 * in.dim[0]; r++, seen++)
+			for (int k = 0; k < WIDE * WIDE; k++)
+				want[k] += (double)x[r * WIDE + k / WIDE] *
+					   (double)x[r * WIDE + k % WIDE];
+	}
+	for (int k = 0; k < WIDE * WIDE; k++)
+		assert_true(fabs(sum[k] - want[k]) < 1e-5 * want[k / WIDE * (WIDE + 1)]);
+}
+
+static void
+test_moments(void **state)
+{
+	ml_module *m;
+
+	(void)state;
+	assert_int_equal(ml_parse(&cx, rows_text, sizeof rows_text - 1, NULL, NULL, &m), ML_OK);
+	check_moments(m, INT64_MAX);
+	check_moments(m, 3000);
+	ml_module_free(m);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_moments),
 		cmocka_unit_test(test_smoothing),
 		cmocka_unit_test(test_clipping),
 		cmocka_unit_test(test_bias),
