@@ -1,4 +1,5 @@
 /* fuse_attention.c -- recognises softmax(q k' scale + mask) v, whatever way heads were split. */
+#include "../ir/expand.h"
 #include "rules.h"
 
 /* A dot operand brought into the order batch, free, contracted (or contracted, free). */
@@ -12,6 +13,11 @@ ordered(ml_match *m, ml_value *v, const ml_attr *batch, const ml_attr *contract,
 	perm[1] = batch->ints[1];
 	perm[2] = contract_last ? free_axis : contract->ints[0];
 	perm[3] = contract_last ? contract->ints[0] : free_axis;
+	if (v->def && v->def->op == ML_OP_transpose) {
+		for (int i = 0; i < 4; i++)
+			perm[i] = ML_A(v->def, transpose, perm).ints[perm[i]];
+		v = ml_in(v->def, 0);
+	}
 	for (int i = 0; i < 4; i++)
 		identity &= perm[i] == i;
 	return identity ? v : ml_build_transpose(m->b, v, perm);
@@ -56,6 +62,26 @@ is_attention(ml_match *m)
 	return GOT(m, q) && GOT(m, k) && GOT(m, v);
 }
 
+/* dot(p, v) with zeros in the rows of p that are no numbers, as those of queries that may see
+ * nothing: such a row of the result is what zeros make of v, which is no number where v has one. */
+static bool
+is_guarded(ml_match *m)
+{
+	const ml_attr *batch = &GOT_ATTR(m, f), *contract = &GOT_ATTR(m, h);
+	ml_value *v = GOT(m, v), *p = GOT(m, p);
+	const int64_t keys = 2;
+
+	if (!is_head_dot(p, v, &GOT_ATTR(m, e), batch, &GOT_ATTR(m, g), contract) ||
+	    GOT_ATTR(m, i).i64 != 3 || GOT_ATTR(m, g).ints[0] != 3 || GOT_ATTR(m, e).ints[0] != 0 ||
+	    GOT_ATTR(m, e).ints[1] != 1)
+		return false;
+	GOT(m, d) = ml_build_dot(m->b, p, v, GOT_ATTR(m, e).ints, batch->ints, 2,
+				 GOT_ATTR(m, g).ints, contract->ints, 1);
+	v = ml_op_number(m->b, ML_OP_mul, ordered(m, v, batch, contract, false), 0);
+	GOT(m, z) = ml_build_reduce(m->b, ML_OP_reduce_sum, v, &keys, 1);
+	return GOT(m, d) && GOT(m, z);
+}
+
 /* Where the mask is false the scores are as good as -inf. */
 static bool
 hides_scores(ml_match *m)
@@ -65,6 +91,30 @@ hides_scores(ml_match *m)
 	if (!ml_is_splat(GOT(m, n), &hidden) || hidden > -1e9)
 		return m->why = "the value of hidden scores is not large enough", false;
 	return true;
+}
+
+/* x as [b, g, t, d] when reshape(broadcast(x)) repeats each of its g heads; NULL otherwise. */
+static ml_value *
+before_repeats(ml_match *m, const ml_value *x, const ml_attr *repeated, const ml_attr *joined)
+{
+	const ml_dim *d = repeated->dims, *out = joined->dims;
+	const ml_type *t = &x->type;
+
+	if (t->rank != 5 || joined->count != 4 || !ml_dim_equals(t->dim[2], 1) ||
+	    ml_dim_mul(m->b->m->dims, d[1], d[2]) != out[1])
+		return NULL;
+	for (int i = 0; i < 5; i++)
+		if (i != 2 && (t->dim[i] != d[i] || (i != 1 && d[i] != out[i - (i > 2)])))
+			return NULL;
+	return ml_build_reshape(m->b, (ml_value *)x, (ml_dim[]){d[0], d[1], d[3], d[4]}, 4);
+}
+
+static bool
+repeats_heads(ml_match *m)
+{
+	GOT(m, k) = before_repeats(m, GOT(m, k), &GOT_ATTR(m, a), &GOT_ATTR(m, b));
+	GOT(m, v) = before_repeats(m, GOT(m, v), &GOT_ATTR(m, c), &GOT_ATTR(m, d));
+	return GOT(m, k) && GOT(m, v) && GOT(m, k)->type.dim[1] == GOT(m, v)->type.dim[1];
 }
 
 /* Only products of heads: elsewhere the scale belongs to what it stands behind. */
@@ -91,6 +141,13 @@ scales_head_dot(ml_match *m)
 			   &GOT_ATTR(m, c), &GOT_ATTR(m, d));
 }
 
+static bool
+scores_of_heads(ml_match *m)
+{
+	return is_head_dot(GOT(m, q), GOT(m, k), &GOT_ATTR(m, a), &GOT_ATTR(m, b), &GOT_ATTR(m, c),
+			   &GOT_ATTR(m, d));
+}
+
 #define SCORES_OF(x, y)                                                                            \
 	OPA(dot,                                                                                   \
 	    ATTRS(ATTR(dot, lhs_batch, a), ATTR(dot, rhs_batch, b), ATTR(dot, lhs_contract, c),    \
@@ -109,7 +166,16 @@ scales_head_dot(ml_match *m)
 	    ATTRS(ATTR(dot, lhs_batch, e), ATTR(dot, rhs_batch, f), ATTR(dot, lhs_contract, g),    \
 		  ATTR(dot, rhs_contract, h)),                                                     \
 	    PROBABILITIES(scores), ANY(v))
-#define SOFTMAX(x)       OPA(softmax, ATTRS(ATTR(softmax, axis, i)), x)
+#define GUARDED_HEADS                                                                              \
+	OPA(dot,                                                                                   \
+	    ATTRS(ATTR(dot, lhs_batch, e), ATTR(dot, rhs_batch, f), ATTR(dot, lhs_contract, g),    \
+		  ATTR(dot, rhs_contract, h)),                                                     \
+	    OP(select, OP(isnan, PROBABILITIES(ANY(x))), NUM(0), ANY(p)), ANY(v))
+#define SOFTMAX(x) OPA(softmax, ATTRS(ATTR(softmax, axis, i)), x)
+#define REPEATED(s, t, x)                                                                          \
+	OPA(reshape, ATTRS(ATTR(reshape, shape, s)),                                               \
+	    OPA(broadcast, ATTRS(ATTR(broadcast, shape, t)), x))
+#define REPEATED_HEADS   REPEATED(b, a, ANY(k)), REPEATED(d, c, ANY(v))
 #define ATTENTION_ATTRS  ATTRS(ATTR(attention, scale, s), ATTR(attention, causal, z))
 #define ATTENTION        OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v))
 #define MASKED_ATTENTION OPA(attention, ATTENTION_ATTRS, ANY(q), ANY(k), ANY(v), ANY(m))
@@ -130,6 +196,12 @@ static const ml_rule rules[] = {
 	{"softmax_where_not",           /* softmax(c ? -inf : x)  =>  softmax(x + (c ? -inf : 0)) */
 	 .lhs = SOFTMAX(OP(select, ANY(c), CST(n), ANY(x))), .rhs = SOFTMAX(OP(add, ANY(x), OP(select, ANY(c), CST(n), NUM(0)))), .when = hides_scores},
 
+	{"guarded_softmax",             /* (p = softmax x is no number ? 0 : p) v  =>  p v is no number ? 0 v : p v */
+	 .lhs = GUARDED_HEADS, .rhs = OP(select, OP(isnan, ANY(d)), ANY(z), ANY(d)), .when = is_guarded, .shared = true},
+	{"softmax_two_masks",           /* softmax(q k' n + m + o)  =>  softmax(q k' n + (m + o)) */
+	 .lhs = SOFTMAX(OP(add, OP(add, OP(mul, SCORES, CST(n)), ANY(m)), ANY(o))),
+	 .rhs = SOFTMAX(OP(add, OP(mul, SCORES, CST(n)), OP(add, ANY(m), ANY(o)))), .when = scores_of_heads},
+
 	{"attention_scale_mask",        /* softmax(q k' n + m) v */
 	 .lhs = HEADS(OP(add, OP(mul, SCORES, CST(n)), ANY(m))), .rhs = MASKED_ATTENTION, .when = is_attention},
 	{"attention_mask",              /* softmax(q k' + m) v */
@@ -138,6 +210,11 @@ static const ml_rule rules[] = {
 	 .lhs = HEADS(OP(mul, SCORES, CST(n))), .rhs = ATTENTION, .when = is_attention},
 	{"attention_plain",             /* softmax(q k') v */
 	 .lhs = HEADS(SCORES), .rhs = ATTENTION, .when = is_attention},
+
+	{"attention_groups",            /* heads of keys and values that are repeated for several of queries */
+	 .lhs = OPA(attention, ATTENTION_ATTRS, ANY(q), REPEATED_HEADS), .rhs = ATTENTION, .when = repeats_heads, .shared = true},
+	{"attention_groups_mask",
+	 .lhs = OPA(attention, ATTENTION_ATTRS, ANY(q), REPEATED_HEADS, ANY(m)), .rhs = MASKED_ATTENTION, .when = repeats_heads, .shared = true},
 };
 /* clang-format on */
 

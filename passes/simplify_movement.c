@@ -61,6 +61,49 @@ moves_unit_dims_only(ml_match *m)
 	return true;
 }
 
+/* Dims of `shape` from `*at` on whose product is `size`; 0 when there are none. */
+static int
+split_of(ml_dims *dims, ml_dim size, const ml_attr *shape, int at)
+{
+	ml_dim product = NULL;
+
+	for (int i = at; i < shape->count; i++) {
+		product = product ? ml_dim_mul(dims, product, shape->dims[i]) : shape->dims[i];
+		if (product == size)
+			return i + 1 - at;
+	}
+	return 0;
+}
+
+/* The last reshape only splits dims, so it can come first: r permutes what u has split. */
+static bool
+splits_transposed(ml_match *m)
+{
+	const ml_attr *perm = &GOT_ATTR(m, p), *split = &GOT_ATTR(m, s), *joined = &GOT_ATTR(m, t);
+	int first[ML_MAX_RANK], count[ML_MAX_RANK], at = 0, n = 0;
+	ml_dim *shape = ML_NEW_ARRAY(&m->b->m->arena, ml_dim, split->count);
+	int64_t *order = new_ints(m, split->count);
+
+	for (int i = 0; i < perm->count; i++) {
+		int64_t axis = perm->ints[i];
+		first[axis] = at;
+		count[axis] = split_of(m->b->m->dims, joined->dims[axis], split, at);
+		at += count[axis];
+		if (!count[axis])
+			return false;
+	}
+	if (at != split->count)
+		return false;
+	for (int axis = 0; axis < perm->count; axis++)
+		for (int i = first[axis]; i < first[axis] + count[axis]; i++) {
+			order[i] = n;
+			shape[n++] = split->dims[i];
+		}
+	GOT_ATTR(m, u) = (ml_attr){.dims = shape, .count = n};
+	GOT_ATTR(m, r) = (ml_attr){.ints = order, .count = n};
+	return true;
+}
+
 /* One number everywhere keeps being that wherever it is moved. */
 static bool
 spreads_one_number(ml_match *m)
@@ -164,6 +207,8 @@ static const ml_rule rules[] = {
 	{"transpose_transpose",  .lhs = TRANSPOSE(p, TRANSPOSE(q, ANY(x))), .rhs = TRANSPOSE(r, ANY(x)),
 	 .when = compose_perms, .shared = true},
 	{"transpose_unit_dims",  .lhs = TRANSPOSE(p, ANY(x)), .rhs = RESHAPE(s, ANY(x)), .when = moves_unit_dims_only},
+	{"reshape_split",        .lhs = RESHAPE(s, TRANSPOSE(p, RESHAPE(t, ANY(x)))), .rhs = TRANSPOSE(r, RESHAPE(u, ANY(x))),
+	 .when = splits_transposed},
 	{"broadcast_same",       .lhs = OP(broadcast, ANY(x)), .rhs = ANY(x), .when = keeps_type},
 	{"broadcast_broadcast",  .lhs = BROADCAST(s, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .shared = true},
 	{"reshape_fill",         .lhs = OP(reshape, OP(broadcast, ANY(x))), .rhs = BROADCAST(s, ANY(x)), .when = spreads_one_number, .shared = true},
