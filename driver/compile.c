@@ -238,9 +238,16 @@ compile(void *job)
 {
 	compilation *c = job;
 
-	ML_STEP(make(c));
-	show_notes(c);
-	return write_reports(c);
+	ml_status status = make(c);
+
+	if (status == ML_OK)
+		show_notes(c);
+	/* Why a loss was too large is what the report says best. */
+	if (status == ML_OK || (status == ML_ERR_VALUE && c->record.changes.count)) {
+		ml_status written = write_reports(c);
+		status = status == ML_OK ? written : status;
+	}
+	return status;
 }
 
 /* ---- ways in ---- */

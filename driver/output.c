@@ -36,6 +36,25 @@ ml_check_output(ml_context *cx, const char *path)
 			ml_escaped(&cx->arena, path));
 }
 
+/* A file without a name beside `path`: of a process that is killed while it writes, nothing stays.
+ * Not mkstemp: its files are for the owner alone, and only open() applies the umask. */
+static int
+open_nameless(ml_arena *arena, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *folder = slash ? ml_strndup(arena, path, (size_t)(slash - path) + 1) : ".";
+
+	return open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+}
+
+static bool
+name_file(ml_arena *arena, int fd, const char *name)
+{
+	const char *own = ml_format(arena, "/proc/self/fd/%d", fd);
+
+	return !linkat(AT_FDCWD, own, AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+}
+
 ml_status
 ml_write_text(const ml_options *o, const char *path, const char *title, const ml_text *text)
 {
@@ -45,13 +64,18 @@ ml_write_text(const ml_options *o, const char *path, const char *title, const ml
 		ml_show(o, title, text->at);
 		return ML_OK;
 	}
-	/* Not mkstemp: its files are for the owner alone, and only open() applies the umask. */
 	char *temporary = ml_format(&cx->arena, "%s.%ld.tmp", path, (long)getpid());
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	bool nameless = true;
+	int fd = open_nameless(&cx->arena, path);
+	if (fd < 0) {
+		nameless = false; /* not every file system has such files */
+		fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	}
 	if (fd < 0)
 		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s", path,
 				strerror(errno));
-	bool good = write_all(fd, text->at, text->length);
+	bool good = write_all(fd, text->at, text->length) &&
+		    (!nameless || name_file(&cx->arena, fd, temporary));
 	good = !close(fd) && good && !rename(temporary, path);
 	if (good)
 		return ML_OK;

@@ -1,6 +1,6 @@
 /* test_blocks.c -- residual branches of small modules: found, taken out, and paired as hidden
  * states. */
-#include "passes/prune/student.h"
+#include "passes/prune/blocks.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -157,37 +157,6 @@ test_post_norm(void **state)
 }
 
 static void
-test_students(void **state)
-{
-	static const char text[] = HEAD SQUARE NORM("h0", "%x") POST_LAYER("1", "%h0")
-		POST_LAYER("2", "%h1") POST_LAYER("3", "%h2") OUT("%h3");
-	static const char expected[] = HEAD SQUARE NORM("h0", "%x") POST_LAYER("1", "%h0")
-		POST_LAYER("3", "%h1") OUT("%h3");
-	const int keep[] = {0, 2}, falling[] = {2, 0}, high[] = {3};
-	ml_student s;
-	bench b;
-
-	(void)state;
-	open_bench(&b, text);
-	ml_module *want = parse(&b, expected);
-	assert_int_equal(ml_build_student(b.m, keep, 2, &b.cx.arena, &s), ML_OK);
-	assert_int_equal(ml_verify(s.m), ML_OK);
-	assert_string_equal(printed(&b, s.m), printed(&b, want));
-	assert_int_equal(s.nhidden, 2);
-	const ml_layer *layer = b.blocks.layer.at;
-	assert_ptr_equal(s.hidden[0].teacher, layer[0].out);
-	assert_ptr_equal(s.hidden[0].target, layer[1].out);
-	assert_ptr_equal(s.hidden[1].target, layer[2].out);
-	assert_ptr_equal(s.hidden[1].student, ml_in(s.m->main->last, 0));
-	assert_non_null(s.hidden[0].student->uses);
-	ml_module_free(s.m);
-	ml_module_free(want);
-	assert_int_equal(ml_build_student(b.m, falling, 2, &b.cx.arena, &s), ML_ERR_ARG);
-	assert_int_equal(ml_build_student(b.m, high, 1, &b.cx.arena, &s), ML_ERR_ARG);
-	close_bench(&b);
-}
-
-static void
 test_parallel(void **state)
 {
 	static const char text[] = HEAD SQUARE NORM("n", "%x") ATTENTION("a", "%n") FFN("f", "%n")
@@ -287,9 +256,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pre_norm), cmocka_unit_test(test_post_norm),
-		cmocka_unit_test(test_students), cmocka_unit_test(test_parallel),
-		cmocka_unit_test(test_cnn),      cmocka_unit_test(test_cache),
-		cmocka_unit_test(test_others),
+		cmocka_unit_test(test_parallel), cmocka_unit_test(test_cnn),
+		cmocka_unit_test(test_cache),    cmocka_unit_test(test_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,3 +97,7 @@ refused "the model knows 3" $ask --labels=wrong.npz
 refused "has not one number for each sample" $ask --labels=few.npz
 # shellcheck disable=SC2086
 refused "no array named 'sort'" $ask --labels=sort
+
+# a loss that is too much: no student, but a report that says why
+refused "were allowed" m.mlt --prune=2 --calib=x.npz --max-loss=0.01% --report=why.json
+grep -q '"subject": "plan"' why.json || fail "the report of a student that was refused does not say what it was"
