@@ -89,6 +89,8 @@ def main():
     if o.json:
         json.dump(results, sys.stdout, indent=2)
         print()
+    print("\nWhat pruning and distillation cost takes two hours: bench/accuracy/run students",
+          file=sys.stderr)
 
 
 main()
