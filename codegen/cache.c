@@ -31,7 +31,7 @@ ml_cache_open(ml_context *cx, const ml_cache_place *place, ml_cache *c)
 {
 	struct stat s;
 
-	*c = (ml_cache){.folder = -1, .bytes = place->bytes};
+	*c = (ml_cache){.folder = -1, .bytes = place->bytes, .memory = place->kept};
 	if (!place->folder)
 		return ML_OK;
 	if (mkdir(place->folder, 0700) && errno != EEXIST)
@@ -52,6 +52,12 @@ ml_cache_open(ml_context *cx, const ml_cache_place *place, ml_cache *c)
 	ml_hint(cx, "whoever can write there decides what code runs here: chmod go-w, or another "
 		    "folder");
 	return ML_ERR_IO;
+}
+
+bool
+ml_cache_is_open(const ml_cache *c)
+{
+	return c->folder >= 0 || c->memory;
 }
 
 /* ---- entries ---- */
@@ -147,12 +153,29 @@ read_entry(int fd, const ml_memory *m, ml_bytes key, ml_bytes *body)
 	return false;
 }
 
+static bool
+get_from_memory(ml_kept *kept, const ml_memory *m, ml_bytes key, ml_bytes *body)
+{
+	ml_bytes lent;
+
+	if (!kept || !ml_kept_get(kept, key, &lent))
+		return false;
+	void *at = m->resize(m->user, NULL, 0, lent.size);
+	if (!at)
+		return false;
+	memcpy(at, lent.at, lent.size);
+	*body = (ml_bytes){at, lent.size};
+	return true;
+}
+
 bool
 ml_cache_get(ml_cache *c, const ml_memory *m, ml_bytes key, ml_bytes *body)
 {
 	char name[NAME];
 
 	*body = (ml_bytes){0};
+	if (get_from_memory(c->memory, m, key, body))
+		return true;
 	if (c->folder < 0)
 		return false;
 	entry_name(key, name);
@@ -190,6 +213,8 @@ ml_cache_put(ml_cache *c, ml_bytes key, ml_bytes body)
 	char name[NAME], beside[NAME];
 	uint64_t unique;
 
+	if (c->memory)
+		ml_kept_put(c->memory, key, body);
 	if (c->folder < 0 || getrandom(&unique, sizeof unique, 0) != sizeof unique)
 		return;
 	entry_name(key, name);

@@ -11,15 +11,18 @@
 #ifndef ML_CACHE_H
 #define ML_CACHE_H
 #include "../ir/diag.h"
+#include "kept.h"
 
 typedef struct ml_cache_place {
 	const char *folder; /* NULL: no cache */
 	int64_t bytes;      /* its bound */
+	ml_kept *kept;      /* in memory, asked first; or NULL */
 } ml_cache_place;
 
 /* Used by any number of threads at once. */
 typedef struct ml_cache {
-	int folder; /* -1: nothing is found and nothing kept */
+	int folder; /* -1: there is none */
+	ml_kept *memory;
 	int64_t bytes;
 	int hits, misses, kept; /* atomic */
 } ml_cache;
@@ -29,10 +32,8 @@ ml_status ml_cache_open(ml_context *, const ml_cache_place *, ml_cache *);
 /* Drops the least recently used entries when something was added. */
 void ml_cache_close(ml_cache *, const ml_memory *);
 
-typedef struct ml_bytes {
-	const void *at;
-	size_t size;
-} ml_bytes;
+/* Is there anywhere to find and keep? */
+bool ml_cache_is_open(const ml_cache *);
 
 /* The body kept under a key, as a block of `memory` to be given to ml_cache_drop(); false when
  * there is none, when it is damaged, or when memory ends. */

@@ -248,7 +248,7 @@ keep(ml_worker *w, const ml_job *j, ml_bytes key)
 static ml_status
 find_or_make(ml_worker *w, ml_job *j)
 {
-	if (w->check || w->cache->folder < 0 || w->save_temps)
+	if (w->check || !ml_cache_is_open(w->cache) || w->save_temps)
 		return make(w, j);
 	ml_bytes key = key_of(w, j);
 	if (find(w, j, key))

@@ -123,7 +123,7 @@ make_comparison(compilation *c)
 	ML_STEP(ml_pipeline_run(&p, c->plain, &po));
 	ML_STEP(ml_join_layers(c->plain, c->m, &c->arena));
 	begin(c, 4, "code");
-	return ml_jit_module(c->o, c->plain, &c->arena, c->model);
+	return ml_jit_module(c->o, c->plain, &c->arena, NULL, c->model);
 }
 
 static ml_status
@@ -145,7 +145,7 @@ static ml_status
 make_code_in_memory(compilation *c)
 {
 	begin(c, 4, "code");
-	return ml_jit_model(c->o, c->plan, c->model);
+	return ml_jit_model(c->o, c->plan, c->candidates.kept, c->model);
 }
 
 static ml_status

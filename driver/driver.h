@@ -62,8 +62,8 @@ ml_status ml_choose_levels(const ml_options *, bool in_memory, ml_levels *);
 
 /* ---- jit_model.c ---- */
 
-/* Code in this process, which the model owns. */
-ml_status ml_jit_model(const ml_options *, ml_plan *, ml_model **);
+/* Code in this process, which the model owns; objects are found and kept in memory (or NULL). */
+ml_status ml_jit_model(const ml_options *, ml_plan *, ml_kept *, ml_model **);
 /* Threads to compile with; 0 = as many as CPUs. */
 int ml_workers(const ml_options *);
 /* How objects are made: threads, temporary files, cache. */
@@ -77,14 +77,16 @@ ml_status ml_check_cache(const ml_options *);
 typedef struct ml_candidates {
 	const ml_options *o;
 	ml_runnable *live;
+	ml_kept *kept; /* their kernels */
 } ml_candidates;
 
 /* The candidates must outlive it. */
 ml_exec ml_exec_by_jit(ml_candidates *);
 /* Frees those that were lost when an allocation failed. */
 void ml_candidates_end(ml_candidates *);
-/* Runs the passes that do not compress, and compiles what is left. */
-ml_status ml_jit_module(const ml_options *, ml_module *, ml_arena *, ml_model **);
+/* Runs the passes that do not compress, and compiles what is left; what was compiled before may be
+ * kept (or NULL). */
+ml_status ml_jit_module(const ml_options *, ml_module *, ml_arena *, ml_kept *, ml_model **);
 
 /* ---- layer_errors.c ---- */
 

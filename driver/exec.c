@@ -23,13 +23,13 @@ finish_passes(const ml_options *o, ml_module *m, ml_arena *arena)
 }
 
 ml_status
-ml_jit_module(const ml_options *o, ml_module *m, ml_arena *arena, ml_model **model)
+ml_jit_module(const ml_options *o, ml_module *m, ml_arena *arena, ml_kept *kept, ml_model **model)
 {
 	ml_plan *plan;
 
 	ML_STEP(finish_passes(o, m, arena));
 	ML_STEP(ml_plan_module(m, (int)o->opt_level, arena, &plan));
-	return ml_jit_model(o, plan, model);
+	return ml_jit_model(o, plan, kept, model);
 }
 
 static void
@@ -75,8 +75,10 @@ exec_compile(void *user, const ml_module *original, ml_runnable **out)
 	ml_module *m = ml_module_clone(original);
 	ml_arena arena;
 
+	if (!c->kept)
+		c->kept = ml_kept_new(&c->o->cx->memory);
 	ml_arena_init(&arena, &c->o->cx->memory);
-	ml_status status = ml_jit_module(c->o, m, &arena, &r->model);
+	ml_status status = ml_jit_module(c->o, m, &arena, c->kept, &r->model);
 	ml_arena_free(&arena);
 	ml_module_free(m);
 	if (status == ML_OK)
@@ -93,6 +95,8 @@ ml_candidates_end(ml_candidates *c)
 {
 	while (c->live)
 		exec_free(c, c->live);
+	ml_kept_free(c->kept);
+	c->kept = NULL;
 }
 
 /* ---- running ---- */

@@ -10,7 +10,7 @@ free_jit(void *jit)
 }
 
 ml_status
-ml_jit_model(const ml_options *o, ml_plan *plan, ml_model **model)
+ml_jit_model(const ml_options *o, ml_plan *plan, ml_kept *kept, ml_model **model)
 {
 	ml_jit_options jo = {.making = ml_making(o)};
 	ml_allocator allocator = {o->cx->memory.resize, o->cx->memory.user};
@@ -20,6 +20,7 @@ ml_jit_model(const ml_options *o, ml_plan *plan, ml_model **model)
 
 	ML_STEP(ml_choose_levels(o, true, &levels));
 	jo.target = levels.at[0];
+	jo.making.cache.kept = kept;
 	ML_STEP(ml_jit_new(o->cx, plan, &jo, &jit));
 	ml_status status =
 		mlrt_model_new(ml_jit_program(jit), &allocator, jit, free_jit, model, &why);
@@ -38,7 +39,7 @@ ml_workers(const ml_options *o)
 static ml_cache_place
 cache_place(const ml_options *o)
 {
-	return (ml_cache_place){o->cache_dir, o->cache_size << 20};
+	return (ml_cache_place){.folder = o->cache_dir, .bytes = o->cache_size << 20};
 }
 
 ml_object_making

@@ -74,7 +74,7 @@ tear_down(void **state)
 static ml_cache
 opened(fixture *f, int64_t bytes)
 {
-	const ml_cache_place place = {f->folder, bytes};
+	const ml_cache_place place = {.folder = f->folder, .bytes = bytes};
 	ml_cache c;
 
 	assert_int_equal(ml_cache_open(&f->cx, &place, &c), ML_OK);
@@ -130,11 +130,34 @@ test_keeps(void **state)
 	free(large);
 }
 
+/* Without a folder, from one compilation of candidates to the next. */
+static void
+test_memory(void **state)
+{
+	fixture *f = *state;
+	ml_kept *kept = ml_kept_new(&f->cx.memory);
+	ml_cache_place place = {.kept = kept};
+	ml_cache c;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ml_cache_open(&f->cx, &place, &c), ML_OK);
+		assert_true(ml_cache_is_open(&c));
+		assert_int_equal(holds(f, &c, text("a"), text("first")), i);
+		ml_cache_put(&c, text("a"), text("first"));
+		ml_cache_put(&c, text("ab"), text("second"));
+		assert_true(holds(f, &c, text("a"), text("first")));
+		assert_true(holds(f, &c, text("ab"), text("second")));
+		assert_false(holds(f, &c, text("b"), text("")));
+		ml_cache_close(&c, &f->cx.memory);
+	}
+	ml_kept_free(kept);
+}
+
 static void
 test_none(void **state)
 {
 	fixture *f = *state;
-	const ml_cache_place nowhere = {NULL, 0};
+	const ml_cache_place nowhere = {0};
 	ml_cache c;
 
 	assert_int_equal(ml_cache_open(&f->cx, &nowhere, &c), ML_OK);
@@ -241,7 +264,7 @@ test_wrong_file(void **state)
 static void
 expect_refused(fixture *f, const char *folder, const char *why)
 {
-	const ml_cache_place place = {folder, 1 << 20};
+	const ml_cache_place place = {.folder = folder, .bytes = 1 << 20};
 	ml_cache c;
 
 	assert_int_equal(ml_cache_open(&f->cx, &place, &c), ML_ERR_IO);
@@ -254,7 +277,7 @@ test_refused(void **state)
 {
 	fixture *f = *state;
 	char *inner = ml_format(&f->cx.arena, "%s/inner", f->folder);
-	const ml_cache_place place = {inner, 1 << 20};
+	const ml_cache_place place = {.folder = inner, .bytes = 1 << 20};
 	struct stat s;
 	ml_cache c;
 
@@ -413,9 +436,9 @@ main(void)
 {
 #define CACHE_TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		CACHE_TEST(test_keeps),      CACHE_TEST(test_none),      CACHE_TEST(test_damage),
-		CACHE_TEST(test_wrong_file), CACHE_TEST(test_refused),   CACHE_TEST(test_killed),
-		CACHE_TEST(test_bound),      CACHE_TEST(test_leftovers),
+		CACHE_TEST(test_keeps),  CACHE_TEST(test_memory),     CACHE_TEST(test_none),
+		CACHE_TEST(test_damage), CACHE_TEST(test_wrong_file), CACHE_TEST(test_refused),
+		CACHE_TEST(test_killed), CACHE_TEST(test_bound),      CACHE_TEST(test_leftovers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
