@@ -1,9 +1,10 @@
 /* rows_depthwise.c -- depthwise convolutions: lanes along channels, filters in registers.
  *
- * One line of the result is computed 16 channels at a time, and of these a few neighbouring pixels
- * at once, so that an element of the image is loaded once for all of them.  Lines above and below
- * the image are a line of fill in scratch; pixels at the ends of a line go one by one, with fill
- * in the place of what is outside.
+ * A few lines of the result are computed 16 channels at a time, and of these a few neighbouring
+ * pixels at once, so that an element of the image is loaded once for all of them.  Where registers
+ * do not hold the whole filter, its lines are read anew for each few pixels.  Lines above and below
+ * the image are a line of fill in scratch; so is what pixels at the ends of a line read of what is
+ * outside.
  *
  * Integers: two lines' elements share a lane, as 16-bit numbers, and are multiplied and added by
  * one instruction; exact on every level.
@@ -12,7 +13,7 @@
 #include "tile.h"
 #include <string.h>
 
-enum { PIXELS = 4, MOST_TAPS = 25, TILE = 16384, MOST_SIDE = 7 };
+enum { PIXELS = 4, MOST_TAPS = 25, TILE = 16384, MOST_SIDE = 7, MOST_LINES = 8 };
 
 typedef struct depthwise_emit {
 	const ml_depthwise *d;
@@ -155,21 +156,36 @@ filter_at(depthwise_emit *w, int64_t line, int64_t column)
 	return w->is_integer ? ml_scalar_cast(w->x.e, ML_s8, ML_s32, v) : v;
 }
 
-static void
-load_filter(depthwise_emit *w)
+/* How many lines of the image a lane of a filter takes. */
+static int64_t
+lines_of_lane(const depthwise_emit *w)
 {
-	const int64_t *size = w->d->size;
+	return w->is_integer ? 2 : 1;
+}
 
-	if (!w->is_integer) {
-		for (int64_t i = 0; i < size[0] * size[1]; i++)
-			w->filter[i] = filter_at(w, i / size[1], i % size[1]);
-		return;
+/* Is there room beside the sums and an element? */
+static bool
+fits_registers(const depthwise_emit *w)
+{
+	const ml_target *t = w->x.e->target;
+	int64_t lines = lines_of_lane(w), taps = (w->d->size[0] + lines - 1) / lines;
+
+	return (taps * w->d->size[1] + PIXELS + 2) * (ML_LANES * 32 / t->vector_bits) <=
+	       t->registers;
+}
+
+/* What of the filter line `line`, or it and the next one, are multiplied by. */
+static void
+load_filter(depthwise_emit *w, int64_t line)
+{
+	int64_t width = w->d->size[1];
+	bool alone = !w->is_integer || line + 1 == w->d->size[0];
+
+	for (int64_t j = 0; j < width; j++) {
+		ml_v low = filter_at(w, line, j), high = alone ? NULL : filter_at(w, line + 1, j);
+		w->filter[line / lines_of_lane(w) * width + j] =
+			w->is_integer ? pair(w->x.e, low, high) : low;
 	}
-	for (int64_t i = 0; i < size[0]; i += 2)
-		for (int64_t j = 0; j < size[1]; j++) {
-			ml_v high = i + 1 < size[0] ? filter_at(w, i + 1, j) : NULL;
-			w->filter[i / 2 * size[1] + j] = pair(w->x.e, filter_at(w, i, j), high);
-		}
 }
 
 static ml_v
@@ -240,28 +256,24 @@ column_of(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_
 	return pair(w->x.e, v, element(w, pixel_at(w, line + 1, first, column, may_be_outside)));
 }
 
-/* One column of the image, in all lines, to the sums of `pixels` pixels. */
+/* One column of one line of the image (integers: of two) to the sums of `pixels` pixels. */
 static void
-add_column(depthwise_emit *w, ml_v first, int64_t column, int pixels, ml_v *acc)
+add_column(depthwise_emit *w, int64_t line, ml_v first, int64_t column, int pixels,
+	   bool may_be_outside, ml_v *acc)
 {
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
+	const ml_v *filter = w->filter + line / lines_of_lane(w) * d->size[1];
+	ml_v v = NULL;
 
-	for (int64_t line = 0; line < d->size[0]; line += w->is_integer ? 2 : 1) {
-		ml_v v = NULL;
-		for (int p = 0; p < pixels; p++) {
-			int64_t from = column - p * d->stride[1];
-			if (from < 0 || from % d->gap[1] || from / d->gap[1] >= d->size[1])
-				continue;
-			int64_t tap = from / d->gap[1];
-			if (!v)
-				v = column_of(w, line, first, column, pixels == 1);
-			if (!w->is_integer) {
-				acc[p] = ml_fma(e, v, w->filter[line * d->size[1] + tap], acc[p]);
-				continue;
-			}
-			acc[p] = add_pairs(e, acc[p], v, w->filter[line / 2 * d->size[1] + tap]);
-		}
+	for (int p = 0; p < pixels; p++) {
+		int64_t from = column - p * d->stride[1];
+		if (from < 0 || from % d->gap[1] || from / d->gap[1] >= d->size[1])
+			continue;
+		ml_v f = filter[from / d->gap[1]];
+		if (!v)
+			v = column_of(w, line, first, column, may_be_outside);
+		acc[p] = w->is_integer ? add_pairs(e, acc[p], v, f) : ml_fma(e, v, f, acc[p]);
 	}
 }
 
@@ -282,67 +294,81 @@ store_pixel(depthwise_emit *w, ml_v pixel, ml_v acc)
 	ml_expr_release(x, mark);
 }
 
-/* Pixels from..to-1, `pixels` at once; one by one they may hang over the image's edge. */
+/* `pixels` neighbours, the first of them `pixel`. */
 static void
-emit_pixels(depthwise_emit *w, ml_v from, ml_v to, int pixels)
+emit_pixels(depthwise_emit *w, ml_v pixel, int pixels, bool may_be_outside)
 {
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
 	LLVMTypeRef type = ml_vec_type(w->is_integer ? e->i32 : e->f32);
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, pixels), NULL, 0, "pixel");
-	ml_v first = ml_sub(e, ml_mul(e, l.i, ml_i64(e, d->stride[1])), w->low);
-	int64_t reach = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
+	ml_v first = ml_sub(e, ml_mul(e, pixel, ml_i64(e, d->stride[1])), w->low);
+	int64_t last = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
 	int mark = ml_expr_mark(&w->x);
 	ml_v acc[PIXELS];
 
 	for (int p = 0; p < pixels; p++)
 		acc[p] = LLVMConstNull(type);
-	for (int64_t column = 0; column <= reach; column++)
-		add_column(w, first, column, pixels, acc);
+	for (int64_t line = 0; line < d->size[0]; line += lines_of_lane(w)) {
+		if (!fits_registers(w))
+			load_filter(w, line);
+		for (int64_t column = 0; column <= last; column++)
+			add_column(w, line, first, column, pixels, may_be_outside, acc);
+	}
 	for (int p = 0; p < pixels; p++)
-		store_pixel(w, ml_add(e, l.i, ml_i64(e, p)), acc[p]);
+		store_pixel(w, ml_add(e, pixel, ml_i64(e, p)), acc[p]);
 	ml_expr_release(&w->x, mark);
-	ml_loop_end(e, &l, NULL);
 }
 
 /* ---- lines ---- */
 
-static ml_v
-larger(ml_emit *e, ml_v a, ml_v b)
+/* A line by fours, the last of which may be some of the pixels before them again. */
+static void
+emit_fours(depthwise_emit *w, ml_v pixels)
 {
-	return ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){a, b});
+	ml_emit *e = w->x.e;
+	const ml_depthwise *d = w->d;
+	ml_v zero = ml_i64(e, 0), fours = ml_i64(e, PIXELS);
+	ml_loop l = ml_loop_begin(e, zero, pixels, fours, NULL, 0, "pixels");
+	ml_v pixel = ml_min_s(e, l.i, ml_sub(e, pixels, fours));
+
+	if (d->image.pad) {
+		int64_t last = (d->size[1] - 1) * d->gap[1] + (PIXELS - 1) * d->stride[1];
+		ml_v width = ml_expr_dim(&w->x, d->image.image->type.dim[2]);
+		ml_v begin = ml_sub(e, ml_mul(e, pixel, ml_i64(e, d->stride[1])), w->low);
+		ml_v end = ml_add(e, begin, ml_i64(e, last));
+		ml_v left = LLVMBuildICmp(e->b, LLVMIntSGE, begin, zero, "");
+		ml_v right = LLVMBuildICmp(e->b, LLVMIntSLT, end, width, "");
+		ml_if inside = ml_if_begin(e, LLVMBuildAnd(e->b, left, right, ""));
+		emit_pixels(w, pixel, PIXELS, false);
+		ml_if_else(e, &inside);
+		emit_pixels(w, pixel, PIXELS, true);
+		ml_if_end(e, &inside);
+	} else {
+		emit_pixels(w, pixel, PIXELS, false);
+	}
+	ml_loop_end(e, &l, NULL);
 }
 
-/* 16 channels of one line: what is whole inside of the image by fours. */
+/* 16 channels of one line. */
 static void
-emit_channels(depthwise_emit *w, ml_v block, ml_v count)
+emit_line(depthwise_emit *w)
 {
-	ml_expr *x = &w->x;
-	ml_emit *e = x->e;
-	const ml_depthwise *d = w->d;
-	ml_v zero = ml_i64(e, 0), stride = ml_i64(e, d->stride[1]), fours = ml_i64(e, PIXELS);
-	ml_v pixels = ml_expr_dim(x, d->rows->space.dim[2]);
-	ml_v width = ml_expr_dim(x, d->image.image->type.dim[2]);
-	ml_v reach = ml_i64(e, (d->size[1] - 1) * d->gap[1] + 1);
-	int mark = ml_expr_mark(x);
+	ml_emit *e = w->x.e;
+	ml_v pixels = ml_expr_dim(&w->x, w->d->rows->space.dim[2]);
+	ml_v one = ml_i64(e, 1), zero = ml_i64(e, 0);
+	int64_t known;
 
-	ml_expr_set_block(x, block, count);
-	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES));
-	w->count = count;
-	load_filter(w);
-	/* pixel p is inside when p stride >= low and p stride - low + reach <= width */
-	ml_v from =
-		LLVMBuildUDiv(e->b, ml_add(e, w->low, ml_sub(e, stride, ml_i64(e, 1))), stride, "");
-	from = ml_min_s(e, from, pixels);
-	ml_v room = larger(e, ml_add(e, ml_sub(e, ml_add(e, width, w->low), reach), stride), zero);
-	ml_v to = larger(e, ml_min_s(e, LLVMBuildUDiv(e->b, room, stride, ""), pixels), from);
-	ml_v whole = LLVMBuildUDiv(e->b, ml_sub(e, to, from), fours, "");
-	ml_v rest = ml_add(e, from, ml_mul(e, whole, fours));
-	emit_pixels(w, zero, from, 1);
-	emit_pixels(w, from, rest, PIXELS);
-	emit_pixels(w, rest, pixels, 1);
-	x->count = NULL;
-	ml_expr_release(x, mark);
+	if (ml_const_i64(pixels, &known) && known >= PIXELS) {
+		emit_fours(w, pixels);
+		return;
+	}
+	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, pixels, ml_i64(e, PIXELS), ""));
+	emit_fours(w, pixels);
+	ml_if_else(e, &many);
+	ml_loop l = ml_loop_begin(e, zero, pixels, one, NULL, 0, "pixel");
+	emit_pixels(w, l.i, 1, true);
+	ml_loop_end(e, &l, NULL);
+	ml_if_end(e, &many);
 }
 
 /* Where the image's lines under the kernel are, for line `line` of the result in image `image`. */
@@ -369,8 +395,52 @@ place_lines(depthwise_emit *w, ml_v image, ml_v line)
 	}
 }
 
+/* Lines begin..end-1 of the result, 16 channels of them. */
 static void
-emit_line(depthwise_emit *w, ml_v number)
+emit_lines(depthwise_emit *w, ml_v begin, ml_v end, ml_v block, ml_v count)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	int mark = ml_expr_mark(x);
+
+	ml_expr_set_block(x, block, count);
+	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES));
+	w->count = count;
+	for (int64_t line = 0; line < w->d->size[0] && fits_registers(w); line += lines_of_lane(w))
+		load_filter(w, line);
+	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, 1), NULL, 0, "line");
+	int inner = ml_expr_mark(x);
+	ml_v image = l.i,
+	     line = ml_dots_remainder(e, &image, ml_expr_dim(x, w->d->rows->space.dim[1]));
+	ml_expr_set_symbol(x, w->image, image);
+	ml_expr_set_symbol(x, w->line, line);
+	place_lines(w, image, line);
+	emit_line(w);
+	ml_expr_release(x, inner);
+	ml_loop_end(e, &l, NULL);
+	x->count = NULL;
+	ml_expr_release(x, mark);
+}
+
+/* How many lines of the result are computed for some channels before the next ones: what they read
+ * of the image, a few neighbours' times, stays in the nearest cache. */
+static int64_t
+lines_at_once(const depthwise_emit *w)
+{
+	const ml_depthwise *d = w->d;
+	const ml_type *image = &d->image.image->type;
+	int64_t width, reach = (d->size[0] - 1) * d->gap[0] + 1;
+	int64_t lines = MOST_LINES;
+
+	if (ml_dim_is_int(image->dim[2], &width) && width > 0) {
+		int64_t bytes = width * ML_LANES * ml_dtype_bytes(image->dtype);
+		lines = (w->x.e->target->l1_bytes / bytes - reach) / d->stride[0] + 1;
+	}
+	return lines < 1 ? 1 : lines > MOST_LINES ? MOST_LINES : lines;
+}
+
+static void
+emit_pass(depthwise_emit *w, ml_v begin, ml_v end)
 {
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
@@ -379,19 +449,15 @@ emit_line(depthwise_emit *w, ml_v number)
 	ml_dim lanes = ml_dim_int(dims, ML_LANES);
 	ml_v blocks = ml_expr_dim(x, ml_dim_floordiv(dims, shape[3], lanes));
 	ml_v tail = ml_sub(e, ml_expr_dim(x, shape[3]), ml_mul(e, blocks, ml_i64(e, ML_LANES)));
-	ml_v line = ml_dots_remainder(e, &number, ml_expr_dim(x, shape[1]));
 	int64_t known;
 
-	ml_expr_set_symbol(x, w->image, number);
-	ml_expr_set_symbol(x, w->line, line);
-	place_lines(w, number, line);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), blocks, ml_i64(e, 1), NULL, 0, "channels");
-	emit_channels(w, l.i, NULL);
+	emit_lines(w, begin, end, l.i, NULL);
 	ml_loop_end(e, &l, NULL);
 	if (ml_const_i64(tail, &known) && known == 0)
 		return;
 	ml_if some = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, tail, ml_i64(e, 0), ""));
-	emit_channels(w, blocks, tail);
+	emit_lines(w, begin, end, blocks, tail);
 	ml_if_end(e, &some);
 }
 
@@ -443,10 +509,11 @@ ml_depthwise_emit(const ml_depthwise *d, ml_emit *e, const char *name)
 	}
 	ml_v lines = ml_i64(e, d->lines);
 	ml_v end = ml_min_s(e, ml_mul(e, ml_expr_end(x), lines), ml_expr_dim(x, lines_of(d)));
-	ml_loop l = ml_loop_begin(e, ml_mul(e, ml_expr_begin(x), lines), end, ml_i64(e, 1), NULL, 0,
-				  "line");
+	ml_v some = ml_i64(e, lines_at_once(&w));
+	ml_loop l =
+		ml_loop_begin(e, ml_mul(e, ml_expr_begin(x), lines), end, some, NULL, 0, "lines");
 	int mark = ml_expr_mark(x);
-	emit_line(&w, l.i);
+	emit_pass(&w, l.i, ml_min_s(e, ml_add(e, l.i, some), end));
 	ml_expr_release(x, mark);
 	ml_loop_end(e, &l, NULL);
 	ml_expr_no_lanes(x);

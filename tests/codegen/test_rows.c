@@ -276,6 +276,61 @@ test_static_shapes(void **state)
 	}
 }
 
+/* Depthwise convolutions of %1$s in sums of %2$s: lines of fewer pixels than are computed at once,
+ * of as many, of more; channels that fill lanes and that do not; edges, which the second has not.
+ */
+static const char padded[] = KERNEL(
+	0, "  sym d0\n  sym d1\n  sym d2\n",
+	"  in %%0 : %1$s[2, d0, d1, d2]\n  in %%1 : %3$s[1, 1, 3, 3, d2]\n"
+	"  %%2 = const {3} : %1$s[]\n"
+	"  %%3 = pad %%0, %%2 {low = [0, 1, 2, 0], high = [0, 1, 2, 0], interior = [0, 0, 0, 0]} : "
+	"%1$s[2, d0 + 2, d1 + 4, d2]\n"
+	"  %%4 = transpose %%3 {perm = [0, 3, 1, 2]} : %1$s[2, d2, d0 + 2, d1 + 4]\n"
+	"  %%5 = window %%4 {size = [3, 3], stride = [1, 1], dilation = [1, 2]} : "
+	"%1$s[2, d2, d0, d1, 3, 3]\n"
+	"  %%6 = reshape %%5 {shape = [2, d2, 1, d0, d1, 3, 3]} : %1$s[2, d2, 1, d0, d1, 3, 3]\n"
+	"  %%7 = transpose %%1 {perm = [4, 0, 1, 2, 3]} : %3$s[d2, 1, 1, 3, 3]\n"
+	"  %%8 = dot %%6, %%7 {lhs_batch = [1], rhs_batch = [0], lhs_contract = [5, 6, 2], "
+	"rhs_contract = [3, 4, 2]} : %2$s[d2, 2, d0, d1, 1]\n"
+	"  %%9 = transpose %%8 {perm = [1, 2, 3, 0, 4]} : %2$s[2, d0, d1, d2, 1]\n"
+	"  %%10 = reshape %%9 {shape = [2, d0, d1, d2]} : %2$s[2, d0, d1, d2]\n"
+	"  %%11 = neg %%10 : %2$s[2, d0, d1, d2]\n"
+	"  out \"\" = %%11\n");
+static const char strided[] = KERNEL(
+	0, "  sym d0\n  sym d1\n  sym d2\n",
+	"  in %%0 : %1$s[1, 2*d0 + 3, 2*d1 + 3, d2]\n  in %%1 : %3$s[1, 1, 5, 5, d2]\n"
+	"  in %%s : s8[d0, d1]\n"
+	"  %%2 = transpose %%0 {perm = [0, 3, 1, 2]} : %1$s[1, d2, 2*d0 + 3, 2*d1 + 3]\n"
+	"  %%3 = window %%2 {size = [5, 5], stride = [2, 2], dilation = [1, 1]} : "
+	"%1$s[1, d2, d0, d1, 5, 5]\n"
+	"  %%4 = reshape %%3 {shape = [1, d2, 1, d0, d1, 5, 5]} : %1$s[1, d2, 1, d0, d1, 5, 5]\n"
+	"  %%5 = transpose %%1 {perm = [4, 0, 1, 2, 3]} : %3$s[d2, 1, 1, 5, 5]\n"
+	"  %%6 = dot %%4, %%5 {lhs_batch = [1], rhs_batch = [0], lhs_contract = [5, 6, 2], "
+	"rhs_contract = [3, 4, 2]} : %2$s[d2, 1, d0, d1, 1]\n"
+	"  %%7 = transpose %%6 {perm = [1, 2, 3, 0, 4]} : %2$s[1, d0, d1, d2, 1]\n"
+	"  %%8 = reshape %%7 {shape = [1, d0, d1, d2]} : %2$s[1, d0, d1, d2]\n"
+	"  out \"\" = %%8\n");
+
+static void
+test_depthwise(void **state)
+{
+	(void)state;
+	static const int64_t images[][KERNEL_DIMS] = {{1, 1, 16}, {3, 3, 5},   {4, 4, 16},
+						      {9, 5, 20}, {2, 11, 33}, {20, 14, 16}};
+	static const char *const types[][3] = {{"f32", "f32", "f32"}, {"u8", "s32", "s8"}};
+	char text[2048];
+	for (int t = 0; t < 2; t++)
+		for (int i = 0; i < 2; i++) {
+			snprintf(text, sizeof text, i ? strided : padded, types[t][0], types[t][1],
+				 types[t][2]);
+			kernel_case c = {.text = text,
+					 .sizes = images,
+					 .nsizes = 6,
+					 .tolerance = t ? 0 : 2e-6};
+			check_kernel(&c);
+		}
+}
+
 int
 main(void)
 {
@@ -292,6 +347,7 @@ main(void)
 		cmocka_unit_test(test_long_map),
 		cmocka_unit_test(test_short_masked_rows),
 		cmocka_unit_test(test_static_shapes),
+		cmocka_unit_test(test_depthwise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
