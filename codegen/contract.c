@@ -17,7 +17,7 @@ typedef struct shape {
 
 enum {
 	MAX_PARAMS = 10,
-	MAX_ROWS = 64,     /* whose sums are kept while k is gone through in passes */
+	MAX_ROWS = 64,     /* about: whose sums are kept while k is gone through in passes */
 	PASS_BYTES = 4096, /* of a row of A, at most */
 };
 
@@ -261,24 +261,30 @@ find_table(ml_emit *e, frame *f)
 	f->order_bytes = ml_order_bytes(e, f->c->k);
 }
 
-/* Consecutive rows, panels or k that are dealt out evenly: 10 rows as 5 + 5 and not as 9 + 1, since
- * a tile of one row runs at a fraction of the speed. */
+/* Consecutive rows or panels that are dealt out evenly, in whole units but for the last: 10 rows as
+ * 5 + 5 and not as 9 + 1, since a tile of one row runs at a fraction of the speed. */
 typedef struct deal {
 	ml_loop loop;
 	ml_v from, count;
 } deal;
 
-static deal
-deal_begin(ml_emit *e, ml_v from, ml_v to, ml_v most, const char *name)
+static ml_v
+ceil_div(ml_emit *e, ml_v n, ml_v by)
 {
-	ml_v one = ml_i64(e, 1), all = ml_sub(e, to, from);
-	ml_v parts = LLVMBuildSDiv(e->b, ml_sub(e, ml_add(e, all, most), one), most, "");
-	deal d = {.loop = ml_loop_begin(e, ml_i64(e, 0), parts, one, &from, 1, name)};
+	return LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, n, by), ml_i64(e, 1)), by, "");
+}
+
+/* most: units of a part */
+static deal
+deal_begin(ml_emit *e, ml_v from, ml_v to, ml_v most, ml_v unit, const char *name)
+{
+	ml_v parts = ceil_div(e, ceil_div(e, ml_sub(e, to, from), unit), most);
+	deal d = {.loop = ml_loop_begin(e, ml_i64(e, 0), parts, ml_i64(e, 1), &from, 1, name)};
 
 	d.from = d.loop.carry[0];
 	ml_v left = ml_sub(e, to, d.from), parts_left = ml_sub(e, parts, d.loop.i);
-	left = ml_sub(e, ml_add(e, left, parts_left), one);
-	d.count = LLVMBuildUDiv(e->b, left, parts_left, "");
+	ml_v units = ceil_div(e, ceil_div(e, left, unit), parts_left);
+	d.count = ml_min_s(e, ml_mul(e, units, unit), left);
 	return d;
 }
 
@@ -340,10 +346,11 @@ emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const de
 	ml_if_end(e, &done);
 }
 
-static ml_v
-ceil_div(ml_emit *e, ml_v n, ml_v by)
+/* A segment's rows: whole tiles, so that only the last one has smaller ones. */
+static int
+blocks_of_segment(const shape *s)
 {
-	return LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, n, by), ml_i64(e, 1)), by, "");
+	return (MAX_ROWS + s->rows - 1) / s->rows;
 }
 
 /* How k is gone through, and room for the sums that wait for the next pass. */
@@ -352,7 +359,8 @@ plan_passes(ml_emit *e, frame *f)
 {
 	const shape *s = &f->s;
 	int size = forms[f->c->form].bytes;
-	int many = s->few_rows * s->many_panels, most = MAX_ROWS * s->panels;
+	int many = s->few_rows * s->many_panels;
+	int most = blocks_of_segment(s) * s->rows * s->panels;
 
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
 	f->k_block = f->c->k;
@@ -383,11 +391,14 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	ml_v m = ml_sub(e, c->row_end, c->row_begin);
 	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
 	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
-	deal g = deal_begin(e, c->row_begin, c->row_end, ml_i64(e, MAX_ROWS), "segment");
-	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, "group");
+	/* The fold form has tiles of its own. */
+	ml_v one = ml_i64(e, 1), unit = ml_i64(e, s.kind == FOLD ? 1 : s.rows);
+	ml_v blocks = ml_i64(e, s.kind == FOLD ? MAX_ROWS : blocks_of_segment(&s));
+	deal g = deal_begin(e, c->row_begin, c->row_end, blocks, unit, "segment");
+	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");
 	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), f.passes, ml_i64(e, 1), NULL, 0, "pass");
 	ml_v end = ml_add(e, g.from, g.count);
-	deal r = deal_begin(e, g.from, end, ml_i64(e, s.rows), "block");
+	deal r = deal_begin(e, g.from, end, ml_i64(e, s.rows), one, "block");
 
 	emit_pass(e, &f, &r, g.from, &p, k.i);
 	deal_end(e, &r);

@@ -3,7 +3,7 @@
 #include "family.h"
 
 enum {
-	PACKED_ROWS = 32, /* go through scratch at once */
+	PACKED_ROWS = 48, /* go through scratch at once: whole tiles of 6 and of 8 rows */
 	ALL_ROWS = 64,    /* do when there are no more: then weights are read once */
 };
 
