@@ -24,6 +24,7 @@ typedef struct depthwise_emit {
 	ml_v outside;           /* fill, as long as a line */
 	ml_v channel, count;    /* first lane; lanes, NULL = 16 */
 	ml_v filter[MOST_TAPS]; /* f32, or pairs of lines: [(line / 2) * width + column] */
+	ml_v kept;              /* the same in memory, NULL: registers hold it */
 	ml_v step;              /* bytes from pixel to pixel */
 	ml_v low;               /* pixels of fill in front of a line */
 	bool is_integer;
@@ -174,18 +175,45 @@ fits_registers(const depthwise_emit *w)
 	       t->registers;
 }
 
-/* What of the filter line `line`, or it and the next one, are multiplied by. */
-static void
-load_filter(depthwise_emit *w, int64_t line)
+static LLVMTypeRef
+lanes_type(const depthwise_emit *w)
 {
-	int64_t width = w->d->size[1];
-	bool alone = !w->is_integer || line + 1 == w->d->size[0];
+	return ml_vec_type(w->is_integer ? w->x.e->i32 : w->x.e->f32);
+}
 
-	for (int64_t j = 0; j < width; j++) {
-		ml_v low = filter_at(w, line, j), high = alone ? NULL : filter_at(w, line + 1, j);
-		w->filter[line / lines_of_lane(w) * width + j] =
-			w->is_integer ? pair(w->x.e, low, high) : low;
+/* What the image's elements are multiplied by, for all pixels of some channels. */
+static void
+load_filter(depthwise_emit *w)
+{
+	ml_emit *e = w->x.e;
+	const int64_t *size = w->d->size;
+	int n = 0;
+
+	for (int64_t i = 0; i < size[0]; i += lines_of_lane(w))
+		for (int64_t j = 0; j < size[1]; j++) {
+			bool alone = !w->is_integer || i + 1 == size[0];
+			ml_v low = filter_at(w, i, j);
+			ml_v high = alone ? NULL : filter_at(w, i + 1, j);
+			w->filter[n++] = w->is_integer ? pair(e, low, high) : low;
+		}
+	for (int i = 0; i < n && w->kept; i++)
+		ml_store(e, w->filter[i], ml_gep(e, lanes_type(w), w->kept, ml_i64(e, i)), 64);
+}
+
+/* The filter's line `line` in registers.  Volatile: LLVM would read it in front of the loop, and
+ * have every product read its factor from the stack. */
+static const ml_v *
+filter_line(depthwise_emit *w, int64_t line)
+{
+	ml_emit *e = w->x.e;
+	int64_t width = w->d->size[1], first = line / lines_of_lane(w) * width;
+
+	for (int64_t i = first; i < first + width && w->kept; i++) {
+		ml_v from = ml_gep(e, lanes_type(w), w->kept, ml_i64(e, i));
+		w->filter[i] = ml_load(e, lanes_type(w), from, 64);
+		LLVMSetVolatile(w->filter[i], true);
 	}
+	return w->filter + first;
 }
 
 static ml_v
@@ -258,12 +286,11 @@ column_of(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_
 
 /* One column of one line of the image (integers: of two) to the sums of `pixels` pixels. */
 static void
-add_column(depthwise_emit *w, int64_t line, ml_v first, int64_t column, int pixels,
-	   bool may_be_outside, ml_v *acc)
+add_column(depthwise_emit *w, const ml_v *filter, int64_t line, ml_v first, int64_t column,
+	   int pixels, bool may_be_outside, ml_v *acc)
 {
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
-	const ml_v *filter = w->filter + line / lines_of_lane(w) * d->size[1];
 	ml_v v = NULL;
 
 	for (int p = 0; p < pixels; p++) {
@@ -300,19 +327,17 @@ emit_pixels(depthwise_emit *w, ml_v pixel, int pixels, bool may_be_outside)
 {
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
-	LLVMTypeRef type = ml_vec_type(w->is_integer ? e->i32 : e->f32);
 	ml_v first = ml_sub(e, ml_mul(e, pixel, ml_i64(e, d->stride[1])), w->low);
 	int64_t last = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
 	int mark = ml_expr_mark(&w->x);
 	ml_v acc[PIXELS];
 
 	for (int p = 0; p < pixels; p++)
-		acc[p] = LLVMConstNull(type);
+		acc[p] = LLVMConstNull(lanes_type(w));
 	for (int64_t line = 0; line < d->size[0]; line += lines_of_lane(w)) {
-		if (!fits_registers(w))
-			load_filter(w, line);
+		const ml_v *filter = filter_line(w, line);
 		for (int64_t column = 0; column <= last; column++)
-			add_column(w, line, first, column, pixels, may_be_outside, acc);
+			add_column(w, filter, line, first, column, pixels, may_be_outside, acc);
 	}
 	for (int p = 0; p < pixels; p++)
 		store_pixel(w, ml_add(e, pixel, ml_i64(e, p)), acc[p]);
@@ -406,8 +431,7 @@ emit_lines(depthwise_emit *w, ml_v begin, ml_v end, ml_v block, ml_v count)
 	ml_expr_set_block(x, block, count);
 	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES));
 	w->count = count;
-	for (int64_t line = 0; line < w->d->size[0] && fits_registers(w); line += lines_of_lane(w))
-		load_filter(w, line);
+	load_filter(w);
 	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, 1), NULL, 0, "line");
 	int inner = ml_expr_mark(x);
 	ml_v image = l.i,
@@ -502,6 +526,8 @@ ml_depthwise_emit(const ml_depthwise *d, ml_emit *e, const char *name)
 	w.index[3] = ml_expr_lanes(x, ml_i64(e, 0), d->rows->space.dim[3]);
 	w.step = ml_mul(e, ml_expr_dim(x, t->dim[3]), ml_i64(e, ml_dtype_bytes(t->dtype)));
 	w.outside = x->scratch;
+	if (!fits_registers(&w))
+		w.kept = ml_alloca(e, LLVMArrayType2(lanes_type(&w), MOST_TAPS), 64);
 	w.low = ml_i64(e, 0);
 	if (d->image.pad) {
 		w.low = ml_expr_dim(x, ML_A(d->image.pad, pad, low).dims[2]);
