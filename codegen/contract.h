@@ -102,6 +102,9 @@ typedef struct ml_pack {
 	 * gives. */
 	bool along_k;
 	ml_v (*load)(void *user, ml_emit *, ml_v k, ml_v column, ml_v count);
+	/* Fetches what is read some panels behind this column's, or some k behind this k; or NULL.
+	 */
+	void (*ahead)(void *user, ml_emit *, ml_v column_or_k);
 	void *user;
 } ml_pack;
 void ml_emit_pack(ml_emit *, const ml_pack *);

@@ -2,8 +2,9 @@
  * blocks of them inside of kernels that use a block up before they read the next. */
 #include "dots.h"
 #include "family.h"
+#include "tile.h"
 
-enum { PANELS_PER_TILE = 4 };
+enum { PANELS_PER_TILE = 4, PANELS_AHEAD = 2, ROWS_AHEAD = 24 };
 
 /* An operand being read: v at [batch, k, n], or the right operand of `dots`. */
 typedef struct pack_emit {
@@ -14,6 +15,7 @@ typedef struct pack_emit {
 	const ml_sym *batch, *other; /* other: the index that has no lanes */
 	ml_dim position;             /* the one that has */
 	ml_v first_k;                /* the pack's k = 0 */
+	ml_v run;                    /* neighbours in memory that a block reads */
 	bool along_k;
 } pack_emit;
 
@@ -105,6 +107,49 @@ load(void *user, ml_emit *e, ml_v k, ml_v column, ml_v count)
 	return v;
 }
 
+/* The lines of a column (of k, when not along k) in memory. */
+static void
+fetch_run(pack_emit *w, ml_v other)
+{
+	ml_expr *x = w->x;
+	ml_emit *e = x->e;
+	ml_dims *dims = x->kernel->m->dims;
+	ml_dim none = ml_dim_int(dims, 0), on = ml_dim_sym(dims, w->other);
+	ml_dim at[] = {ml_dim_sym(dims, w->batch), w->along_k ? none : on, w->along_k ? on : none};
+	ml_dim index[ML_MAX_RANK], address;
+	const ml_value *from = index_of(x, w->v, w->dots, at, index);
+	const ml_value *leaf = ml_expr_leaf(x, from, index, &address);
+
+	if (!leaf || leaf->type.dtype != ML_f32)
+		return;
+	ml_expr_set_symbol(x, w->other, other);
+	ml_v run = ml_gep(e, e->f32, x->buffer[leaf->index], ml_expr_dim(x, address));
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->run, ml_i64(e, ML_LANES), NULL, 0, "line");
+	ml_tile_fetch(e, ml_gep(e, e->f32, run, l.i));
+	ml_loop_end(e, &l, NULL);
+}
+
+/* What is read soon: CPUs do not foresee jumps from column to column, nor go fast enough along
+ * rows. */
+static void
+fetch_ahead(void *user, ml_emit *e, ml_v at)
+{
+	pack_emit *w = user;
+	int mark = ml_expr_mark(w->x);
+
+	if (!w->along_k) {
+		at = ml_add(e, ml_add(e, at, w->first_k), ml_i64(e, ROWS_AHEAD));
+		fetch_run(w, at);
+	} else {
+		ml_v first = ml_add(e, at, ml_i64(e, PANELS_AHEAD * ML_PANEL));
+		ml_loop c = ml_loop_begin(e, first, ml_add(e, first, ml_i64(e, ML_PANEL)),
+					  ml_i64(e, 1), NULL, 0, "ahead");
+		fetch_run(w, c.i);
+		ml_loop_end(e, &c, NULL);
+	}
+	ml_expr_release(w->x, mark);
+}
+
 /* ---- a block ---- */
 
 void
@@ -125,6 +170,7 @@ ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
 
 	w.other = ml_expr_loop_var(x, b->k_begin, ml_dim_sub(dims, other, ml_dim_int(dims, 1)));
 	w.position = ml_expr_lanes(x, b->k_begin, size[w.along_k ? 1 : 2]);
+	w.run = w.along_k ? k : ml_expr_dim(x, d->d.n);
 	ml_v before = ml_mul(e, ml_mul(e, k, b->panel_begin), panel);
 	ml_pack p = {
 		.form = ML_CONTRACT_F32,
@@ -135,6 +181,7 @@ ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
 		.panel_end = b->panel_end,
 		.along_k = w.along_k,
 		.load = load,
+		.ahead = fetch_ahead,
 		.user = &w,
 	};
 	ml_emit_pack(e, &p);

@@ -3,7 +3,10 @@
 #include "tile.h"
 #include <string.h>
 
-enum { GROUP = 4 }; /* consecutive k that an s8 panel keeps together; the most of all forms */
+enum {
+	GROUP = 4,      /* consecutive k that an s8 panel keeps together; the most of all forms */
+	FEW_PANELS = 8, /* their code side by side */
+};
 
 void
 ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
@@ -134,37 +137,35 @@ pack_along_n(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, step), NULL, 0, "k");
 	ml_v at = ml_gep(e, element, dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
 
-	if (step == 1) {
-		ml_store(e, p->load(p->user, e, l.i, column, count), at, 4);
-	} else {
-		ml_v v[GROUP];
-		for (int i = 0; i < step; i++) {
-			ml_v k = ml_add(e, l.i, ml_i64(e, i));
-			v[i] = p->load(p->user, e, i ? ml_min_s(e, k, last) : k, column, count);
-			ml_v valid = LLVMBuildICmp(e->b, LLVMIntSLE, k, last, "");
-			v[i] = i ? LLVMBuildSelect(e->b, valid, v[i],
-						   LLVMConstNull(ml_vec_type(element)), "")
-				 : v[i];
-		}
-		ml_store(e, interleave(e, v, step), at, 4);
+	ml_v v[GROUP];
+
+	for (int i = 0; i < step; i++) {
+		ml_v k = ml_add(e, l.i, ml_i64(e, i));
+		v[i] = p->load(p->user, e, i ? ml_min_s(e, k, last) : k, column, count);
+		ml_v valid = LLVMBuildICmp(e->b, LLVMIntSLE, k, last, "");
+		v[i] = i ? LLVMBuildSelect(e->b, valid, v[i], LLVMConstNull(ml_vec_type(element)),
+					   "")
+			 : v[i];
 	}
+	ml_store(e, interleave(e, v, step), at, 4);
 	ml_loop_end(e, &l, NULL);
 }
 
-/* 16 columns, each a vector of 16 k; columns from `count` up are zero. */
+/* 16 columns, each a vector of 16 k; columns from `count` (NULL = 16) up are zero. */
 static void
 load_columns(ml_emit *e, const ml_pack *p, ml_v k, ml_v column, ml_v count, ml_v ks,
 	     ml_v v[ML_LANES])
 {
-	ml_v last = ml_sub(e, count, ml_i64(e, 1));
+	ml_v last = count ? ml_sub(e, count, ml_i64(e, 1)) : NULL;
 
 	for (int j = 0; j < ML_LANES; j++) {
-		ml_v c = ml_add(e, column, j ? ml_min_s(e, ml_i64(e, j), last) : ml_i64(e, 0));
-		ml_v exists = LLVMBuildICmp(e->b, LLVMIntSLT, ml_i64(e, j), count, "");
+		ml_v at = ml_i64(e, j);
+		ml_v c = ml_add(e, column, count && j ? ml_min_s(e, at, last) : at);
 		v[j] = p->load(p->user, e, k, c, ks);
-		if (j)
-			v[j] = LLVMBuildSelect(e->b, exists, v[j], LLVMConstNull(LLVMTypeOf(v[j])),
-					       "");
+		if (!count || !j)
+			continue;
+		ml_v exists = LLVMBuildICmp(e->b, LLVMIntSLT, at, count, "");
+		v[j] = LLVMBuildSelect(e->b, exists, v[j], LLVMConstNull(LLVMTypeOf(v[j])), "");
 	}
 }
 
@@ -211,10 +212,9 @@ store_rows(ml_emit *e, LLVMTypeRef row_type, ml_v dst, ml_v *v, int n, ml_v vali
 
 /* Panels from vectors along k: blocks of 16 x 16 turned in registers. */
 static void
-pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
+turn_blocks(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v columns)
 {
 	int group = ml_form_get(p->form)->group, words = ML_LANES / group;
-	ml_v columns = count ? count : ml_i64(e, ML_PANEL);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, ML_LANES), NULL, 0, "k");
 	ml_v at = ml_gep(e, ml_form_element(e, p->form), dst, ml_mul(e, l.i, ml_i64(e, ML_PANEL)));
 	ml_v left = ml_sub(e, p->k, l.i);
@@ -233,6 +233,51 @@ pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
 	ml_loop_end(e, &l, NULL);
 }
 
+/* Nearly all panels are whole: these need not ask for each column whether it exists. */
+static void
+pack_along_k(ml_emit *e, const ml_pack *p, ml_v dst, ml_v column, ml_v count)
+{
+	if (!count) {
+		turn_blocks(e, p, dst, column, NULL);
+		return;
+	}
+	ml_v all = LLVMBuildICmp(e->b, LLVMIntSGE, count, ml_i64(e, ML_PANEL), "");
+	ml_if whole = ml_if_begin(e, all);
+	turn_blocks(e, p, dst, column, NULL);
+	ml_if_else(e, &whole);
+	turn_blocks(e, p, dst, column, count);
+	ml_if_end(e, &whole);
+}
+
+/* A row of k of all panels after the other: memory is read as it lies. */
+static void
+pack_rows(ml_emit *e, const ml_pack *p, ml_v stride)
+{
+	ml_v one = ml_i64(e, 1), lanes = ml_i64(e, ML_PANEL);
+	LLVMTypeRef element = ml_form_element(e, p->form);
+	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), p->k, one, NULL, 0, "k");
+	ml_v row = ml_gep(e, element, p->dst, ml_mul(e, k.i, lanes));
+	int64_t n, begin = 0, end = FEW_PANELS + 1;
+	bool whole = ml_const_i64(p->n, &n) && n % ML_PANEL == 0;
+	bool few = whole && ml_const_i64(p->panel_begin, &begin) &&
+		   ml_const_i64(p->panel_end, &end) && end - begin <= FEW_PANELS;
+	ml_loop l = {0};
+
+	if (p->ahead)
+		p->ahead(p->user, e, k.i);
+	if (!few)
+		l = ml_loop_begin(e, p->panel_begin, p->panel_end, one, NULL, 0, "panel");
+	for (int64_t i = few ? begin : 0; i < (few ? end : 1); i++) {
+		ml_v panel = few ? ml_i64(e, i) : l.i, column = ml_mul(e, panel, lanes);
+		ml_v count = whole ? NULL : lanes_left(e, p->n, column);
+		ml_store(e, p->load(p->user, e, k.i, column, count),
+			 ml_gep(e, element, row, ml_mul(e, panel, stride)), 4);
+	}
+	if (!few)
+		ml_loop_end(e, &l, NULL);
+	ml_loop_end(e, &k, NULL);
+}
+
 void
 ml_emit_pack(ml_emit *e, const ml_pack *p)
 {
@@ -243,6 +288,10 @@ ml_emit_pack(ml_emit *e, const ml_pack *p)
 		stride = LLVMBuildAnd(e->b, ml_add(e, p->k, ml_i64(e, group - 1)),
 				      ml_i64(e, -group), "");
 	stride = ml_mul(e, stride, lanes);
+	if (group == 1 && !p->along_k) {
+		pack_rows(e, p, stride);
+		return;
+	}
 	ml_loop l = ml_loop_begin(e, p->panel_begin, p->panel_end, ml_i64(e, 1), NULL, 0, "panel");
 	ml_v dst = ml_gep(e, ml_form_element(e, p->form), p->dst, ml_mul(e, l.i, stride));
 	ml_v column = ml_mul(e, l.i, lanes), count = lanes_left(e, p->n, column);
@@ -250,6 +299,8 @@ ml_emit_pack(ml_emit *e, const ml_pack *p)
 
 	if (ml_const_i64(p->n, &n) && n % ML_PANEL == 0)
 		count = NULL;
+	if (p->ahead && p->along_k)
+		p->ahead(p->user, e, column);
 	if (p->along_k)
 		pack_along_k(e, p, dst, column, count);
 	else
