@@ -11,31 +11,15 @@
  * Blocks begin at multiples of their size: keys that a mask hides at the end add zeros and change
  * no bit, so that n tokens and one more are n + 1 tokens.
  */
-#include "dots.h"
+#include "attention_plan.h"
 #include "family.h"
 #include <math.h>
 
 enum {
-	TILE_ROWS = 128, /* query rows of a tile */
-	PASS_TILES = 4,  /* of one head: they share the panels of a block of keys */
-	PASS_ROWS = PASS_TILES * TILE_ROWS,
 	ROW_BLOCK = ML_LANES, /* rows whose scores are in scratch */
-	KEY_BLOCK = 256,
 	FLOAT = 4,
 	ALIGN = 64
 };
-
-typedef struct ml_attention {
-	ml_dots scores, heads;
-	const ml_value *score;       /* what the softmax is taken of */
-	const ml_node *top, *sum;    /* its reductions */
-	const ml_value *exponential; /* exp(score - top) */
-	const ml_value *hidden_by;   /* a causal mask: the score's select, or NULL */
-	ml_dim later;                /* query i sees keys j <= i + later */
-	ml_dim width;                /* of an output row, whole panels */
-	ml_dim tiles_per_head;
-	ml_dim query_bytes, key_bytes, value_bytes; /* packed */
-} ml_attention;
 
 typedef struct attention_emit {
 	ml_expr x;
@@ -44,108 +28,12 @@ typedef struct attention_emit {
 	ml_v tile_row, tile_end; /* rows of the tiles of the pass */
 	ml_v row, rows;          /* first row of the block, and their number */
 	ml_v key, keys;          /* first key of the block, and their number */
-	/* scratch, aligned: panels of the block; scores [ROW_BLOCK][KEY_BLOCK]; by rows of the
+	/* scratch, aligned: panels of the block; scores [ROW_BLOCK][ML_KEY_BLOCK]; by rows of the
 	 * tile the output so far [width], partial sums [16], the largest score and what the output
 	 * is rescaled by */
 	ml_v key_panels, value_panels, score, output, sums, tops, rescale;
 	ml_v width;
 } attention_emit;
-
-/* ---- the parts of the specification ---- */
-
-static const ml_node *
-def_of(const ml_value *v, ml_op op)
-{
-	while (v && ml_is(v, ML_OP_reshape))
-		v = ml_in(v->def, 0);
-	return v && ml_is(v, op) ? v->def : NULL;
-}
-
-static const ml_node *
-last_dot(const ml_kernel *k)
-{
-	const ml_node *found = NULL;
-
-	for (const ml_node *n = k->m->main->first; n; n = n->next)
-		if (n->op == ML_OP_dot)
-			found = n;
-	return found;
-}
-
-static const ml_node *
-first_dot(const ml_kernel *k)
-{
-	for (const ml_node *n = k->m->main->first; n; n = n->next)
-		if (n->op == ML_OP_dot)
-			return n;
-	return NULL;
-}
-
-static bool
-find_softmax(ml_attention *a, const ml_node *heads)
-{
-	const ml_node *division = def_of(ml_in(heads, 0), ML_OP_div);
-	const ml_node *exponential = division ? def_of(ml_in(division, 0), ML_OP_exp) : NULL;
-	const ml_node *difference = exponential ? def_of(ml_in(exponential, 0), ML_OP_sub) : NULL;
-
-	if (!difference)
-		return false;
-	a->sum = def_of(ml_in(division, 1), ML_OP_reduce_sum);
-	a->top = def_of(ml_in(difference, 1), ML_OP_reduce_max);
-	a->exponential = &exponential->out[0];
-	a->score = ml_in(difference, 0);
-	return a->sum && a->top && ml_in(a->top, 0) == a->score;
-}
-
-/* Is the score hidden where key j > i + later, as the body of causal attention says? */
-static void
-find_causal(ml_attention *a)
-{
-	double none;
-	const ml_node *select = a->score->def;
-	const ml_node *seen =
-		select && select->op == ML_OP_select ? def_of(ml_in(select, 0), ML_OP_le) : NULL;
-	const ml_node *last = seen ? def_of(ml_in(seen, 1), ML_OP_add) : NULL;
-
-	if (!last || !ml_is_splat(ml_in(select, 2), &none) || none != -INFINITY ||
-	    a->scores.nrows != 1 || !ml_is(ml_in(seen, 0), ML_OP_iota) ||
-	    !ml_is(ml_in(last, 0), ML_OP_iota) || !ml_is(ml_in(last, 1), ML_OP_dim) ||
-	    ML_A(ml_in(seen, 0)->def, iota, axis).i64 != 1 ||
-	    ML_A(ml_in(last, 0)->def, iota, axis).i64 != 0)
-		return;
-	a->hidden_by = a->score;
-	a->later = ML_A(ml_in(last, 1)->def, dim, value).dims[0];
-}
-
-static ml_dim
-aligned(ml_dims *dims, ml_dim bytes)
-{
-	ml_dim align = ml_dim_int(dims, ALIGN);
-
-	return ml_dim_mul(dims, ml_dim_ceildiv(dims, bytes, align), align);
-}
-
-static ml_status
-plan(ml_kernel *k, ml_attention *a)
-{
-	ml_dims *dims = k->m->dims;
-	const ml_node *heads = last_dot(k), *scores = first_dot(k);
-	ml_dim lanes = ml_dim_int(dims, ML_LANES), keys = ml_dim_int(dims, KEY_BLOCK * FLOAT);
-
-	*a = (ml_attention){.top = NULL};
-	if (!heads || heads == scores || !find_softmax(a, heads))
-		return ml_error(k->m->cx, ML_ERR_CODEGEN, NULL,
-				"an attention kernel without softmax between two dots");
-	ML_STEP(ml_dots_plan(k, scores, PASS_ROWS, &a->scores));
-	ML_STEP(ml_dots_plan(k, heads, PASS_ROWS, &a->heads));
-	find_causal(a);
-	a->width = ml_dim_mul(dims, ml_dim_ceildiv(dims, a->heads.n, lanes), lanes);
-	a->tiles_per_head = ml_dim_ceildiv(dims, a->scores.m, ml_dim_int(dims, TILE_ROWS));
-	a->query_bytes = aligned(dims, ml_dots_scratch_bytes(&a->scores));
-	a->key_bytes = ml_dim_mul(dims, a->scores.k, keys);
-	a->value_bytes = ml_dim_mul(dims, a->width, keys);
-	return ML_OK;
-}
 
 /* Bytes of one row of the tile besides its scores: output, sums, two numbers. */
 static ml_dim
@@ -164,11 +52,11 @@ ml_attention_grid(ml_kernel *k, ml_grid *grid)
 
 	if (ml_attention_is_int8(k))
 		return ml_attention_int8_grid(k, grid);
-	ML_STEP(plan(k, &a));
+	ML_STEP(ml_attention_plan(k, &a));
 	grid->tiles = ml_dim_mul(dims, a.scores.batches, a.tiles_per_head);
-	ml_dim rows = ml_dim_mul(dims, row_bytes(dims, &a), ml_dim_int(dims, PASS_ROWS));
+	ml_dim rows = ml_dim_mul(dims, row_bytes(dims, &a), ml_dim_int(dims, ML_PASS_ROWS));
 	ml_dim panels = ml_dim_add(dims, a.key_bytes, a.value_bytes);
-	ml_dim scores = ml_dim_int(dims, ROW_BLOCK * KEY_BLOCK * FLOAT);
+	ml_dim scores = ml_dim_int(dims, ROW_BLOCK * ML_KEY_BLOCK * FLOAT);
 	grid->scratch_bytes = ml_dim_add(dims, ml_dim_add(dims, a.query_bytes, panels),
 					 ml_dim_add(dims, rows, scores));
 	return ML_OK;
@@ -189,7 +77,7 @@ store_scores(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v acc
 	ml_expr_delinear(x, to->rank, to->dim, ml_expr_linear(x, from->rank, from->dim, index), at);
 	ml_v v = ml_expr_at(x, w->a.score, at);
 	ml_v local = ml_sub(e, ml_add(e, row, w->scores.first_row), w->row);
-	ml_v offset = ml_add(e, ml_mul(e, local, ml_i64(e, KEY_BLOCK)), column);
+	ml_v offset = ml_add(e, ml_mul(e, local, ml_i64(e, ML_KEY_BLOCK)), column);
 	ml_store_lanes(e, v, ml_gep(e, e->f32, w->score, offset), count, FLOAT);
 	x->count = NULL;
 	ml_expr_release(x, mark);
@@ -307,7 +195,7 @@ emit_tops(attention_emit *w)
 	ml_emit *e = w->x.e;
 	ml_v one = ml_i64(e, 1), none = ml_splat(e, ml_f32(e, -INFINITY));
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->rows, one, NULL, 0, "row");
-	ml_v row = in_row(w, w->score, l.i, ml_i64(e, KEY_BLOCK));
+	ml_v row = in_row(w, w->score, l.i, ml_i64(e, ML_KEY_BLOCK));
 	ml_v top = pass_over_row(w, top_pass, row, NULL, none);
 	ml_v r = ml_add(e, ml_sub(e, w->row, w->tile_row), l.i);
 
@@ -349,7 +237,7 @@ emit_exponentials(attention_emit *w)
 	emit_tops(w);
 	emit_rescale(w);
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->rows, one, NULL, 0, "row");
-	ml_v row = in_row(w, w->score, l.i, ml_i64(e, KEY_BLOCK)), r = ml_add(e, at, l.i);
+	ml_v row = in_row(w, w->score, l.i, ml_i64(e, ML_KEY_BLOCK)), r = ml_add(e, at, l.i);
 	ml_v sums = in_row(w, w->sums, r, ml_i64(e, ML_LANES));
 	ml_v top = or_zero(e, ml_load(e, e->f32, in_row(w, w->tops, r, one), FLOAT));
 	ml_v rescale = ml_load(e, e->f32, in_row(w, w->rescale, r, one), FLOAT);
@@ -374,14 +262,15 @@ add_output(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v acc)
 	ml_store(e, acc, at, FLOAT);
 }
 
-static void
-emit_sums(attention_emit *w)
+static ml_contract
+weighted_sums(attention_emit *w)
 {
 	ml_emit *e = w->x.e;
-	ml_contract c = {
+
+	return (ml_contract){
 		.form = w->a.heads.form,
 		.a = w->score,
-		.lda = ml_i64(e, KEY_BLOCK),
+		.lda = ml_i64(e, ML_KEY_BLOCK),
 		.b = w->value_panels,
 		.k = w->keys,
 		.row_begin = ml_i64(e, 0),
@@ -392,8 +281,6 @@ emit_sums(attention_emit *w)
 		.store = add_output,
 		.user = w,
 	};
-
-	ml_emit_contract(e, &c);
 }
 
 /* ---- tiles ---- */
@@ -414,14 +301,14 @@ lay_out_scratch(attention_emit *w)
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
 	ml_v at = ml_gep(e, e->i8, x->scratch, ml_expr_dim(x, w->a.query_bytes));
-	ml_v floats = ml_i64(e, PASS_ROWS * FLOAT);
+	ml_v floats = ml_i64(e, ML_PASS_ROWS * FLOAT);
 
 	w->width = ml_expr_dim(x, w->a.width);
 	w->key_panels = take(w, &at, ml_expr_dim(x, w->a.key_bytes));
 	w->value_panels = take(w, &at, ml_expr_dim(x, w->a.value_bytes));
-	w->score = take(w, &at, ml_i64(e, ROW_BLOCK * KEY_BLOCK * FLOAT));
+	w->score = take(w, &at, ml_i64(e, ROW_BLOCK * ML_KEY_BLOCK * FLOAT));
 	w->output = take(w, &at, ml_mul(e, w->width, floats));
-	w->sums = take(w, &at, ml_i64(e, PASS_ROWS * FLOAT * ML_LANES));
+	w->sums = take(w, &at, ml_i64(e, ML_PASS_ROWS * FLOAT * ML_LANES));
 	w->tops = take(w, &at, floats);
 	w->rescale = at;
 }
@@ -442,29 +329,34 @@ clear_rows(attention_emit *w)
 	ml_loop_end(e, &r, NULL);
 }
 
-static void
-pack_block(attention_emit *w)
+static ml_dots_block
+block_of_keys(attention_emit *w)
 {
 	ml_emit *e = w->x.e;
-	ml_v zero = ml_i64(e, 0), panel = ml_i64(e, ML_PANEL);
+	ml_v panel = ml_i64(e, ML_PANEL);
 	ml_v last = ml_add(e, ml_add(e, w->key, w->keys), ml_i64(e, ML_PANEL - 1));
-	ml_dots_block keys = {
+
+	return (ml_dots_block){
 		.dst = w->key_panels,
-		.k_begin = zero,
+		.k_begin = ml_i64(e, 0),
 		.k_end = ml_expr_dim(&w->x, w->a.scores.k),
 		.panel_begin = LLVMBuildUDiv(e->b, w->key, panel, ""),
 		.panel_end = LLVMBuildUDiv(e->b, last, panel, ""),
 	};
-	ml_dots_block values = {
+}
+
+static ml_dots_block
+block_of_values(attention_emit *w)
+{
+	ml_emit *e = w->x.e;
+
+	return (ml_dots_block){
 		.dst = w->value_panels,
 		.k_begin = w->key,
 		.k_end = ml_add(e, w->key, w->keys),
-		.panel_begin = zero,
-		.panel_end = LLVMBuildUDiv(e->b, w->width, panel, ""),
+		.panel_begin = ml_i64(e, 0),
+		.panel_end = LLVMBuildUDiv(e->b, w->width, ml_i64(e, ML_PANEL), ""),
 	};
-
-	ml_dots_pack_block(&w->scores, &keys);
-	ml_dots_pack_block(&w->heads, &values);
 }
 
 /* The keys that rows before `end` see. */
@@ -489,27 +381,65 @@ emit_row_block(attention_emit *w, const ml_contract *scores)
 	ml_if some = ml_if_begin(e, sees);
 	emit_scores(w, scores);
 	emit_exponentials(w);
-	emit_sums(w);
+	ml_contract sums = weighted_sums(w);
+	ml_emit_contract(e, &sums);
 	ml_if_end(e, &some);
+}
+
+/* A query alone, as in decoding: its keys and values are read once, as they lie. */
+static void
+emit_single(attention_emit *w, const ml_contract *scores)
+{
+	ml_emit *e = w->x.e;
+	ml_contract c = *scores, sums = weighted_sums(w);
+	ml_dots_block keys = block_of_keys(w), values = block_of_values(w);
+
+	w->row = w->tile_row;
+	w->rows = ml_i64(e, 1);
+	c.columns = w->keys;
+	w->scores.column = ml_expr_lanes(&w->x, ml_i64(e, 0), w->a.scores.n);
+	ml_dots_row(&w->scores, &keys, &c);
+	emit_exponentials(w);
+	ml_dots_row(&w->heads, &values, &sums);
+}
+
+static void
+emit_rows(attention_emit *w, const ml_contract *scores)
+{
+	ml_emit *e = w->x.e;
+	ml_dots_block keys = block_of_keys(w), values = block_of_values(w);
+
+	ml_dots_pack_block(&w->scores, &keys);
+	ml_dots_pack_block(&w->heads, &values);
+	ml_loop r =
+		ml_loop_begin(e, w->tile_row, w->tile_end, ml_i64(e, ROW_BLOCK), NULL, 0, "rows");
+	w->row = r.i;
+	emit_row_block(w, scores);
+	ml_loop_end(e, &r, NULL);
 }
 
 static void
 emit_key_blocks(attention_emit *w, const ml_contract *scores)
 {
 	ml_emit *e = w->x.e;
-	ml_v size = ml_i64(e, KEY_BLOCK), all = ml_expr_dim(&w->x, w->a.scores.n);
+	ml_v size = ml_i64(e, ML_KEY_BLOCK), all = ml_expr_dim(&w->x, w->a.scores.n);
 	ml_loop k =
 		ml_loop_begin(e, ml_i64(e, 0), visible_keys(w, w->tile_end), size, NULL, 0, "keys");
 	int mark = ml_expr_mark(&w->x);
 
 	w->key = k.i;
 	w->keys = ml_min_s(e, ml_sub(e, all, k.i), size);
-	pack_block(w);
-	ml_loop r =
-		ml_loop_begin(e, w->tile_row, w->tile_end, ml_i64(e, ROW_BLOCK), NULL, 0, "rows");
-	w->row = r.i;
-	emit_row_block(w, scores);
-	ml_loop_end(e, &r, NULL);
+	if (ml_dots_has_row(&w->a.scores) && ml_dots_has_row(&w->a.heads)) {
+		ml_v next = ml_add(e, w->tile_row, ml_i64(e, 1));
+		ml_if single =
+			ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntEQ, w->tile_end, next, ""));
+		emit_single(w, scores);
+		ml_if_else(e, &single);
+		emit_rows(w, scores);
+		ml_if_end(e, &single);
+	} else {
+		emit_rows(w, scores);
+	}
 	ml_expr_release(&w->x, mark);
 	ml_loop_end(e, &k, NULL);
 }
@@ -556,14 +486,14 @@ emit_pass(attention_emit *w, ml_v first, ml_v end)
 {
 	ml_expr *x = &w->x;
 	ml_emit *e = x->e;
-	ml_v number = first, rows = ml_i64(e, TILE_ROWS);
+	ml_v number = first, rows = ml_i64(e, ML_TILE_ROWS);
 	ml_v tiles = ml_expr_dim(x, w->a.tiles_per_head);
 	ml_v block = ml_dots_remainder(e, &number, tiles);
 	ml_v count = ml_min_s(e, ml_sub(e, end, first), ml_sub(e, tiles, block));
 	ml_contract scores = {.store = store_scores, .user = w}, heads = {.user = NULL};
 
 	w->tile_row = ml_mul(e, block, rows);
-	count = ml_min_s(e, count, ml_i64(e, PASS_TILES));
+	count = ml_min_s(e, count, ml_i64(e, ML_PASS_TILES));
 	w->tile_end = ml_min_s(e, ml_add(e, w->tile_row, ml_mul(e, count, rows)),
 			       ml_expr_dim(x, w->a.scores.m));
 	ml_dots_begin(&w->scores, &scores, number);
@@ -585,7 +515,7 @@ ml_attention_emit(ml_emit *e, ml_kernel *k, const char *name)
 
 	if (ml_attention_is_int8(k))
 		return ml_attention_int8_emit(e, k, name);
-	ML_STEP(plan(k, &w.a));
+	ML_STEP(ml_attention_plan(k, &w.a));
 	w.scores = (ml_dots_emit){.x = &w.x, .d = w.a.scores};
 	w.heads = (ml_dots_emit){.x = &w.x, .d = w.a.heads};
 	ml_expr_open(&w.x, e, k, name);

@@ -108,6 +108,9 @@ typedef struct ml_pack {
 	void *user;
 } ml_pack;
 void ml_emit_pack(ml_emit *, const ml_pack *);
+/* 16 whole k of f32 columns along k, without memory in between: v[i] is columns at k + i; those
+ * from `count` (NULL = 16) up are zero. */
+void ml_emit_turned(ml_emit *, const ml_pack *, ml_v k, ml_v column, ml_v count, ml_v v[ML_LANES]);
 /* Turns 16 vectors of 16 lanes, seen as a matrix, in place. */
 void ml_transpose_lanes(ml_emit *, ml_v v[ML_LANES]);
 #endif

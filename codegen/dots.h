@@ -80,6 +80,10 @@ typedef struct ml_dots_block {
 	ml_v panel_begin, panel_end;
 } ml_dots_block;
 void ml_dots_pack_block(ml_dots_emit *, const ml_dots_block *);
+/* One row, c's at row_begin, times such a block where it lies (dst is not used): for a few rows
+ * panels cost more than they save.  The same bits.  Only where ml_dots_has_row(). */
+bool ml_dots_has_row(const ml_dots *);
+void ml_dots_row(ml_dots_emit *, const ml_dots_block *, const ml_contract *c);
 /* number mod by; number becomes the quotient. */
 ml_v ml_dots_remainder(ml_emit *, ml_v *number, ml_v by);
 ml_v ml_dots_panel_bytes(ml_expr *x, ml_contract_form, ml_dim k, ml_dim n);

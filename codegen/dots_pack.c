@@ -4,7 +4,7 @@
 #include "family.h"
 #include "tile.h"
 
-enum { PANELS_PER_TILE = 4, PANELS_AHEAD = 2, ROWS_AHEAD = 24 };
+enum { PANELS_PER_TILE = 4, PANELS_AHEAD = 2, ROWS_AHEAD = 24, MOST_SUMS = 8 };
 
 /* An operand being read: v at [batch, k, n], or the right operand of `dots`. */
 typedef struct pack_emit {
@@ -17,6 +17,7 @@ typedef struct pack_emit {
 	ml_v first_k;                /* the pack's k = 0 */
 	ml_v run;                    /* neighbours in memory that a block reads */
 	bool along_k;
+	ml_lane_axis results; /* lanes of what a row's sums become; x has those that are read */
 } pack_emit;
 
 static const ml_value *
@@ -152,8 +153,8 @@ fetch_ahead(void *user, ml_emit *e, ml_v at)
 
 /* ---- a block ---- */
 
-void
-ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
+static pack_emit
+begin_block(ml_dots_emit *d, const ml_dots_block *b, ml_pack *p)
 {
 	ml_expr *x = d->x;
 	ml_emit *e = x->e;
@@ -164,17 +165,16 @@ ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
 		       .dtype = ml_in(d->d.dot, 1)->type.dtype,
 		       .batch = d->batch,
 		       .first_k = b->k_begin,
-		       .along_k = is_along_k(x->kernel, NULL, &d->d, size)};
-	ml_v k = ml_sub(e, b->k_end, b->k_begin), panel = ml_i64(e, ML_PANEL);
+		       .along_k = is_along_k(x->kernel, NULL, &d->d, size),
+		       .results = x->axis};
+	ml_v k = ml_sub(e, b->k_end, b->k_begin);
 	ml_dim other = size[w.along_k ? 2 : 1];
 
 	w.other = ml_expr_loop_var(x, b->k_begin, ml_dim_sub(dims, other, ml_dim_int(dims, 1)));
 	w.position = ml_expr_lanes(x, b->k_begin, size[w.along_k ? 1 : 2]);
 	w.run = w.along_k ? k : ml_expr_dim(x, d->d.n);
-	ml_v before = ml_mul(e, ml_mul(e, k, b->panel_begin), panel);
-	ml_pack p = {
+	*p = (ml_pack){
 		.form = ML_CONTRACT_F32,
-		.dst = ml_gep(e, e->f32, b->dst, ml_sub(e, ml_i64(e, 0), before)),
 		.k = k,
 		.n = ml_expr_dim(x, d->d.n),
 		.panel_begin = b->panel_begin,
@@ -182,10 +182,121 @@ ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
 		.along_k = w.along_k,
 		.load = load,
 		.ahead = fetch_ahead,
-		.user = &w,
 	};
+	return w;
+}
+
+void
+ml_dots_pack_block(ml_dots_emit *d, const ml_dots_block *b)
+{
+	ml_emit *e = d->x->e;
+	ml_pack p;
+	pack_emit w = begin_block(d, b, &p);
+	ml_v before = ml_mul(e, ml_mul(e, p.k, b->panel_begin), ml_i64(e, ML_PANEL));
+
+	p.dst = ml_gep(e, e->f32, b->dst, ml_sub(e, ml_i64(e, 0), before));
+	p.user = &w;
 	ml_emit_pack(e, &p);
-	ml_expr_no_lanes(x);
+	ml_expr_no_lanes(d->x);
+}
+
+/* ---- one row, without panels ---- */
+
+bool
+ml_dots_has_row(const ml_dots *d)
+{
+	ml_dim size[] = {d->batches, d->k, d->n};
+	bool along_k = is_along_k(d->kernel, NULL, d, size);
+	int64_t run;
+
+	return d->form == ML_CONTRACT_F32 && ml_dim_is_int(along_k ? d->k : d->n, &run) &&
+	       run % ML_LANES == 0 && run <= MOST_SUMS * ML_LANES;
+}
+
+static void
+store_sums(ml_emit *e, const ml_pack *p, const ml_contract *c, ml_v column, ml_v count, ml_v sum)
+{
+	pack_emit *w = p->user;
+	ml_lane_axis read = w->x->axis;
+
+	w->x->axis = w->results;
+	c->store(c->user, e, c->row_begin, column, count, sum);
+	w->x->axis = read;
+}
+
+/* Columns side by side: as many sums as a row of the operand has vectors. */
+static void
+emit_row_along_n(ml_emit *e, const ml_pack *p, const ml_contract *c, ml_v row, int sums)
+{
+	ml_v sum[MOST_SUMS], next[MOST_SUMS];
+
+	for (int j = 0; j < sums; j++)
+		sum[j] = LLVMConstNull(ml_vec_type(e->f32));
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, 1), sum, sums, "k");
+	p->ahead(p->user, e, l.i);
+	ml_v a = ml_splat(e, ml_load(e, e->f32, ml_gep(e, e->f32, row, l.i), 4));
+	for (int j = 0; j < sums; j++)
+		next[j] = ml_fma(e, a, p->load(p->user, e, l.i, ml_i64(e, j * ML_LANES), NULL),
+				 l.carry[j]);
+	ml_loop_end(e, &l, next);
+	for (int j = 0; j < sums; j++)
+		store_sums(e, p, c, ml_i64(e, j * ML_LANES), NULL, l.carry[j]);
+}
+
+/* 16 columns along k: turned in registers, 16 k at a time. */
+static void
+emit_row_columns(ml_emit *e, const ml_pack *p, const ml_contract *c, ml_v row, ml_v column, ml_v at,
+		 ml_v count)
+{
+	ml_v sum = LLVMConstNull(ml_vec_type(e->f32)), v[ML_LANES];
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), p->k, ml_i64(e, ML_LANES), &sum, 1, "k");
+
+	sum = l.carry[0];
+	ml_emit_turned(e, p, l.i, column, count, v);
+	ml_v from = ml_gep(e, e->f32, row, l.i);
+	for (int i = 0; i < ML_LANES; i++) {
+		ml_v a = ml_load(e, e->f32, ml_gep(e, e->f32, from, ml_i64(e, i)), 4);
+		sum = ml_fma(e, ml_splat(e, a), v[i], sum);
+	}
+	ml_loop_end(e, &l, &sum);
+	store_sums(e, p, c, at, count, l.carry[0]);
+}
+
+static void
+emit_row_along_k(ml_emit *e, const ml_pack *p, const ml_contract *c, ml_v row)
+{
+	ml_v one = ml_i64(e, 1), lanes = ml_i64(e, ML_PANEL);
+	ml_v panels = LLVMBuildUDiv(e->b, c->columns, lanes, "");
+	ml_v base = ml_mul(e, p->panel_begin, lanes), whole = ml_mul(e, panels, lanes);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), panels, one, NULL, 0, "panel");
+	ml_v at = ml_mul(e, l.i, lanes), column = ml_add(e, base, at);
+
+	p->ahead(p->user, e, column);
+	emit_row_columns(e, p, c, row, column, at, NULL);
+	ml_loop_end(e, &l, NULL);
+	ml_v left = ml_sub(e, c->columns, whole);
+	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, left, ml_i64(e, 0), ""));
+	emit_row_columns(e, p, c, row, ml_add(e, base, whole), whole, left);
+	ml_if_end(e, &rest);
+}
+
+void
+ml_dots_row(ml_dots_emit *d, const ml_dots_block *b, const ml_contract *c)
+{
+	ml_emit *e = d->x->e;
+	ml_pack p;
+	pack_emit w = begin_block(d, b, &p);
+	ml_v row = ml_gep(e, e->f32, c->a, ml_mul(e, c->row_begin, c->lda));
+	int64_t n = 0;
+
+	p.user = &w;
+	if (w.along_k) {
+		emit_row_along_k(e, &p, c, row);
+	} else {
+		ml_dim_is_int(d->d.n, &n);
+		emit_row_along_n(e, &p, c, row, (int)(n / ML_LANES));
+	}
+	ml_expr_no_lanes(d->x);
 }
 
 /* ---- the kernel ---- */

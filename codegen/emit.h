@@ -39,7 +39,7 @@ ml_v ml_i32(ml_emit *, int32_t);
 ml_v ml_f32(ml_emit *, double);
 LLVMTypeRef ml_vec_type(LLVMTypeRef element); /* <16 x element> */
 ml_v ml_splat(ml_emit *, ml_v scalar);
-ml_v ml_iota_i64(ml_emit *);                  /* <0, 1, ..., 15> as <16 x i64> */
+ml_v ml_iota_i64(ml_emit *); /* <0, 1, ..., 15> as <16 x i64> */
 
 /* Integer arithmetic on i64 that folds constants while building. */
 ml_v ml_add(ml_emit *, ml_v, ml_v);

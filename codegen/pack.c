@@ -279,6 +279,13 @@ pack_rows(ml_emit *e, const ml_pack *p, ml_v stride)
 }
 
 void
+ml_emit_turned(ml_emit *e, const ml_pack *p, ml_v k, ml_v column, ml_v count, ml_v v[ML_LANES])
+{
+	load_columns(e, p, k, column, count, NULL, v);
+	ml_transpose_lanes(e, v);
+}
+
+void
 ml_emit_pack(ml_emit *e, const ml_pack *p)
 {
 	int group = ml_form_get(p->form)->group;
