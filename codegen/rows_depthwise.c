@@ -116,16 +116,28 @@ ml_depthwise_grid(const ml_depthwise *d, ml_grid *grid)
 
 /* ---- elements and filters ---- */
 
-/* 16 channels of a pixel as f32 or i32. */
+/* 16 channels of a pixel as they lie in memory. */
 static ml_v
 element(depthwise_emit *w, ml_v pixel)
 {
 	ml_emit *e = w->x.e;
 	LLVMTypeRef type = w->is_integer ? e->i8 : e->f32;
-	ml_v v = ml_load_lanes(e, type, ml_gep(e, type, pixel, w->channel), w->count,
-			       w->is_integer ? 1 : 4);
 
-	return w->is_integer ? LLVMBuildZExt(e->b, v, ml_vec_type(e->i32), "") : v;
+	return ml_load_lanes(e, type, ml_gep(e, type, pixel, w->channel), w->count,
+			     w->is_integer ? 1 : 4);
+}
+
+/* Bytes of two lines, which take turns, as numbers of 16 bits: two in a lane. */
+static ml_v
+pair_bytes(ml_emit *e, ml_v low, ml_v high)
+{
+	ml_v turns[2 * ML_LANES];
+
+	for (int i = 0; i < 2 * ML_LANES; i++)
+		turns[i] = ml_i32(e, i / 2 + i % 2 * ML_LANES);
+	ml_v v = LLVMBuildShuffleVector(e->b, low, high, LLVMConstVector(turns, 2 * ML_LANES), "");
+	v = LLVMBuildZExt(e->b, v, LLVMVectorType(e->i16, 2 * ML_LANES), "");
+	return LLVMBuildBitCast(e->b, v, ml_vec_type(e->i32), "");
 }
 
 /* Two numbers of 16 bits in a lane; high may be NULL. */
@@ -277,11 +289,14 @@ pixel_at(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_b
 static ml_v
 column_of(depthwise_emit *w, int64_t line, ml_v first, int64_t column, bool may_be_outside)
 {
+	ml_emit *e = w->x.e;
 	ml_v v = element(w, pixel_at(w, line, first, column, may_be_outside));
 
-	if (!w->is_integer || line + 1 == w->d->size[0])
+	if (!w->is_integer)
 		return v;
-	return pair(w->x.e, v, element(w, pixel_at(w, line + 1, first, column, may_be_outside)));
+	if (line + 1 == w->d->size[0])
+		return LLVMBuildZExt(e->b, v, ml_vec_type(e->i32), "");
+	return pair_bytes(e, v, element(w, pixel_at(w, line + 1, first, column, may_be_outside)));
 }
 
 /* One column of one line of the image (integers: of two) to the sums of `pixels` pixels. */
