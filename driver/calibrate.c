@@ -380,7 +380,7 @@ has_conv(const ml_module *m)
 ml_status
 ml_choose_precision(const ml_options *o, const ml_module *m, ml_precision *mode)
 {
-	bool calibrated = o->calibration.array != NULL;
+	bool calibrated = o->calibration.array || o->statistics.count;
 
 	*mode = o->int4 ? ML_INT4 : o->bf16 ? ML_BF16 : ML_FLOATS;
 	if ((o->int4 != NULL) + (o->int8 != NULL) + o->bf16 > 1)

@@ -1,6 +1,7 @@
 /* compile.c -- a compilation from beginning to end: the list of its stages. */
 #include "../codegen/aot.h"
 #include "../codegen/objects.h"
+#include "../passes/known.h"
 #include "driver.h"
 #include "record.h"
 #include <string.h>
@@ -21,6 +22,7 @@ typedef struct compilation {
 	ml_plugins plugins;
 	ml_module *m, *plain; /* plain: as the model is, for COMPARE */
 	ml_feed feed;
+	ml_known known;
 	ml_candidates candidates;
 	ml_record record;
 	ml_distill_options distilling;
@@ -81,6 +83,7 @@ run_passes(compilation *c)
 
 	po.exec = &exec;
 	po.data = o->calibration.array ? &data : NULL;
+	po.known = &c->known;
 	po.prune = o->prune;
 	po.prune_hooks = &o->prune_hooks;
 	po.max_loss = ml_max_loss(o);
@@ -89,6 +92,7 @@ run_passes(compilation *c)
 	po.record = &c->record;
 	if (o->replay)
 		ML_STEP(ml_record_replay(&c->record, c->cx, o->replay));
+	ML_STEP(ml_read_statistics(o, c->m, &c->arena, &c->known));
 	ML_STEP(ml_choose_distill(o, &c->distilling, &po.distill));
 	if (o->checkpoint) {
 		c->checkpoint = (ml_checkpoint){.o = o, .record = &c->record};
@@ -106,6 +110,8 @@ run_passes(compilation *c)
 	if (o->list_passes)
 		ml_list_passes(o, &p);
 	ML_STEP(ml_pipeline_run(&p, c->m, &po));
+	c->cx->stage = "passes";
+	ML_STEP(ml_write_statistics(o, &c->known));
 	if (o->explain)
 		ml_explain(o, c->m, "after all passes");
 	return ML_OK;

@@ -29,6 +29,7 @@ struct ml_options {
 	ML_VEC(ml_import_shape) import_shapes;
 	ML_VEC(ml_import_freeze) import_freezes;
 	ml_calibration calibration;    /* array NULL: none */
+	ml_texts statistics;           /* files of what calibration has shown before */
 	ml_distill_options distilling; /* what distill= says */
 	ml_distill_hooks distill_hooks;
 	ml_prune_hooks prune_hooks;
@@ -125,6 +126,15 @@ bool ml_derive_input(ml_feed *, const ml_module *, int input);
 ml_data ml_data_of_feed(ml_feed *);
 /* What --int8, --int4 and --bf16 mean for the module. */
 ml_status ml_choose_precision(const ml_options *, const ml_module *, ml_precision *);
+
+/* ---- statistics.c ---- */
+
+/* What ml_options_statistics() names, and whether more is to be kept; ML_ERR_ARG when a file is not
+ * of this model and options. */
+ml_status ml_read_statistics(const ml_options *, const ml_module *, ml_arena *, struct ml_known *);
+/* Writes to where save-calib says; ML_ERR_ARG when there is nothing to write, or when nobody has
+ * used what was read. */
+ml_status ml_write_statistics(const ml_options *, const struct ml_known *);
 
 /* ---- distill.c ---- */
 

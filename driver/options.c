@@ -302,6 +302,26 @@ ml_options_calibrate(ml_options *o, const ml_calibration *c)
 	return ML_OK;
 }
 
+typedef struct addition {
+	ml_options *o;
+	const char *path;
+} addition;
+
+static ml_status
+add_statistics(void *job)
+{
+	const addition *a = job;
+
+	ML_PUSH(&a->o->arena, a->o->statistics, ml_strdup(&a->o->arena, a->path));
+	return ML_OK;
+}
+
+ml_status
+ml_options_statistics(ml_options *o, const char *path)
+{
+	return ml_enter(o->cx, add_statistics, &(addition){o, path});
+}
+
 void
 ml_options_prune(ml_options *o, const ml_prune_hooks *hooks)
 {

@@ -312,11 +312,13 @@ search(run *r)
 	return r->loss > r->most ? keep_enough(r) : ML_OK;
 }
 
-/* What nobody measures, because any loss will do or a report says what to do. */
+/* What nobody measures, because any loss will do, a report says what to do, or there are no samples
+ * to judge by. */
 static ml_status
 run_unmeasured(ml_gate *g)
 {
 	ml_record *record = g->px->record;
+	bool blind = !g->px->data;
 
 	for (int i = 0; i < g->layers; i++) {
 		ml_gate_layer *l = &g->layer[i];
@@ -324,9 +326,15 @@ run_unmeasured(ml_gate *g)
 			ML_STEP(repeat_layer(g, l));
 		else
 			ml_record_decide(record, "gate", l->name, g->form[l->level],
-					 "all may be lost");
+					 blind ? "there are no samples to judge by"
+					       : "all may be lost");
 		report_layer(g, l);
 	}
+	if (blind)
+		ml_record_note(record,
+			       "statistics are no samples: what %d layers lose was not "
+			       "measured, and none is kept finer",
+			       g->layers);
 	return ML_OK;
 }
 
@@ -337,7 +345,7 @@ ml_gate_run(ml_gate *g)
 	ml_context *cx = g->px->cx;
 	bool remarks = cx->remarks;
 
-	if (g->px->record->replays || r.most >= 1)
+	if (g->px->record->replays || r.most >= 1 || !g->px->data)
 		return run_unmeasured(g);
 	cx->remarks = false; /* of candidates */
 	ml_status status = search(&r);

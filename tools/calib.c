@@ -96,6 +96,12 @@ add_folder(cl_calib *c, const char *path, char *why, size_t why_size)
 	return status;
 }
 
+bool
+cl_is_samples(const char *path)
+{
+	return is_npz(path) || md_is_folder(path);
+}
+
 void
 cl_calib_begin(cl_calib *c)
 {
@@ -107,10 +113,6 @@ cl_calib_add(cl_calib *c, const char *path, char *why, size_t why_size)
 {
 	if (md_is_folder(path) && !is_test_set(path))
 		return add_folder(c, path, why, why_size);
-	if (!is_npz(path) && !is_test_set(path))
-		return md_fail(why, why_size,
-			       "%s: calibration data is .npz, an ONNX test set or a folder of them",
-			       path);
 	return add_file(c, "", path, why, why_size);
 }
 

@@ -15,6 +15,8 @@ typedef struct cl_calib {
 	md_arrays labels; /* of a file of their own */
 } cl_calib;
 
+/* Is it one of them, by its name?  Else it is what an earlier compilation has kept. */
+bool cl_is_samples(const char *path);
 /* Begin once, add what was given in its order, end with cl_calib_close, also after a failure. */
 void cl_calib_begin(cl_calib *);
 int cl_calib_add(cl_calib *, const char *path, char *why, size_t why_size);

@@ -207,9 +207,17 @@ calibrate(cl_compiler *c, const cl_list *paths)
 	char why[1000];
 
 	cl_calib_begin(&c->calib);
-	for (int i = 0; i < paths->count; i++)
+	for (int i = 0; i < paths->count; i++) {
+		if (!cl_is_samples(paths->at[i])) {
+			if (c->ml_options_statistics(c->options, paths->at[i]) != ML_OK)
+				return 1;
+			continue;
+		}
 		if (cl_calib_add(&c->calib, paths->at[i], why, sizeof why))
 			return cl_fail(c->command, "--calib: %s", why);
+	}
+	if (!c->calib.files)
+		return 0;
 	ml_calibration data = {.user = &c->calib, .array = cl_calib_array};
 	return c->ml_options_calibrate(c->options, &data) != ML_OK;
 }

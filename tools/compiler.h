@@ -18,6 +18,7 @@
 	X(ml_options_set)                                                                          \
 	X(ml_options_freeze)                                                                       \
 	X(ml_options_calibrate)                                                                    \
+	X(ml_options_statistics)                                                                   \
 	X(ml_options_show)                                                                         \
 	X(ml_options_progress)                                                                     \
 	X(ml_options_prune)                                                                        \
@@ -46,8 +47,8 @@ typedef struct cl_inputs {
 	{                                                                                          \
 		CL_LIST, "calib", "DATA.npz", "Compiling",                                         \
 			"inputs without labels, samples along axis 0, for --int8=static; or a "    \
-			"folder of .npz or of ONNX test sets; several are one after the "          \
-			"other",                                                                   \
+			"folder of .npz or of ONNX test sets; or what --save-calib has written; "  \
+			"several add up",                                                          \
 			&(inputs).calib                                                            \
 	}
 

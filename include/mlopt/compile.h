@@ -48,6 +48,14 @@ typedef struct ml_calibration {
  * model takes, when an element is infinite or NaN, or when there are fewer than 8 samples. */
 ML_API ml_status ml_options_calibrate(ml_options *, const ml_calibration *);
 
+/* A file that the option save-calib has written, of this model with these options: what was learnt
+ * from samples there is known without them.  Several are merged, with each other and with what
+ * ml_options_calibrate() gives.  Extremes then are those of all samples; averages and sums are, up
+ * to rounding; histograms of other observers are within one of their 2048 parts.  What needs
+ * samples is left out and said: GPTQ, and the choice of layers by what they lose.  Compiling fails
+ * with ML_ERR_ARG when the file is damaged or of another model. */
+ML_API ml_status ml_options_statistics(ml_options *, const char *path);
+
 /* How far pruning is: candidates run, of about so many; loss and seconds of the last one, NaN or 0
  * where they were not measured. */
 typedef struct ml_prune_progress {

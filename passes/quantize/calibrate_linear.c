@@ -2,6 +2,7 @@
  * many as what may be lost allows.
  */
 #include "../gate.h"
+#include "../known.h"
 #include "describe.h"
 #include "linear.h"
 
@@ -43,7 +44,7 @@ ml_calibrate_linear(ml_pass_ctx *px, ml_module *m)
 	g.layer = ML_NEW_ARRAY(px->scratch, ml_gate_layer, g.layers + 1);
 	for (int i = 0; i < g.layers; i++)
 		ml_describe_planned(&g, i, &planned.at[i], 2);
-	if (px->data)
+	if (ml_is_calibrated(px))
 		ML_STEP(ml_gate_run(&g));
 	return ml_gate_finish(&g, m);
 }

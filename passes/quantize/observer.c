@@ -20,6 +20,26 @@ ml_histogram_add(ml_histogram *h, const float *x, int64_t n)
 	}
 }
 
+void
+ml_histogram_merge(ml_histogram *h, double low, double high, const double *count)
+{
+	double width = (h->high - h->low) / ML_BINS, part = (high - low) / ML_BINS;
+
+	for (int i = 0; i < ML_BINS && width > 0 && isfinite(width); i++) {
+		double from = (low + i * part - h->low) / width, size = part / width;
+		int first = from > 0 ? (int)fmin(from, ML_BINS - 1) : 0;
+		if (!(count[i] > 0))
+			continue;
+		int last = (int)fmin(fmax(from + size, 0), ML_BINS - 1);
+		for (int k = first; k <= last; k++) {
+			double begin = k == first ? from : k, end = k == last ? from + size : k + 1;
+			h->count[k] += size > 0     ? count[i] * (end - begin) / size
+				       : k == first ? count[i]
+						    : 0;
+		}
+	}
+}
+
 static double
 middle(const ml_histogram *h, int bin)
 {

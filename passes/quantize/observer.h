@@ -12,6 +12,9 @@ typedef struct ml_histogram {
 } ml_histogram;
 
 void ml_histogram_add(ml_histogram *, const float *, int64_t n);
+/* The counts of a histogram from low to high, spread over the parts of this one that its parts lie
+ * in. */
+void ml_histogram_merge(ml_histogram *, double low, double high, const double *count);
 /* The range without the outermost 0.01 % of the values, half of them on each side. */
 ml_range ml_range_percentile(const ml_histogram *);
 /* low and high times the p of 1, 0.99, ..., 0.5 with the least squared error of 256 levels. */

@@ -4,6 +4,7 @@
  * Calibration data shows the inputs.  Without it, those behind norms are known from the norm's
  * constants; of others nothing is.
  */
+#include "../known.h"
 #include "linear.h"
 #include "smooth.h"
 #include <math.h>
@@ -108,8 +109,8 @@ smooth_input(planning *c, int input, ml_arena *arena)
 	s.w = w;
 	if (s.x->rows) {
 		ml_smoothing_begin(&s, arena);
-		alpha = ml_smooth(&s, c->px->data ? STEPS : FEW_STEPS, c->px->workers, factor,
-				  arena);
+		alpha = ml_smooth(&s, ml_is_calibrated(c->px) ? STEPS : FEW_STEPS, c->px->workers,
+				  factor, arena);
 	}
 	for (int64_t j = 0; j < rows && !s.x->rows; j++)
 		factor[j] = 1;
@@ -166,7 +167,7 @@ plan_layer(planning *c, ml_planned *l, ml_arena *arena)
 	const ml_statistics *x = &c->statistics[l->input];
 	size_t bytes = (size_t)(l->rows * l->columns) * sizeof(float);
 	double *importance = ML_NEW_ARRAY(arena, double, l->rows);
-	ml_row_facts facts = {l->factor, c->px->data ? importance : NULL};
+	ml_row_facts facts = {l->factor, ml_is_calibrated(c->px) ? importance : NULL};
 	bool known = x->rows > 0;
 
 	l->w = ml_alloc(arena, bytes);
@@ -223,9 +224,9 @@ ml_plan_linear(ml_pass_ctx *px, ml_module *m, ml_planned_list *list)
 
 	find_layers(&c);
 	c.statistics = ML_NEW_ARRAY(px->scratch, ml_statistics, c.inputs.count + 1);
-	if (px->data && c.inputs.count)
+	if (ml_is_calibrated(px) && c.inputs.count)
 		ML_STEP(ml_collect(px, m, c.inputs.at, c.inputs.count, c.statistics));
-	for (int i = 0; i < c.inputs.count && !px->data; i++)
+	for (int i = 0; i < c.inputs.count && !ml_is_calibrated(px); i++)
 		ml_foresee(px, c.inputs.at[i], &c.statistics[i]);
 	return plan_layers(&c);
 }

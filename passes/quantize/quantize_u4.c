@@ -1,14 +1,17 @@
 /* quantize_u4.c -- weights of linear layers as four bits with a scale and zero point per group.
  *
  * Where calibration data shows what a layer reads, its rows are rounded by GPTQ, their scales
- * chosen with the error weighted by the inputs' second moments; else each group is rounded by
- * itself.  A layer that computes a result of the model directly (logits) keeps eight bits unless
- * asked for: its errors reach the user undamped.  With data the gate then chooses between four
- * bits, eight and floats for every layer.
+ * chosen with the error weighted by the inputs' second moments; where statistics do, which are the
+ * diagonal of those, by the scales alone; else each group is rounded by itself.  A layer that
+ * computes a result of the model directly (logits) keeps eight bits unless asked for: its errors
+ * reach the user undamped.  With data the gate then chooses between four bits, eight and floats for
+ * every layer.
  */
+#include "../known.h"
 #include "describe.h"
 #include "linear.h"
 #include "moments.h"
+#include "statistics.h"
 #include "u4.h"
 #include <string.h>
 
@@ -21,8 +24,9 @@ enum {
 typedef struct layer {
 	ml_node *n;
 	int64_t k, columns;
-	bool known;  /* data can show what it reads */
-	int moments; /* of that, in its round */
+	bool known;                /* data can show what it reads */
+	int moments;               /* of that, in its round */
+	const ml_statistics *read; /* what is known of that without samples, or NULL */
 	uint32_t id;
 	/* what it becomes; NULL: nothing, or no zero points */
 	ml_blob *q, *scale, *zero;
@@ -155,13 +159,31 @@ importance_of(const ml_moments *m, ml_arena *arena)
 	return mean;
 }
 
+/* The same, by statistics. */
+static const float *
+known_importance(const ml_statistics *s, ml_arena *arena)
+{
+	float *mean = ML_NEW_ARRAY(arena, float, s->channels);
+	double sum = 0;
+
+	for (int64_t i = 0; i < s->channels; i++)
+		sum += s->squares[i];
+	for (int64_t i = 0; i < s->channels; i++)
+		mean[i] = sum > 0 ? (float)(s->squares[i] / sum * (double)s->channels) : 1;
+	return mean;
+}
+
 /* False when the weights are not finite. */
 static bool
-round_weights(const ml_u4 *u, const ml_moments *m, ml_arena *arena)
+round_weights(const ml_u4 *u, const ml_statistics *read, const ml_moments *m, ml_arena *arena)
 {
 	if (!is_finite(u->w, u->k * u->n))
 		return false;
-	ml_u4_fit(u, m ? importance_of(m, arena) : NULL, arena);
+	ml_u4_fit(u,
+		  m      ? importance_of(m, arena)
+		  : read ? known_importance(read, arena)
+			 : NULL,
+		  arena);
 	if (m) {
 		double *h = ML_NEW_ARRAY(arena, double, u->k * u->k);
 		memcpy(h, m->sum, (size_t)(u->k * u->k) * sizeof *h);
@@ -199,7 +221,7 @@ round_layer(layers *s, layer *l, const ml_moments *m, ml_arena *arena)
 	memcpy(u.w, ml_const_blob(ml_in(l->n, 1))->bytes, (size_t)count * sizeof *u.w);
 	ml_blob *blob = new_blob(s, count, &q);
 	u.q = q;
-	if (!round_weights(&u, m, arena))
+	if (!round_weights(&u, l->read, m, arena))
 		return false;
 	l->q = blob;
 	l->scale = new_blob(s, groups * 2, &scale);
@@ -287,10 +309,36 @@ run_round(layers *s, int from, int *next, round *r)
 	return ML_OK;
 }
 
+/* Of layers of the main block without samples: what files know of their inputs. */
+static ml_status
+read_known(layers *s)
+{
+	ml_pass_ctx *px = s->px;
+	ml_statistics *read = ML_NEW_ARRAY(px->scratch, ml_statistics, s->at.count + 1);
+	ml_value **value = ML_NEW_ARRAY(px->scratch, ml_value *, s->at.count + 1);
+	int n = 0;
+
+	if (px->data || !ml_is_calibrated(px))
+		return ML_OK;
+	for (int i = 0; i < s->at.count; i++)
+		if (s->at.at[i].n->block == s->m->main)
+			value[n++] = ml_in(s->at.at[i].n, 0);
+	ML_STEP(ml_collect(px, s->m, value, n, read));
+	for (int i = 0, k = 0; i < s->at.count; i++)
+		if (s->at.at[i].n->block == s->m->main && read[k++].rows)
+			s->at.at[i].read = &read[k - 1];
+	ml_record_note(px->record, "statistics are no samples: 4 bits are rounded to nearest, with "
+				   "weighted scales, and not by GPTQ");
+	return ML_OK;
+}
+
 static ml_status
 run_rounds(layers *s)
 {
 	ml_status status = ml_for_each_block(s->m, find_layers, s);
+
+	if (status == ML_OK)
+		status = read_known(s);
 
 	for (int i = 0; i < s->at.count && status == ML_OK;) {
 		round r = {.bytes = 0};

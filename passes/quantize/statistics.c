@@ -63,12 +63,109 @@ new_statistics(ml_pass_ctx *px, const ml_value *v)
 	return s;
 }
 
+/* ---- statistics that are kept ---- */
+
+static const char CHANNELS[] = "channels";
+enum { COUNTS = 3 /* rows, drawn ones, whether all are finite; then sums, squares, tops */ };
+
+static void
+keep(const ml_pass_ctx *px, const ml_value *v, const ml_statistics *s)
+{
+	int64_t n = s->channels;
+	ml_figures f = {.numbers = COUNTS + 3 * n, .rows = s->drawn * n, .row = s->row};
+
+	f.number = ML_NEW_ARRAY(px->scratch, double, f.numbers);
+	f.number[0] = (double)s->rows;
+	f.number[1] = (double)s->drawn;
+	f.number[2] = s->finite;
+	memcpy(f.number + COUNTS, s->sum, (size_t)n * sizeof *s->sum);
+	memcpy(f.number + COUNTS + n, s->squares, (size_t)n * sizeof *s->squares);
+	for (int64_t i = 0; i < n; i++)
+		f.number[COUNTS + 2 * n + i] = (double)s->top[i];
+	ml_note_figures(px, CHANNELS, v, &f);
+}
+
+/* Some of the rows that both have drawn, in proportion to those they were drawn from. */
+static void
+share_rows(ml_statistics *s, const ml_figures *f, int64_t drawn, int64_t from)
+{
+	int64_t n = s->channels, all = s->drawn + drawn;
+	int64_t room = all < ML_SAMPLED_ROWS ? all : ML_SAMPLED_ROWS;
+	double share = (double)s->rows / (double)(s->rows + from);
+	int64_t own = (int64_t)rint((double)room * share);
+
+	own = own > s->drawn ? s->drawn : own < room - drawn ? room - drawn : own;
+	for (int64_t i = 0; i < own; i++)
+		memmove(s->row + i * n, s->row + i * s->drawn / own * n,
+			(size_t)n * sizeof *s->row);
+	for (int64_t i = own; i < room; i++)
+		memcpy(s->row + i * n, f->row + (i - own) * drawn / (room - own) * n,
+		       (size_t)n * sizeof *s->row);
+	s->drawn = room;
+}
+
+static bool
+all_finite(const ml_figures *f)
+{
+	double sum = 0; /* of zeros, NaN when one is not finite */
+
+	for (int64_t i = 0; i < f->numbers; i++)
+		sum += f->number[i] * 0;
+	for (int64_t i = 0; i < f->rows; i++)
+		sum += (double)f->row[i] * 0;
+	return sum == 0;
+}
+
+/* False when the figures cannot be of such a value. */
+static bool
+add_known(ml_statistics *s, const ml_figures *f)
+{
+	int64_t n = s->channels;
+	double rows = f->number[0], drawn = f->number[1];
+
+	if (!(rows >= 0 && rows < 0x1p53 && drawn >= 0 && drawn <= ML_SAMPLED_ROWS) ||
+	    drawn != rint(drawn) || drawn > rows || f->rows != (int64_t)drawn * n)
+		return false;
+	if (!all_finite(f)) {
+		s->finite = false;
+		return true; /* of such a value nothing is known */
+	}
+	if (rows > 0)
+		share_rows(s, f, (int64_t)drawn, (int64_t)rows);
+	s->rows += (int64_t)rows;
+	s->finite &= f->number[2] != 0;
+	for (int64_t i = 0; i < n; i++) {
+		float top = (float)f->number[COUNTS + 2 * n + i];
+		s->sum[i] += f->number[COUNTS + i];
+		s->squares[i] += f->number[COUNTS + n + i];
+		s->top[i] = top > s->top[i] ? top : s->top[i];
+	}
+	return true;
+}
+
+static ml_status
+add_all_known(ml_pass_ctx *px, const ml_value *v, ml_statistics *s)
+{
+	int64_t numbers = COUNTS + 3 * s->channels;
+
+	for (const ml_figures *f = NULL; (f = ml_next_known(px, CHANNELS, v, numbers, f));)
+		if (!add_known(s, f))
+			return ml_error(px->cx, ML_ERR_VALUE, v->def ? v->def->prov : NULL,
+					"calibration: the statistics of this value are impossible");
+	keep(px, v, s);
+	return ML_OK;
+}
+
 ml_status
 ml_collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_statistics *s)
 {
 	for (int i = 0; i < n; i++)
 		s[i] = new_statistics(px, value[i]);
-	return ml_watch(px, m, value, n, ML_LEARN, MOST, see, s);
+	if (px->data)
+		ML_STEP(ml_watch(px, m, value, n, ML_LEARN, MOST, see, s));
+	for (int i = 0; i < n; i++)
+		ML_STEP(add_all_known(px, value[i], &s[i]));
+	return ML_OK;
 }
 
 /* ---- without data ---- */

@@ -1,6 +1,7 @@
 /* statistics.h -- what the channels of a value look like over calibration data. */
 #ifndef ML_STATISTICS_H
 #define ML_STATISTICS_H
+#include "../known.h"
 #include "../samples.h"
 
 enum { ML_SAMPLED_ROWS = 128 };
@@ -15,7 +16,8 @@ typedef struct ml_statistics {
 	bool finite;
 } ml_statistics;
 
-/* Of f32 values of the main block, whose last axis must be static. */
+/* Of f32 values of the main block, whose last axis must be static: from the samples, and from what
+ * is known of them.  Where both have nothing, `rows` is 0. */
 ml_status ml_collect(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n,
 		     ml_statistics *);
 /* What is known of a value without data: behind a norm, rows are the norm's scale and bias on

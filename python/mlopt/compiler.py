@@ -18,7 +18,8 @@ def compile(model, output=None, freeze=None, calib=None, **options):
     model: path of an .onnx (or .mlt) file, a model's bytes, or an onnx.ModelProto
     output: path of the artefact; its kind is the option `emit` ("so" by default).  Returns None then
     freeze: {input name: array} of inputs that become constants
-    calib: {input name: array} of samples along axis 0, for int8="static"
+    calib: {input name: array} of samples along axis 0, for int8="static"; or a file that the option
+        save_calib has written, or a list of such files
     options: mloptc's, with _ for -: O=1, int8=True, dim={"batch": 1}, shape={"x": "1x3"}
 
     Raises Error, UnsupportedError with the compiler's messages.
@@ -91,7 +92,9 @@ def _options(context, freeze, calib, options):
                 _check(context, library.ml_options_set(handle, name_, text))
         for name, value in freeze.items():
             _freeze(context, handle, name, value)
-        lent = _calibrate(context, handle, calib) if calib is not None else None
+        lent = _calibrate(context, handle, calib) if hasattr(calib, "items") else None
+        if calib is not None and lent is None:
+            _add_statistics(context, handle, calib)
         yield handle
         del lent  # the library has read from it until here
     finally:
@@ -133,6 +136,11 @@ def _calibrate(context, handle, calib):
     data = Calibration(None, ARRAY(array))
     _check(context, library.ml_options_calibrate(handle, data))
     return data
+
+
+def _add_statistics(context, handle, files):
+    for file in [files] if isinstance(files, (str, os.PathLike)) else files:
+        _check(context, library.ml_options_statistics(handle, os.fsencode(file)))
 
 
 def _freeze(context, handle, name, value):

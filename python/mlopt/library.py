@@ -115,6 +115,7 @@ _COMPILER = {
     "ml_options_set": (c_int, c_void_p, c_char_p, c_char_p),
     "ml_options_freeze": (c_int, c_void_p, c_char_p, c_int, c_int, _DIMS, c_void_p),
     "ml_options_calibrate": (c_int, c_void_p, POINTER(Calibration)),
+    "ml_options_statistics": (c_int, c_void_p, c_char_p),
     "ml_options_prune": (None, c_void_p, POINTER(PruneHooks)),
     "ml_options_distill": (None, c_void_p, POINTER(DistillHooks)),
     "ml_options_plugin": (c_int, c_void_p, POINTER(Plugin)),

@@ -116,6 +116,18 @@ class TestSession(unittest.TestCase):
             with self.assertRaisesRegex(mlopt.Error, text):
                 mlopt.InferenceSession(self.model, int8="static", calib=wrong)
 
+    def test_statistics_stand_for_samples(self):
+        samples = np.random.default_rng(2).standard_normal((20, 3), np.float32)
+        options = {"int8": "static", "max_loss": "100%"}
+        with tempfile.TemporaryDirectory() as folder:
+            kept = pathlib.Path(folder) / "kept.calib"
+            session = mlopt.InferenceSession(self.model, calib={"x": samples}, save_calib=kept,
+                                             **options)
+            want, = session.run(["p"], {"x": samples})
+            for calib in kept, [str(kept), kept]:
+                session = mlopt.InferenceSession(self.model, calib=calib, **options)
+                np.testing.assert_array_equal(session.run(["p"], {"x": samples})[0], want)
+
     def test_artefacts_run_like_models_in_memory(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "linear.so"
