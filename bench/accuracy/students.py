@@ -239,13 +239,14 @@ def speed(row, paths):
             for i, where in enumerate(("at 128", "at its lengths"))}
 
 
-def quantized(row, path, folder, batches, base):
+def quantized(row, path, batches, base):
     """The student in eight bits: all levels, and AVX2 alone."""
     import mlopt
-    made = {"": folder / "int8.so", ", AVX2": folder / "int8-avx2.so"}
+    made = {"": path.with_suffix(".int8.so"), ", AVX2": path.with_suffix(".int8-avx2.so")}
     for name, small in made.items():
         capped = {"mcpu": "avx2"} if name else {}
-        mlopt.compile(str(path), str(small), int8="dynamic", calib=row.calib(), **capped)
+        if not small.exists():
+            mlopt.compile(str(path), str(small), int8="dynamic", calib=row.calib(), **capped)
     paths = {k: str(v) for k, v in made.items()}
     return {**row.task.figures(answers(row, batches, paths[""]), base), **speed(row, paths)}
 
@@ -269,7 +270,7 @@ def measure(row, o):
                 made = {"making": time.monotonic() - begun}
             rows[name] = {**row.task.figures(answers(row, batches, str(path)), base), **made}
             if name == "mlopt" and row.kind == "Sentiment" and row.minutes:
-                rows["mlopt --int8"] = quantized(row, path, folder, batches, base)
+                rows["mlopt --int8"] = quantized(row, path, batches, base)
     if "mlopt" in rows:
         rows["mlopt"]["as wanted"] = bool(row.wanted(rows["mlopt"], rows["teacher"]))
         rows["mlopt"]["best"] = all(row.better(rows["mlopt"], r) for k, r in rows.items()
