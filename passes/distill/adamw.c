@@ -80,10 +80,14 @@ ml_build_adamw(ml_builder *b, const ml_adamw *o, const ml_adamw_step *s, ml_valu
 
 	if (s->clip)
 		gradient = MUL(gradient, s->clip);
+	if (s->basis)
+		gradient = ml_build_matmul(b, s->basis, gradient);
 	out[1] = mixed(b, o->beta1, first, gradient);
 	out[2] = mixed(b, o->beta2, second, MUL(gradient, gradient));
 	ml_value *scale = DIV(ml_op1(b, ML_OP_sqrt, out[2]), ml_build_cast(b, root, t));
 	ml_value *change = DIV(out[1], ml_op_number(b, ML_OP_add, scale, o->eps));
+	if (s->basis)
+		change = ml_build_matmul(b, s->basis, change);
 	out[0] = SUB(MUL(parameter, ml_build_cast(b, keep, t)),
 		     MUL(change, ml_build_cast(b, rate, t)));
 	return out[0] && out[1] && out[2];

@@ -6,6 +6,9 @@
 
 enum { LEAST_TOKENS = 16 }; /* different ones, else they are flags */
 static const double REPLACED = 0.15, CHANGED = 0.5, SPLICED = 0.5;
+/* Of what replaces tokens where numbers are to be the teacher's: any that the model knows, since it
+ * will meet others than the samples have. */
+static const double FOREIGN = 0.5;
 
 /* splitmix64 */
 uint64_t
@@ -120,6 +123,17 @@ find_tokens(ml_pool *p, int input)
 	p->nusual = n;
 }
 
+/* Rows of the table in which tokens are looked up. */
+static void
+find_known(ml_pool *p)
+{
+	const ml_value *tokens = p->m->main->arg[p->tokens];
+
+	for (const ml_use *u = tokens->uses; u; u = u->next)
+		if (u->user->op == ML_OP_gather && ml_in(u->user, 1) == tokens)
+			ml_dim_is_int(ml_in(u->user, 0)->type.dim[0], &p->known);
+}
+
 /* ---- taking samples out of batches ---- */
 
 static void
@@ -170,6 +184,8 @@ ml_pool_init(ml_pool *p, const ml_samples *s, const ml_module *m, uint64_t seed,
 	p->cut = find_cut(p);
 	for (int i = 0; i < p->inputs && p->tokens < 0 && p->cut; i++)
 		find_tokens(p, i);
+	if (p->tokens >= 0 && !s->agree.decides)
+		find_known(p);
 	p->order = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
 	p->shuffled = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
 	p->start = ML_NEW_ARRAY(arena, int, p->sample.count + 2);
@@ -281,6 +297,14 @@ put_sample(ml_pool *p, int row, const ml_tensor *sample, const int64_t *keep, in
 	}
 }
 
+static int64_t
+any_token(ml_pool *p)
+{
+	if (p->known > 0 && uniform(p) < FOREIGN)
+		return below(p, p->known);
+	return p->usual[below(p, p->nusual)];
+}
+
 static void
 replace_tokens(ml_pool *p, int row)
 {
@@ -289,8 +313,7 @@ replace_tokens(ml_pool *p, int row)
 
 	for (int64_t i = 1; i + 1 < length; i++)
 		if (uniform(p) < REPLACED)
-			ml_write_s64(x->dtype, x->data, row * length + i,
-				     p->usual[below(p, p->nusual)]);
+			ml_write_s64(x->dtype, x->data, row * length + i, any_token(p));
 }
 
 /* Goes on as another row of the batch: beginnings and ends are more than whole samples, and what

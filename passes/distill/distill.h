@@ -75,6 +75,7 @@ typedef struct ml_pool {
 	int tokens;     /* the input that holds tokens, or -1 */
 	int64_t *usual; /* tokens as often as they are in the samples */
 	int64_t nusual;
+	int64_t known; /* tokens that the model has a row for, from 0 on; 0: nobody knows */
 	uint64_t random;
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */
@@ -88,6 +89,12 @@ void ml_pool_init(ml_pool *, const ml_samples *, const ml_module *, uint64_t see
 /* The next batch, in the pool's memory. */
 const ml_tensor *ml_pool_next(ml_pool *);
 uint64_t ml_random(uint64_t *state);
+
+/* ---- whiten.c: the bases in which layers are trained ---- */
+
+struct ml_trainer;
+/* Of each weight, as in ml_train_options; NULL where steps go along its axes. */
+ml_status ml_find_bases(struct ml_trainer *, const double ***bases);
 
 /* ---- trainer.c ---- */
 

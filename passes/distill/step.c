@@ -61,6 +61,24 @@ add_output(training *t, ml_value **out, int *nout, ml_value *v, const char *name
 	ML_PUSH(&t->m->arena, t->m->output_names, ml_strdup(&t->m->arena, name));
 }
 
+static ml_value *
+basis_of(training *t, int i)
+{
+	const ml_type *w = &t->weight[i]->type;
+	const double *basis = t->options->basis ? t->options->basis[i] : NULL;
+	ml_type type = {.dtype = w->dtype, .rank = 2, .dim = {w->dim[0], w->dim[0]}};
+	int64_t d = 0;
+	void *bytes;
+
+	if (!basis || !ml_dim_is_int(w->dim[0], &d))
+		return NULL;
+	uint64_t size = (uint64_t)(d * d) * (uint64_t)ml_dtype_bytes(w->dtype);
+	ml_blob *blob = ml_blob_new(t->m->arena.memory, size, &bytes);
+	for (int64_t k = 0; k < d * d; k++)
+		ml_write_f64(w->dtype, bytes, k, basis[k]);
+	return ml_build_const(&t->b, &type, blob);
+}
+
 static bool
 update(training *t, const ml_adamw_step *step, double clip, ml_value *norm, int i, ml_value **out)
 {
@@ -68,6 +86,7 @@ update(training *t, const ml_adamw_step *step, double clip, ml_value *norm, int 
 
 	if (clip > 0)
 		own.clip = ml_clip_factor(&t->b, norm, clip, t->weight[i]->type.dtype);
+	own.basis = basis_of(t, i);
 	return ml_build_adamw(&t->b, &t->options->adamw, &own, t->weight[i], t->gradient[i],
 			      t->first[i], t->second[i], out);
 }

@@ -37,6 +37,8 @@ typedef struct ml_adamw {
 typedef struct ml_adamw_step {
 	ml_value *rate, *step; /* f64 scalars; step counts from 1 */
 	ml_value *clip;        /* factor of the gradient, or NULL */
+	ml_value *basis;       /* [d,d] for a parameter [d,o], symmetric: moments are of
+				  basis . gradient, and steps go along its columns; or NULL */
 } ml_adamw_step;
 /* out: the parameter, its first and its second moment, after the step; false when reported. */
 bool ml_build_adamw(ml_builder *, const ml_adamw *, const ml_adamw_step *, ml_value *parameter,
@@ -46,6 +48,8 @@ typedef struct ml_train_options {
 	ml_adamw adamw;
 	double warmup; /* of ml_learning_rate */
 	double clip;   /* limit of the gradients' norm; 0 = none */
+	/* ml_adamw_step.basis of each weight, row by row, or NULL; NULL: none has one. */
+	const double *const *basis;
 } ml_train_options;
 /* One step as a module: m with its constants `weight` as inputs, trained on its output `loss`.
  * Inputs: m's, weights, first moments, second moments, step, total and peak (f64 scalars).

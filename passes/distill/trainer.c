@@ -28,13 +28,21 @@ static ml_status
 make_step(ml_trainer *t, ml_module **step)
 {
 	int n = t->weights.constant.count;
+	ml_train_options options = TRAINING;
+	const double **bases;
 	ml_module *loss;
 
+	/* Decisions, with hidden states alone to be fitted, gain nothing by it: a held-out KL of
+	 * .0313 instead of .0316. */
+	if (!t->samples.agree.decides) {
+		ML_STEP(ml_find_bases(t, &bases));
+		options.basis = bases;
+	}
 	ML_STEP(ml_build_loss(t->student, &t->goal, &loss));
 	ml_value **weight = ML_NEW_ARRAY(t->arena, ml_value *, n + 1);
 	ml_values_in(loss, t->weights.constant.at, n, weight, t->arena);
 	ml_status status =
-		ml_train_step(loss, 0, (const ml_value *const *)weight, n, &TRAINING, step);
+		ml_train_step(loss, 0, (const ml_value *const *)weight, n, &options, step);
 	ml_module_free(loss);
 	return status;
 }

@@ -10,6 +10,11 @@ enum { SAMPLES = 96, LENGTH = 9, BATCHES = 60, WIDTH = 16 };
 static const char model[] = "module \"m\" {\n  sym b\n  sym s\n  in %i \"ids\" : s64[b, s]\n"
 			    "  %y = cast %i : f32[b, s]\n  out \"y\" = %y\n}\n";
 
+/* Numbers are wanted of it, and it knows more tokens than the samples have. */
+static const char embedder[] = "module \"m\" {\n  sym b\n  sym s\n  in %i \"ids\" : s64[b, s]\n"
+			       "  %t = iota {shape = [9000], dtype = f32} : f32[9000]\n"
+			       "  %y = gather %t, %i : f32[b, s]\n  out \"y\" = %y\n}\n";
+
 typedef struct bench {
 	ml_context cx;
 	ml_module *m;
@@ -20,7 +25,7 @@ typedef struct bench {
 } bench;
 
 static void
-open_bench(bench *b, uint64_t seed)
+open_model(bench *b, const char *model, uint64_t seed)
 {
 	*b = (bench){.cx.memory = ml_memory_libc()};
 	ml_arena_init(&b->cx.arena, &b->cx.memory);
@@ -35,6 +40,12 @@ open_bench(bench *b, uint64_t seed)
 	ml_batch all = {.in = in, .samples = SAMPLES, .number = b->number};
 	ML_PUSH(&b->cx.arena, b->samples.batch, all);
 	ml_pool_init(&b->pool, &b->samples, b->m, seed, &b->cx.arena);
+}
+
+static void
+open_bench(bench *b, uint64_t seed)
+{
+	open_model(b, model, seed);
 }
 
 static void
@@ -120,12 +131,38 @@ test_seed(void **state)
 	close_bench(&a);
 }
 
+/* Half of the tokens that replace others are any that the model knows; what decides gets none. */
+static void
+test_foreign(void **state)
+{
+	for (int decides = 0; decides < 2; decides++) {
+		int foreign = 0, tokens = 0;
+		bench b;
+
+		(void)state;
+		open_model(&b, embedder, 1);
+		b.samples.agree.decides = decides;
+		ml_pool_init(&b.pool, &b.samples, b.m, 1, &b.cx.arena);
+		for (int k = 0; k < BATCHES; k++) {
+			const ml_tensor *in = ml_pool_next(&b.pool);
+			for (int64_t i = 0; i < in->dim[0] * LENGTH; i++, tokens++) {
+				int64_t token = ((const int64_t *)in->data)[i];
+				assert_in_range(token, 0, 8999);
+				foreign += token >= SAMPLES * WIDTH;
+			}
+		}
+		assert_in_range(foreign, decides ? 0 : tokens / 100, decides ? 0 : tokens / 20);
+		close_bench(&b);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_seed),
+		cmocka_unit_test(test_foreign),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -319,20 +319,40 @@ norm_of(const double *g)
 	return sqrt(sum);
 }
 
+/* AdamW in the coordinates of the basis' columns, or along the axes. */
 static void
-test_training(void **state)
+step_in_basis(const ml_adamw *o, const double *basis, double rate, double step, double clip,
+	      const double *g, double *w, double *m, double *v)
 {
-	static const ml_train_options o = {
-		.adamw = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decay = 0.1},
-		.warmup = 0.4,
-		.clip = 1};
+	const ml_adamw plain = {o->beta1, o->beta2, o->eps, 0};
+	double turned[K] = {0}, change[K] = {0};
+
+	if (!basis) {
+		plain_adamw(o, rate, step, clip, g, w, m, v, K);
+		return;
+	}
+	for (int i = 0; i < K * K; i++)
+		turned[i / K] += basis[i] * g[i % K];
+	plain_adamw(&plain, rate, step, clip, turned, change, m, v, K);
+	for (int i = 0; i < K; i++)
+		w[i] *= 1 - rate * o->decay;
+	for (int i = 0; i < K * K; i++)
+		w[i / K] += basis[i] * change[i % K];
+}
+
+static void
+check_training(const double *basis)
+{
+	ml_train_options o = {.adamw = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decay = 0.1},
+			      .warmup = 0.4,
+			      .clip = 1};
 	double x[ROWS * K], y[ROWS], total = STEPS, peak = 0.05, w[K] = {1, -1, 0.5, 0.25, 2},
 				     m[K] = {0};
 	double v[K] = {0}, w2[K], m2[K] = {0}, v2[K] = {0}, g[K], last = INFINITY;
 	ml_module *fit, *step;
 	bench t;
 
-	(void)state;
+	o.basis = basis ? &basis : NULL;
 	fill(x, ROWS * K, 1);
 	fill(y, ROWS, 2);
 	memcpy(w2, w, sizeof w);
@@ -352,7 +372,7 @@ test_training(void **state)
 		assert_int_equal(ml_evaluate(step, in, out, &t.cx.arena, NULL), ML_OK);
 		double loss = plain_gradient(x, y, w2, g), norm = norm_of(g);
 		double rate = peak * fmin(fmin(1, at_step / 2), (total - at_step + 1) / 3);
-		plain_adamw(&o.adamw, rate, at_step, fmin(1, 1 / norm), g, w2, m2, v2, K);
+		step_in_basis(&o.adamw, basis, rate, at_step, fmin(1, 1 / norm), g, w2, m2, v2);
 		expect_close(at(&out[0], 0), loss);
 		expect_close(at(&out[1], 0), norm);
 		assert_true(loss < last);
@@ -369,6 +389,18 @@ test_training(void **state)
 	ml_module_free(step);
 	ml_module_free(fit);
 	close_bench(&t);
+}
+
+static void
+test_training(void **state)
+{
+	double basis[K * K];
+
+	(void)state;
+	check_training(NULL);
+	for (int i = 0; i < K * K; i++)
+		basis[i] = i % (K + 1) ? 0.1 / (1 + i / K + i % K) : 1 + 0.1 * i / K;
+	check_training(basis);
 }
 
 int
