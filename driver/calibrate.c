@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_SAMPLES = 8, NO_ARRAY = -2 };
+enum { LEAST_SAMPLES = 8 };
 
 static const char *
 type_text(ml_feed *f, const ml_type *t)
@@ -156,7 +156,7 @@ derive_missing(ml_feed *f, const ml_module *m, const ml_message *why)
 static ml_status
 open_set(ml_feed *f, const ml_module *m, int set, bool *there)
 {
-	const ml_calibration *c = &f->o->calibration;
+	const ml_calibration *c = &f->source;
 	ml_message missing = {""};
 
 	f->set = -1;
@@ -169,9 +169,9 @@ open_set(ml_feed *f, const ml_module *m, int set, bool *there)
 				   &why);
 		why.text[sizeof why.text - 1] = 0;
 		f->given[i] = got > 0;
-		if (got == NO_ARRAY && !missing.text[0])
+		if (got == ML_NO_ARRAY && !missing.text[0])
 			missing = why;
-		else if (got < 0 && got != NO_ARRAY)
+		else if (got < 0 && got != ML_NO_ARRAY)
 			return ml_error(f->o->cx, ML_ERR_ARG, NULL, "calibration data: %s",
 					why.text);
 		if (!got) {
@@ -325,7 +325,7 @@ static ml_status
 label(void *user, const ml_module *m, int64_t i, int64_t *number)
 {
 	ml_feed *f = user;
-	const ml_calibration *c = &f->o->calibration;
+	const ml_calibration *c = &f->source;
 	ml_message why = {""};
 	bool there;
 	ml_view v;
@@ -348,7 +348,7 @@ label(void *user, const ml_module *m, int64_t i, int64_t *number)
 void
 ml_feed_begin(ml_feed *f, const ml_options *o)
 {
-	*f = (ml_feed){.o = o, .set = -1};
+	*f = (ml_feed){.o = o, .source = o->calibration, .set = -1};
 	ml_arena_init(&f->arena, &o->cx->memory);
 	ml_arena_init(&f->derived, &o->cx->memory);
 }

@@ -21,8 +21,9 @@ typedef struct compilation {
 	ml_arena arena;
 	ml_plugins plugins;
 	ml_module *m, *plain; /* plain: as the model is, for COMPARE */
-	ml_feed feed;
 	ml_known known;
+	ml_feed feed, guess; /* calibration data, and what is invented for want of it */
+	ml_invented invented;
 	ml_candidates candidates;
 	ml_record record;
 	ml_distill_options distilling;
@@ -78,12 +79,14 @@ run_passes(compilation *c)
 		.show_user = o->show_user,
 	};
 	ml_exec exec = ml_exec_by_jit(&c->candidates);
-	ml_data data = ml_data_of_feed(&c->feed);
+	ml_data data = ml_data_of_feed(&c->feed), guess = ml_data_of_feed(&c->guess);
 	ml_pipeline p;
 
 	po.exec = &exec;
 	po.data = o->calibration.array ? &data : NULL;
 	po.known = &c->known;
+	c->guess.source = ml_invent(&c->invented, c->m, &c->arena);
+	po.guess = c->guess.source.array ? &guess : NULL;
 	po.prune = o->prune;
 	po.prune_hooks = &o->prune_hooks;
 	po.max_loss = ml_max_loss(o);
@@ -273,6 +276,7 @@ run(compilation *c)
 	ml_arena_init(&c->arena, &cx->memory);
 	ml_record_init(&c->record, &c->arena);
 	ml_feed_begin(&c->feed, c->o);
+	ml_feed_begin(&c->guess, c->o);
 	c->candidates = (ml_candidates){.o = c->o};
 	status = ml_enter(cx, compile, c);
 	if (c->m)
@@ -284,6 +288,7 @@ run(compilation *c)
 		ml_module_free(c->plain);
 	ml_plugins_close(&c->plugins);
 	ml_feed_end(&c->feed);
+	ml_feed_end(&c->guess);
 	ml_arena_free(&c->arena);
 	cx->remarks = remarks;
 	ml_options_free(own);

@@ -72,23 +72,50 @@ is_appended_to(const ml_value *v)
 	return false;
 }
 
+/* What it is called says what it holds. */
+typedef struct role {
+	bool mask, position, kind;
+} role;
+
+static role
+role_of(const ml_value *v)
+{
+	const char *name = v->name ? v->name : "";
+	bool whole = ml_is_integer(v->type.dtype);
+	role r = {.mask = v->type.rank == 2 && strcasestr(name, "mask")};
+
+	if (v->type.rank != 2 || !whole || r.mask)
+		return r;
+	r.position = strcasestr(name, "position");
+	r.kind = strcasestr(name, "token_type") || strcasestr(name, "segment");
+	return r;
+}
+
+static bool
+is_past(const ml_value *v)
+{
+	return ml_is_float(v->type.dtype) && v->type.rank > 2 && is_appended_to(v);
+}
+
+bool
+ml_can_derive(const ml_value *v)
+{
+	role r = role_of(v);
+
+	return is_past(v) || r.mask || r.position || r.kind;
+}
+
 bool
 ml_derive_input(ml_feed *f, const ml_module *m, int i)
 {
 	const ml_value *v = m->main->arg[i];
-	const char *name = v->name ? v->name : "";
-	bool past = ml_is_float(v->type.dtype) && v->type.rank > 2 && is_appended_to(v);
+	role r = role_of(v);
 
-	if (past)
+	if (is_past(v))
 		return make_room(f, m, i, 0);
-	if (v->type.rank != 2 || sequence(f, m) < 0)
+	if (!ml_can_derive(v) || sequence(f, m) < 0 || !make_room(f, m, i, sequence(f, m)))
 		return false;
-	bool whole = ml_is_integer(v->type.dtype), mask = strcasestr(name, "mask");
-	bool position = !mask && whole && strcasestr(name, "position");
-	bool kind = whole && (strcasestr(name, "token_type") || strcasestr(name, "segment"));
-	if ((!mask && !position && !kind) || !make_room(f, m, i, sequence(f, m)))
-		return false;
-	if (mask || position)
-		fill(&f->array[i], position);
+	if (r.mask || r.position)
+		fill(&f->array[i], r.position);
 	return true;
 }

@@ -105,9 +105,13 @@ double ml_max_loss(const ml_options *);
 
 /* ---- calibrate.c ---- */
 
-/* A walk through the calibration data of options. */
+/* What a calibration answers for an input that it has nothing for. */
+enum { ML_NO_ARRAY = -2 };
+
+/* A walk through calibration data. */
 typedef struct ml_feed {
 	const ml_options *o;
+	ml_calibration source;
 	int set;              /* whose arrays are at hand, -1 for none */
 	int64_t first, count; /* its samples */
 	int64_t step;         /* elements of axis 0 in a sample; 0: arrays as they are */
@@ -117,11 +121,14 @@ typedef struct ml_feed {
 	ml_arena arena, derived;
 } ml_feed;
 
+/* From the data of the options. */
 void ml_feed_begin(ml_feed *, const ml_options *);
 void ml_feed_end(ml_feed *);
 /* derive.c: makes the array of an input of the model that the set has none for; false when those it
  * has do not say what it is. */
 bool ml_derive_input(ml_feed *, const ml_module *, int input);
+/* May it be one of those? */
+bool ml_can_derive(const ml_value *input);
 /* What passes read it by. */
 ml_data ml_data_of_feed(ml_feed *);
 /* What --int8, --int4 and --bf16 mean for the module. */
@@ -135,6 +142,19 @@ ml_status ml_read_statistics(const ml_options *, const ml_module *, ml_arena *, 
 /* Writes to where save-calib says; ML_ERR_ARG when there is nothing to write, or when nobody has
  * used what was read. */
 ml_status ml_write_statistics(const ml_options *, const struct ml_known *);
+
+/* ---- invent.c ---- */
+
+/* Calibration data for want of any. */
+typedef struct ml_invented {
+	const ml_module *m;
+	int64_t *rows; /* of each input: of the table that it numbers the rows of */
+	ml_arena *arena;
+} ml_invented;
+
+/* Tokens drawn at random, for models that read those and what follows from them; array is NULL for
+ * others, of which nothing is known. */
+ml_calibration ml_invent(ml_invented *, const ml_module *, ml_arena *);
 
 /* ---- distill.c ---- */
 

@@ -31,7 +31,8 @@ struct ml_pass_ctx {
 	/* Only for the phases calibrate, prune, distill and gate. */
 	const ml_exec *exec;
 	const ml_data *data;
-	struct ml_known *known;   /* statistics from files and for one: known.h; or NULL */
+	struct ml_known *known; /* statistics from files and for one: known.h; or NULL */
+	const ml_data *guess;   /* inputs made up, to learn from where there are no data; or NULL */
 	const ml_module *teacher; /* the module before any of them */
 	const char *observer;     /* how ranges are taken: quantize/observe.h; NULL = extremes */
 	double max_loss;          /* what the result may lose, by the rule of agree.h */

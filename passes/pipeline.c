@@ -241,6 +241,7 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .exec = r->o->exec,
 			  .data = r->o->data,
 			  .known = r->o->known,
+			  .guess = r->o->guess,
 			  .teacher = r->teacher,
 			  .observer = r->o->observer,
 			  .max_loss = r->o->max_loss > 0 ? r->o->max_loss : .01,

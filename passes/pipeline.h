@@ -20,6 +20,7 @@ typedef struct ml_pipeline_options {
 	void *show_user;
 	const ml_exec *exec;
 	const ml_data *data;    /* to calibrate with, or NULL */
+	const ml_data *guess;   /* for want of it: pass.h */
 	struct ml_known *known; /* the same as statistics, see known.h; or NULL */
 	const char *observer;   /* see quantize/observe.h; NULL = extremes */
 	double max_loss;        /* see agree.h; 0 = a hundredth */

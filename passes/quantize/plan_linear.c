@@ -1,8 +1,8 @@
 /* plan_linear.c -- what linear layers become on 8-bit integers, by what is known of their inputs:
  * outliers moved into weights, weights clipped, biases corrected.
  *
- * Calibration data shows the inputs.  Without it, those behind norms are known from the norm's
- * constants; of others nothing is.
+ * Calibration data shows the inputs.  Without it, a run on made-up inputs does nearly so; where
+ * those cannot be made up, inputs behind norms are known from the norm's constants.
  */
 #include "../known.h"
 #include "linear.h"
@@ -10,8 +10,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Without data people wait for the compiler, not for its calibration. */
+/* Where nothing is run, people wait for the compiler. */
 enum { STEPS = 20, FEW_STEPS = 4 };
+/* -O below: running the model for this is too dear. */
+enum { GUESSED_LEVEL = 2 };
 
 typedef struct planning {
 	ml_pass_ctx *px;
@@ -19,6 +21,8 @@ typedef struct planning {
 	ml_planned_list *list;
 	ML_VEC(ml_value *) inputs;
 	ml_statistics *statistics; /* of the inputs; rows 0: nothing is known */
+	bool seen;                 /* by a run */
+	bool guessed;              /* that was one on made-up samples */
 } planning;
 
 /* ---- finding ---- */
@@ -109,8 +113,7 @@ smooth_input(planning *c, int input, ml_arena *arena)
 	s.w = w;
 	if (s.x->rows) {
 		ml_smoothing_begin(&s, arena);
-		alpha = ml_smooth(&s, ml_is_calibrated(c->px) ? STEPS : FEW_STEPS, c->px->workers,
-				  factor, arena);
+		alpha = ml_smooth(&s, c->seen ? STEPS : FEW_STEPS, c->px->workers, factor, arena);
 	}
 	for (int64_t j = 0; j < rows && !s.x->rows; j++)
 		factor[j] = 1;
@@ -140,6 +143,13 @@ add_lost(const float *restrict w, const int8_t *restrict q, const float *restric
 		lost[k] += mean * ((double)w[k] - (double)q[k] * (double)scale[k] * factor);
 }
 
+/* The means must be right for it: made-up samples show what is large, not where the middle is. */
+static bool
+is_corrected(const planning *c, const ml_planned *l)
+{
+	return ml_in(l->node, 2) && !c->guessed;
+}
+
 /* What the mean of the inputs loses through rounded weights: b += E[x] (W - Wq). */
 static void
 correct_bias(planning *c, ml_planned *l)
@@ -151,7 +161,7 @@ correct_bias(planning *c, ml_planned *l)
 	double *lost = ML_NEW_ARRAY(c->px->scratch, double, l->columns);
 	float *b;
 
-	if (!x->rows || !bias || !ml_is_const(bias) || bias->type.rank != 1)
+	if (!x->rows || !is_corrected(c, l) || !ml_is_const(bias) || bias->type.rank != 1)
 		return;
 	for (int64_t j = 0; j < l->rows; j++)
 		add_lost(l->w + j * l->columns, q + j * l->columns, scale, ml_mean(x, j),
@@ -167,15 +177,15 @@ plan_layer(planning *c, ml_planned *l, ml_arena *arena)
 	const ml_statistics *x = &c->statistics[l->input];
 	size_t bytes = (size_t)(l->rows * l->columns) * sizeof(float);
 	double *importance = ML_NEW_ARRAY(arena, double, l->rows);
-	ml_row_facts facts = {l->factor, ml_is_calibrated(c->px) ? importance : NULL};
+	ml_row_facts facts = {l->factor, c->seen ? importance : NULL};
 	bool known = x->rows > 0;
 
 	l->w = ml_alloc(arena, bytes);
 	memcpy(l->w, ml_const_blob(ml_in(l->node, 1))->bytes, bytes);
 	for (int64_t j = 0; j < l->rows; j++) {
 		double s = (double)l->factor[j], mean = ml_mean(x, j);
-		bool corrected = ml_in(l->node, 2) != NULL;
-		importance[j] = (ml_variance(x, j) + (corrected ? 0 : mean * mean)) / (s * s);
+		double lost = is_corrected(c, l) ? 0 : mean * mean;
+		importance[j] = (ml_variance(x, j) + lost) / (s * s);
 	}
 	if (!ml_quantize_columns(c->px, ml_in(l->node, 1), l->rows, l->columns,
 				 known ? &facts : NULL, &l->plan.q)) {
@@ -217,16 +227,51 @@ plan_layers(planning *c)
 	return ML_OK;
 }
 
+/* ---- what is known ---- */
+
+/* What the inputs are in a run on made-up samples; false when that does not work out. */
+static bool
+guess(planning *c)
+{
+	ml_context *cx = c->px->cx;
+	ml_pass_ctx with = *c->px;
+	int said = cx->diags.count;
+
+	with.data = c->px->guess;
+	with.known = NULL;
+	if (!with.data || !with.exec || with.opt_level < GUESSED_LEVEL)
+		return false;
+	if (ml_collect(&with, c->m, c->inputs.at, c->inputs.count, c->statistics) != ML_OK) {
+		cx->diags.count = said;
+		return false;
+	}
+	for (int i = 0; i < c->inputs.count; i++)
+		if (!c->statistics[i].finite)
+			return false;
+	return true;
+}
+
+static ml_status
+learn(planning *c)
+{
+	c->statistics = ML_NEW_ARRAY(c->px->scratch, ml_statistics, c->inputs.count + 1);
+	c->seen = ml_is_calibrated(c->px);
+	if (!c->inputs.count)
+		return ML_OK;
+	if (c->seen)
+		return ml_collect(c->px, c->m, c->inputs.at, c->inputs.count, c->statistics);
+	c->seen = c->guessed = guess(c);
+	for (int i = 0; i < c->inputs.count && !c->seen; i++)
+		ml_foresee(c->px, c->inputs.at[i], &c->statistics[i]);
+	return ML_OK;
+}
+
 ml_status
 ml_plan_linear(ml_pass_ctx *px, ml_module *m, ml_planned_list *list)
 {
 	planning c = {.px = px, .m = m, .list = list};
 
 	find_layers(&c);
-	c.statistics = ML_NEW_ARRAY(px->scratch, ml_statistics, c.inputs.count + 1);
-	if (ml_is_calibrated(px) && c.inputs.count)
-		ML_STEP(ml_collect(px, m, c.inputs.at, c.inputs.count, c.statistics));
-	for (int i = 0; i < c.inputs.count && !ml_is_calibrated(px); i++)
-		ml_foresee(px, c.inputs.at[i], &c.statistics[i]);
+	ML_STEP(learn(&c));
 	return plan_layers(&c);
 }
