@@ -53,7 +53,7 @@ parse(setup *s, const char *text)
 /* How many samples there are; each is of `batch` rows of ids that the table has, under a mask of
  * ones. */
 static int
-count_samples(setup *s, ml_module *m, int batch, int64_t *sum)
+count_samples(setup *s, ml_module *m, int batch, uint64_t *sum)
 {
 	ml_invented invented;
 	ml_tensor in[2];
@@ -75,7 +75,7 @@ count_samples(setup *s, ml_module *m, int batch, int64_t *sum)
 			int64_t id = ((int64_t *)in[0].data)[i];
 			assert_true(id >= 0 && id < ROWS);
 			assert_int_equal(((int64_t *)in[1].data)[i], 1);
-			*sum = *sum * 3 + id;
+			*sum = *sum * 3 + (uint64_t)id;
 		}
 	}
 	ml_feed_end(&feed);
@@ -85,7 +85,7 @@ count_samples(setup *s, ml_module *m, int batch, int64_t *sum)
 static void
 test_samples(void **state)
 {
-	int64_t sum, again, other;
+	uint64_t sum, again, other;
 	setup s;
 
 	(void)state;
