@@ -95,8 +95,10 @@ ml_place_parts(ml_planner *p)
 {
 	for (ml_node *n = p->block->first; n && p->plan->opt_level > 0; n = n->next) {
 		const ml_group *g = n->op == ML_OP_concat ? ml_note_of(n)->group : NULL;
-		if (g && g->nodes.count == 1 && !ml_state_of(p->plan, &n->out[0]) &&
-		    ml_value_needs_buffer(&n->out[0]))
+		const ml_value *out = &n->out[0];
+		/* The whole has a buffer of its own: it is not stored through a view. */
+		if (g && g->nodes.count == 1 && !ml_state_of(p->plan, out) &&
+		    ml_value_needs_buffer(out) && ml_fact_of(out)->stored == out)
 			place_parts(p, n);
 	}
 }

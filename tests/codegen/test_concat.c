@@ -129,6 +129,17 @@ test_views(void **state)
 		     3, 0);
 }
 
+/* The whole is stored turned, as rotated heads are: it is one kernel that reads the parts. */
+static void
+test_stored_through_view(void **state)
+{
+	(void)state;
+	assert_shape(HEAD "  %c = concat %a, %b {axis = 1} : f32[n, 48]\n"
+			  "  %t = transpose %c {perm = [1, 0]} : f32[48, n]\n"
+			  "  out \"y\" = %t\n}\n",
+		     3, 2);
+}
+
 /* Rows of a part are read as rows of the whole: in softmax, packed, and behind a reshape. */
 static void
 test_readers(void **state)
@@ -150,9 +161,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_branches), cmocka_unit_test(test_dense),
-		cmocka_unit_test(test_others),   cmocka_unit_test(test_few_parts),
-		cmocka_unit_test(test_narrow),   cmocka_unit_test(test_views),
+		cmocka_unit_test(test_branches),
+		cmocka_unit_test(test_dense),
+		cmocka_unit_test(test_others),
+		cmocka_unit_test(test_few_parts),
+		cmocka_unit_test(test_narrow),
+		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_stored_through_view),
 		cmocka_unit_test(test_readers),
 	};
 
