@@ -4,6 +4,7 @@
  * tokens' embeddings are the model's own, and norms, attention and activations do the rest.  Ranges
  * of channels over random tokens are near those over text; of images nothing like that holds.
  */
+#include "../passes/samples.h"
 #include "driver.h"
 
 enum {
@@ -18,25 +19,6 @@ next_random(uint64_t *state)
 {
 	*state = *state * 6364136223846793005u + 1442695040888963407u;
 	return *state >> 33;
-}
-
-/* The fewest rows of the constant tables that it numbers the rows of; 0: of none. */
-static int64_t
-rows_numbered_by(const ml_value *v)
-{
-	int64_t least = 0, rows;
-
-	for (const ml_use *u = v->uses; u; u = u->next) {
-		const ml_node *n = u->user;
-		rows = 0;
-		if (n->op == ML_OP_cast && ml_is_integer(n->out[0].type.dtype))
-			rows = rows_numbered_by(&n->out[0]);
-		else if (n->op == ML_OP_gather && ml_in(n, 1) == v && ml_is_const(ml_in(n, 0)) &&
-			 ml_in(n, 0)->type.rank == 2 && ML_A(n, gather, axis).i64 == 0)
-			ml_dim_is_int(ml_in(n, 0)->type.dim[0], &rows);
-		least = rows > 0 && (!least || rows < least) ? rows : least;
-	}
-	return least;
 }
 
 static bool
@@ -102,7 +84,7 @@ ml_invent(ml_invented *v, const ml_module *m, ml_arena *arena)
 	*v = (ml_invented){m, ML_NEW_ARRAY(arena, int64_t, m->main->nargs + 1), arena};
 	for (int i = 0; i < m->main->nargs; i++) {
 		const ml_value *in = m->main->arg[i];
-		v->rows[i] = is_tokens(in) ? rows_numbered_by(in) : 0;
+		v->rows[i] = is_tokens(in) ? ml_rows_numbered_by(in) : 0;
 		if (!v->rows[i] && !ml_can_derive(in))
 			return (ml_calibration){0};
 		any |= v->rows[i] > 0;

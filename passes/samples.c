@@ -89,3 +89,23 @@ ml_watch(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_
 	px->exec->free(px->exec->user, w.runnable);
 	return status;
 }
+
+/* ---- tokens ---- */
+
+int64_t
+ml_rows_numbered_by(const ml_value *v)
+{
+	int64_t least = 0, rows;
+
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		const ml_node *n = u->user;
+		rows = 0;
+		if (n->op == ML_OP_cast && ml_is_integer(n->out[0].type.dtype))
+			rows = ml_rows_numbered_by(&n->out[0]);
+		else if (n->op == ML_OP_gather && ml_in(n, 1) == v && ml_is_const(ml_in(n, 0)) &&
+			 ml_in(n, 0)->type.rank == 2 && ML_A(n, gather, axis).i64 == 0)
+			ml_dim_is_int(ml_in(n, 0)->type.dim[0], &rows);
+		least = rows > 0 && (!least || rows < least) ? rows : least;
+	}
+	return least;
+}

@@ -61,7 +61,7 @@ moves_unit_dims_only(ml_match *m)
 	return true;
 }
 
-/* Dims of `shape` from `*at` on whose product is `size`; 0 when there are none. */
+/* How many dims of `shape` from `at` on have the product `size`; 0 when none have. */
 static int
 split_of(ml_dims *dims, ml_dim size, const ml_attr *shape, int at)
 {

@@ -1,5 +1,6 @@
 /* batches.c -- training batches: shuffled by a seed, of one length without padding, and changed a
  * little, since the teacher says what the right answer to any input is. */
+#include "../samples.h"
 #include "distill.h"
 #include <stdlib.h>
 #include <string.h>
@@ -123,17 +124,6 @@ find_tokens(ml_pool *p, int input)
 	p->nusual = n;
 }
 
-/* Rows of the table in which tokens are looked up. */
-static void
-find_known(ml_pool *p)
-{
-	const ml_value *tokens = p->m->main->arg[p->tokens];
-
-	for (const ml_use *u = tokens->uses; u; u = u->next)
-		if (u->user->op == ML_OP_gather && ml_in(u->user, 1) == tokens)
-			ml_dim_is_int(ml_in(u->user, 0)->type.dim[0], &p->known);
-}
-
 /* ---- taking samples out of batches ---- */
 
 static void
@@ -185,7 +175,7 @@ ml_pool_init(ml_pool *p, const ml_samples *s, const ml_module *m, uint64_t seed,
 	for (int i = 0; i < p->inputs && p->tokens < 0 && p->cut; i++)
 		find_tokens(p, i);
 	if (p->tokens >= 0 && !s->agree.decides)
-		find_known(p);
+		p->known = ml_rows_numbered_by(m->main->arg[p->tokens]);
 	p->order = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
 	p->shuffled = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
 	p->start = ML_NEW_ARRAY(arena, int, p->sample.count + 2);

@@ -32,8 +32,8 @@ make_step(ml_trainer *t, ml_module **step)
 	const double **bases;
 	ml_module *loss;
 
-	/* Decisions, with hidden states alone to be fitted, gain nothing by it: a held-out KL of
-	 * .0313 instead of .0316. */
+	/* Decisions, with hidden states alone to be fitted, have not been seen to gain much by it:
+	 * of 400 samples held out a KL of .0313 instead of .0316, eight more answers. */
 	if (!t->samples.agree.decides) {
 		ML_STEP(ml_find_bases(t, &bases));
 		options.basis = bases;

@@ -12,8 +12,8 @@ static const char model[] = "module \"m\" {\n  sym b\n  sym s\n  in %i \"ids\" :
 
 /* Numbers are wanted of it, and it knows more tokens than the samples have. */
 static const char embedder[] = "module \"m\" {\n  sym b\n  sym s\n  in %i \"ids\" : s64[b, s]\n"
-			       "  %t = iota {shape = [9000], dtype = f32} : f32[9000]\n"
-			       "  %y = gather %t, %i : f32[b, s]\n  out \"y\" = %y\n}\n";
+			       "  %t = const splat 0.5 : f32[9000, 2]\n"
+			       "  %y = gather %t, %i : f32[b, s, 2]\n  out \"y\" = %y\n}\n";
 
 typedef struct bench {
 	ml_context cx;
