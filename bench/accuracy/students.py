@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,7 +63,6 @@ def influence(model, calib, layers, left):
     import numpy as np
     import onnx
     import onnxruntime
-    import subprocess
 
     told = subprocess.run([TREE / "build/bin/mlopt", "inspect", "--blocks", "--json", model],
                           check=True, capture_output=True, text=True).stdout
@@ -201,54 +201,69 @@ def answers(row, batches, path):
     return [session.run([first], {k: v for k, v in b.items() if k in inputs})[0] for b in batches]
 
 
-def seconds(run, batch, rounds=30):
+def seconds(run, feeds, rounds):
+    """The median time of a run over all feeds, one after the other."""
     spent = []
     for _ in range(rounds):
         begun = time.perf_counter()
-        run(batch)
+        for feed in feeds:
+            run(feed)
         spent.append(time.perf_counter() - begun)
     return statistics.median(spent)
 
 
-def speed(row, paths):
-    """How many times faster than ONNX Runtime in fp32 on the teacher, one thread, one sample: at 128
-    tokens, and over samples of their own lengths.  It cannot be capped: where mlopt is, it is faster
-    than this, beside a peer on a CPU that has no more."""
-    import mlopt
+def time_one(kind, model):
+    """Times of one thread, one sample a run: at 128 tokens, and over samples of their own lengths."""
+    import importlib
     import numpy as np
-    import onnxruntime
     import tasks
 
-    settings = onnxruntime.SessionOptions()
+    runtime = importlib.import_module(kind)
+    settings = runtime.SessionOptions()
     settings.intra_op_num_threads = 1
-    one = mlopt.SessionOptions()
-    one.intra_op_num_threads = 1
-    run = {"ORT": onnxruntime.InferenceSession(row.model, settings),
-           **{k: mlopt.InferenceSession(path, one) for k, path in paths.items()}}
+    run = functools.partial(runtime.InferenceSession(model, settings).run, None)
     data = tasks.load("sst2_dev")
     data.pop("labels")
     own = [b for b in tasks.batched(data, 1, "attention_mask")][:100]
     long = {k: np.ones((1, 128), np.int64) for k in own[0]}
-    spent = {k: [] for k in run}
+    print(json.dumps([seconds(run, [long], 30), seconds(run, own, 3)]))
+
+
+def timed(kind, model, environment):
+    """time_one() in a process of its own."""
+    command = [sys.executable, __file__, "--time", kind, model]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True,
+                                     env={**os.environ, **environment}).stdout)
+
+
+def speed(row, paths, cache):
+    """How many times faster than ONNX Runtime in fp32 on the teacher; both capped where mlopt is."""
+    sys.path.insert(0, str(TREE / "bench/peers"))
+    import capped
+
+    best = {}
     for _ in range(5):  # in turns, as clocks drift
-        for k, session in run.items():
-            ask = functools.partial(session.run, None)
-            spent[k].append((seconds(ask, long), sum(seconds(ask, b, 3) for b in own)))
-    best = {k: [min(column) for column in zip(*v)] for k, v in spent.items()}
-    return {f"faster {where}{k}": best["ORT"][i] / best[k][i] for k in paths
-            for i, where in enumerate(("at 128", "at its lengths"))}
+        for level, path in paths.items():
+            environment = capped.environment(level, cache) if level else {}
+            for kind, model in (("onnxruntime", row.model), ("mlopt", path)):
+                times = timed(kind, model, environment if kind == "onnxruntime" else {})
+                best[level, kind] = [min(pair) for pair in
+                                     zip(times, best.get((level, kind), times))]
+    return {f"faster {where}{level and ', ' + level}":
+            best[level, "onnxruntime"][i] / best[level, "mlopt"][i]
+            for level in paths for i, where in enumerate(("at 128", "at its lengths"))}
 
 
 def quantized(row, path, batches, base):
     """The student in eight bits: all levels, and AVX2 alone."""
     import mlopt
-    made = {"": path.with_suffix(".int8.so"), ", AVX2": path.with_suffix(".int8-avx2.so")}
-    for name, small in made.items():
-        capped = {"mcpu": "avx2"} if name else {}
+    made = {"": path.with_suffix(".int8.so"), "avx2": path.with_suffix(".int8-avx2.so")}
+    for level, small in made.items():
+        capped = {"mcpu": level} if level else {}
         if not small.exists():
             mlopt.compile(str(path), str(small), int8="dynamic", calib=row.calib(), **capped)
     paths = {k: str(v) for k, v in made.items()}
-    return {**row.task.figures(answers(row, batches, paths[""]), base), **speed(row, paths)}
+    return {**row.task.figures(answers(row, batches, paths[""]), base), **speed(row, paths, TREE / "build/bench/peers")}
 
 
 def measure(row, o):
@@ -279,6 +294,8 @@ def measure(row, o):
 
 
 def main():
+    if sys.argv[1:2] == ["--time"]:  # a process that measures for speed()
+        return time_one(*sys.argv[2:])
     o = options()
     os.environ["MLOPT_SHARED"] = str(pathlib.Path(
         o.shared or os.environ.get("MLOPT_SHARED", "../shared/data")).resolve())

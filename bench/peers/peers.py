@@ -10,9 +10,9 @@ processes' medians, so that a machine whose speed drifts disturbs all alike.  Wh
 a model in several forms (fused or not), a round that does not count chooses the fastest.
 
 The limit of a row is the time of its multiply-adds at the speed of registers alone, or of reading
-its weights and inputs from memory, whichever is longer.  With --isa, mlopt and OpenVINO are capped
-to that level; ONNX Runtime cannot be, and is left out where the CPU has more.  So are figures of
-OpenVINO that evidently ran more than the level (verdict.py): they are printed in brackets.
+its weights and inputs from memory, whichever is longer.  With --isa, all are capped to that level,
+the peers by what CPUID answers them (capped.py).  Figures that evidently ran more than the level
+(verdict.py) are printed in brackets and do not count.
 """
 
 import argparse
@@ -26,14 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
+import capped
 from quantized import SAMPLES, forms
 from rows import (ROOT, ROWS, Row, artefact, cache_name, make_inputs, make_samples,
                   model_path)
 from verdict import judge, leave_out, remarks, text_of
 from work import count_work
 
-ONEDNN_LEVEL = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI", "avx512": "AVX512_CORE",
-                "avx512vnni": "AVX512_CORE_VNNI", "avx512bf16": "AVX512_CORE_BF16"}
+LEVELS = ("avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16")
 PEERS = ("onnxruntime", "openvino")
 WEIGHT_BYTES = {"fp32": 4, "int8": 1, "int4": 0.5}  # scales of groups aside
 
@@ -89,7 +89,6 @@ def prepare(args, row):
     feed = make_inputs(model, row.dims)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "in.npz", **feed)
-    peers = [peer for peer in PEERS if peer not in args.left_out]
     commands = {}
     for precision, own in own_forms(row).items():
         commands["mlopt", precision] = {form: [
@@ -98,7 +97,7 @@ def prepare(args, row):
             "--inputs", folder / "in.npz",
             "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json"]
             for form, options in own.items()}
-        for peer in peers:
+        for peer in PEERS:
             commands[peer, precision] = {
                 form: [sys.executable, ROOT / "bench/peers/contender.py", peer, file,
                        folder / "in.npz", args.threads, args.seconds]
@@ -109,8 +108,7 @@ def prepare(args, row):
 def choose_forms(commands, environment):
     """(contender, precision) -> (name of its fastest form, command line, times of all forms).
 
-    A peer may fail in one of several forms, or in all: OpenVINO, capped to AVX2, refuses weights
-    that are compressed.  Then the precision goes without it.
+    A peer may fail in one of several forms, or in all: then the precision goes without it.
     """
     chosen = {}
     for contender, by_form in commands.items():
@@ -143,7 +141,8 @@ def measure(args, row):
     commands, work = prepare(args, row)
     if args.prepare:
         return []
-    environment = {"ONEDNN_MAX_CPU_ISA": ONEDNN_LEVEL[args.isa]} if args.isa else {}
+    cap = args.isa if args.isa != args.cpu else None
+    environment = capped.environment(cap, args.cache) if cap else {}
     chosen = choose_forms(commands, environment)
     rounds, limits = {contender: [] for contender in chosen}, []
     for _ in range(args.rounds):
@@ -154,28 +153,25 @@ def measure(args, row):
              for key in ("fp32_gmacs", "int8_gmacs", "read_gbs")}
     results = [{"row": row.name, "precision": precision, "isa": limits[0]["isa"],
                 "threads": args.threads, **work, **limit,
-                **limit_ms(limit, work, precision), "left_out": args.left_out,
-                "contenders": {name: figures(rounds[name, precision], form, times)
+                **limit_ms(limit, work, precision), "contenders": {name: figures(rounds[name, precision], form, times)
                                for (name, p), (form, _, times) in chosen.items()
                                if p == precision}}
                for precision in own_forms(row)]
     for result in results:
-        leave_out(result, capped=bool(args.isa) and args.isa != args.cpu)
+        leave_out(result, capped=bool(cap))
     judge(row, results)
     return results
 
 
 def figures(rounds, form, times):
     return {"form": form, "forms_ms": times, "median_ms": statistics.median(r["median_ms"] for r in rounds),
-            "min_ms": min(r["min_ms"] for r in rounds), "uncapped": rounds[0].get("uncapped", [])}
+            "min_ms": min(r["min_ms"] for r in rounds), "avx512": rounds[0].get("avx512", [])}
 
 
 def print_header(args, isa):
     if args.json or args.prepare:
         return
     print(f"{isa}, {args.threads} thread(s); medians in ms; ratio: the best peer's time by mlopt's")
-    for peer, why in args.left_out.items():
-        print(f"{peer} is left out: {why}")
     print(f"{'row':12} {'':4} {'mlopt':>9} {'':11} " +
           "".join(f" {peer:>9} {'':13}" for peer in PEERS) +
           f"{'ratio':>7} {'to any':>7} {'of limit':>9}  wanted", flush=True)
@@ -209,7 +205,7 @@ def parse():
     parser.add_argument("model", nargs="?", help="an ONNX file instead of the rows of the bench")
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=V")
     parser.add_argument("--only", metavar="ROW", help="rows whose name matches, e.g. 'minilm*'")
-    parser.add_argument("--isa", choices=ONEDNN_LEVEL, help="cap the level (default: this CPU's)")
+    parser.add_argument("--isa", choices=LEVELS, help="cap the level (default: this CPU's)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2, help="of timed runs per process")
@@ -224,9 +220,6 @@ def main():
     args = parse()
     args.cache = args.cache or args.build / "bench/peers"
     isa = args.cpu = measure_limits(args)["isa"]
-    args.left_out = {}
-    if args.isa and args.isa != isa:
-        args.left_out["onnxruntime"] = f"it cannot be capped, and this CPU has {isa}"
     rows = [r for r in ROWS if not args.only or fnmatch.fnmatch(r.name, args.only)]
     if args.model:
         dims = {k: int(v) for k, v in (d.split("=") for d in args.dim)}

@@ -13,13 +13,13 @@ def best_peer(result, names=None):
 def leave_out(result, capped):
     """Where a level caps the contenders, marks the peers of which it is evident that they use more.
 
-    Evident is what a peer says itself (its products and convolutions run code that the cap does not
-    reach), or a time that the capped arithmetic cannot have.
+    Evident is what a peer says itself (its products and convolutions need AVX-512, which no cap
+    below it allows), or a time that the capped arithmetic cannot have.
     """
     for name, figure in result["contenders"].items():
         if not capped or name == "mlopt":
             continue
-        beyond = figure["uncapped"]
+        beyond = figure["avx512"] if "512" not in result["isa"] else []
         if beyond:
             figure["left_out"] = "not capped: " + ", ".join(beyond)
         elif figure["median_ms"] < result["compute_ms"]:
@@ -50,7 +50,7 @@ def judge(row, results):
             if peer == "best":
                 ratio = result["ratio"]
             elif peer not in result["contenders"]:
-                continue  # ONNX Runtime where it cannot be capped
+                continue  # it runs the model in none of its forms
             else:
                 times = [t for r in results if (t := best_peer(r, {peer}))]
                 ratio = ratio_to(min(times, default=None), ms)
