@@ -20,6 +20,7 @@ enum {
 	PLAIN_FITS = 128, /* weights of one sign; times 0..255 it is */
 	HEAD = 2,         /* bytes before a chunk's groups */
 	TRIES = 8,        /* of a group with others, for a plain pair */
+	LEAST_PLAIN = 24, /* pairs beside others: a loop for fewer costs more than it saves */
 };
 
 static int64_t
@@ -206,6 +207,12 @@ pair_groups(uint8_t *to, const int8_t *w, int n, uint32_t *sum)
 		sum_group(&g[i], w + (ptrdiff_t)i * 4 * ML_PANEL);
 	by_weight(g, n, list);
 	head[0] = (uint8_t)take_plain(g, list, n, &to);
+	if (head[0] < LEAST_PLAIN && 2 * head[0] < n) {
+		for (int i = 0; i < n; i++)
+			g[i].taken = false;
+		head[0] = 0;
+		to = head + HEAD;
+	}
 	const uint8_t *folded = to;
 	head[1] = (uint8_t)take_folded(g, list, n, &to);
 	for (int i = 0; i < n; i++)
