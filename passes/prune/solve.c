@@ -1,6 +1,7 @@
-/* solve.c -- least squares in double precision: Cholesky and what stands around it.  All sums run
+/* solve.c -- least squares in double precision: what stands around Cholesky.  All sums run
  * in a fixed order, so that the same data give the same weights everywhere. */
 #include "solve.h"
+#include "../cholesky.h"
 #include <math.h>
 #include <string.h>
 
@@ -41,45 +42,6 @@ add_scaled(double *y, double a, const double *x, int64_t n)
 		y[i] += a * x[i];
 }
 
-/* Blocks of rows share the rows above them while those are in the cache. */
-enum { BLOCK = 48 };
-
-bool
-ml_cholesky(double *a, int64_t n)
-{
-	for (int64_t first = 0; first < n; first += BLOCK) {
-		int64_t end = first + BLOCK < n ? first + BLOCK : n;
-		for (int64_t j = 0; j < end; j++)
-			for (int64_t i = j > first ? j : first; i < end; i++) {
-				double v = a[i * n + j] - dot(a + i * n, a + j * n, j);
-				if (i > j)
-					a[i * n + j] = v / a[j * n + j];
-				else if (v > 0)
-					a[i * n + j] = sqrt(v);
-				else
-					return false;
-			}
-	}
-	return true;
-}
-
-void
-ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
-{
-	for (int64_t i = 0; i < n; i++) {
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + i * o, -l[i * n + j], b + j * o, o);
-		for (int64_t k = 0; k < o; k++)
-			b[i * o + k] /= l[i * n + i];
-	}
-	for (int64_t i = n - 1; i >= 0; i--) {
-		for (int64_t k = 0; k < o; k++)
-			b[i * o + k] /= l[i * n + i];
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + j * o, -l[i * n + j], b + i * o, o);
-	}
-}
-
 /* The factor of x's covariance, as sums, with a ridge; NULL when there is none. */
 static double *
 factor(const ml_gram *g, double ridge, ml_arena *arena)
@@ -97,7 +59,7 @@ factor(const ml_gram *g, double ridge, ml_arena *arena)
 		return NULL;
 	for (int64_t i = 0; i < d; i++)
 		a[i * d + i] += ridge * trace / (double)d;
-	return ml_cholesky(a, d) ? a : NULL;
+	return ml_cholesky(a, d, 0, arena) ? a : NULL;
 }
 
 bool

@@ -27,10 +27,4 @@ double ml_gram_remaining(const ml_gram *, const double *dw, const double *db);
 
 /* What is left of the variance of each column of x when all others are known, per row sum. */
 bool ml_gram_conditional(const ml_gram *, double ridge, ml_arena *, double *left);
-
-/* Cholesky in place: the lower triangle of a (n x n, symmetric) becomes L; false when it has none.
- */
-bool ml_cholesky(double *a, int64_t n);
-/* b (n x o) becomes the solution of L L' y = b. */
-void ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o);
 #endif

@@ -184,13 +184,8 @@ round_weights(const ml_u4 *u, const ml_statistics *read, const ml_moments *m, ml
 		  : read ? known_importance(read, arena)
 			 : NULL,
 		  arena);
-	if (m) {
-		double *h = ML_NEW_ARRAY(arena, double, u->k * u->k);
-		memcpy(h, m->sum, (size_t)(u->k * u->k) * sizeof *h);
-		if (ml_u4_gptq(u, h, arena))
-			return true;
-	}
-	ml_u4_round(u);
+	if (!m || !ml_u4_gptq(u, m->sum, arena))
+		ml_u4_round(u);
 	return true;
 }
 
@@ -215,7 +210,8 @@ round_layer(layers *s, layer *l, const ml_moments *m, ml_arena *arena)
 		   .symmetric = px->int4.symmetric,
 		   .w = ML_NEW_ARRAY(arena, float, count),
 		   .scale = ML_NEW_ARRAY(arena, float, groups),
-		   .zero = ML_NEW_ARRAY(arena, uint8_t, groups)};
+		   .zero = ML_NEW_ARRAY(arena, uint8_t, groups),
+		   .workers = px->workers};
 	void *q, *scale, *zero;
 
 	memcpy(u.w, ml_const_blob(ml_in(l->n, 1))->bytes, (size_t)count * sizeof *u.w);
@@ -280,7 +276,9 @@ add_moments(round *r, layer *l)
 		return false;
 	r->bytes += bytes;
 	ML_PUSH(&r->arena, r->moments,
-		((ml_moments){x, l->k, ML_NEW_ARRAY(&r->arena, double, l->k * l->k)}));
+		((ml_moments){.value = x,
+			      .k = l->k,
+			      .sum = ML_NEW_ARRAY(&r->arena, double, l->k * l->k)}));
 	return true;
 }
 

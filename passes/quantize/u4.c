@@ -1,13 +1,15 @@
 /* u4.c -- rounding to four bits: scales per group, nearest values, and GPTQ. */
 #include "u4.h"
+#include "../../ir/crew.h"
+#include "feedback.h"
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { LEVELS = 15, MIDDLE = 8, SHRINKS = 11, STRIP = 16 };
 
 static const float SHRINK = 0.04f; /* of the range, per try */
+static const double DAMP = .01;    /* of the mean of moments, as published */
 
 /* ---- scales ---- */
 
@@ -161,30 +163,51 @@ fit_columns(const ml_u4 *u, strip *s, int64_t g, int64_t j)
 	}
 }
 
+typedef struct fitting {
+	const ml_u4 *u;
+	const float *importance;
+	strip *strip; /* of each worker */
+} fitting;
+
+static void
+fit_group(void *user, int worker, int64_t g)
+{
+	const fitting *f = user;
+	strip *s = &f->strip[worker];
+
+	s->importance = f->importance ? f->importance + g * f->u->size : NULL;
+	for (int64_t j = 0; j < f->u->n; j += STRIP)
+		fit_columns(f->u, s, g, j);
+}
+
 void
 ml_u4_fit(const ml_u4 *u, const float *importance, ml_arena *arena)
 {
-	strip s = {.w = ML_NEW_ARRAY(arena, float, u->size *STRIP), .size = u->size};
+	ml_crew crew = {.workers = u->workers};
+	int64_t groups = u->k / u->size;
+	int workers = ml_crew_size(&crew, groups);
+	fitting f = {u, importance, ML_NEW_ARRAY(arena, strip, workers)};
 
-	for (int64_t g = 0; g < u->k / u->size; g++) {
-		s.importance = importance ? importance + g * u->size : NULL;
-		for (int64_t j = 0; j < u->n; j += STRIP)
-			fit_columns(u, &s, g, j);
-	}
+	for (int i = 0; i < workers; i++)
+		f.strip[i] =
+			(strip){.w = ML_NEW_ARRAY(arena, float, u->size *STRIP), .size = u->size};
+	ml_crew_do(&crew, groups, fit_group, &f);
 }
 
-/* Row i of the matrix; what is lost goes to `error` where given. */
+/* n numbers of row i, from column `first` on. */
 static void
-round_row(const ml_u4 *u, int64_t i, const float *w, float *error)
+round_row(const ml_u4 *u, int64_t i, int64_t first, int64_t n, const float *w, float *became)
 {
-	const float *scale = u->scale + i / u->size * u->n;
-	const uint8_t *zero = u->zero + i / u->size * u->n;
+	int64_t group = i / u->size * u->n + first;
+	const float *scale = u->scale + group;
+	const uint8_t *zero = u->zero + group;
+	uint8_t *to = u->q + i * u->n + first;
 
-	for (int64_t j = 0; j < u->n; j++) {
+	for (int64_t j = 0; j < n; j++) {
 		float q = nearest(w[j], 1 / scale[j], zero[j]);
-		u->q[i * u->n + j] = (uint8_t)q;
-		if (error)
-			error[j] = w[j] - (q - zero[j]) * scale[j];
+		to[j] = (uint8_t)q;
+		if (became)
+			became[j] = (q - zero[j]) * scale[j];
 	}
 }
 
@@ -192,120 +215,60 @@ void
 ml_u4_round(const ml_u4 *u)
 {
 	for (int64_t i = 0; i < u->k; i++)
-		round_row(u, i, u->w + i * u->n, NULL);
+		round_row(u, i, 0, u->n, u->w + i * u->n, NULL);
 }
 
 /* ---- GPTQ ---- */
 
-typedef struct ranked {
-	double value;
-	int64_t row;
-} ranked;
+/* Neighbouring columns, whose errors go on to later rows. */
+typedef struct columns {
+	const ml_u4 *u;
+	int64_t first, n;
+} columns;
 
-static int
-falling(const void *a, const void *b)
-{
-	const ranked *x = a, *y = b;
-
-	if (x->value != y->value)
-		return x->value < y->value ? 1 : -1;
-	return x->row < y->row ? -1 : 1;
-}
-
-/* Rows that no input reaches are left as they are, and their order does not matter. */
 static void
-order_rows(double *h, int64_t k, int64_t *order, ml_arena *arena)
+round_part_row(void *user, int64_t i, const float *target, float *became)
 {
-	ranked *r = ML_NEW_ARRAY(arena, ranked, k);
+	const columns *c = user;
 
-	for (int64_t i = 0; i < k; i++) {
-		if (h[i * k + i] <= 0)
-			h[i * k + i] = 1;
-		r[i] = (ranked){h[i * k + i], i};
-	}
-	qsort(r, (size_t)k, sizeof *r, falling);
-	for (int64_t i = 0; i < k; i++)
-		order[i] = r[i].row;
+	round_row(c->u, i, c->first, c->n, target, became);
 }
 
-/* a: lower triangle of a symmetric matrix, row-major; becomes L with a = L L'. */
-static bool
-cholesky(double *a, int64_t k)
-{
-	for (int64_t i = 0; i < k; i++) {
-		double *row = a + i * k;
-		for (int64_t j = 0; j <= i; j++) {
-			const double *other = a + j * k;
-			double part[4] = {0}, sum;
-			int64_t t = 0;
-			for (; t + 4 <= j; t += 4)
-				for (int p = 0; p < 4; p++)
-					part[p] += row[t + p] * other[t + p];
-			sum = (part[0] + part[1]) + (part[2] + part[3]);
-			for (; t < j; t++)
-				sum += row[t] * other[t];
-			double left = row[j] - sum;
-			if (i == j && !(left > 0))
-				return false;
-			row[j] = i == j ? sqrt(left) : left / other[j];
-		}
-	}
-	return true;
-}
+typedef struct rounding {
+	const ml_u4 *u;
+	const ml_feedback *feedback;
+	float **w; /* of each worker: all rows of its columns */
+} rounding;
 
-/* The upper factor U of inverse(h) = U'U for h in this order of rows: with the order reversed,
- * h = L L', so that in this order h = V V' with V upper, and U = inverse(V).  Row-major into u. */
-static bool
-inverse_factor(const double *h, const int64_t *order, int64_t k, double damp, double *l, double *u)
+static void
+round_part(void *user, int worker, int64_t part)
 {
-	for (int64_t i = 0; i < k; i++)
-		for (int64_t j = 0; j <= i; j++) {
-			int64_t r = order[k - 1 - i], c = order[k - 1 - j];
-			l[i * k + j] = h[r * k + c] + (i == j ? damp : 0);
-		}
-	if (!cholesky(l, k))
-		return false;
-	/* V[i][j] = l[k-1-i][k-1-j] for j >= i; rows of U from the last up. */
-	for (int64_t i = k; i-- > 0;) {
-		double *row = u + i * k, pivot = l[(k - 1 - i) * k + (k - 1 - i)];
-		memset(row, 0, (size_t)k * sizeof *row);
-		row[i] = 1;
-		for (int64_t t = i + 1; t < k; t++) {
-			double v = l[(k - 1 - i) * k + (k - 1 - t)];
-			const double *below = u + t * k;
-			for (int64_t j = t; j < k; j++)
-				row[j] -= v * below[j];
-		}
-		for (int64_t j = i; j < k; j++)
-			row[j] /= pivot;
-	}
-	return true;
+	const rounding *r = user;
+	const ml_u4 *u = r->u;
+	columns c = {u, part * ML_FEEDBACK_COLUMNS, u->n - part * ML_FEEDBACK_COLUMNS};
+	float *w = r->w[worker];
+
+	c.n = c.n < ML_FEEDBACK_COLUMNS ? c.n : ML_FEEDBACK_COLUMNS;
+	memset(w, 0, (size_t)(u->k * ML_FEEDBACK_COLUMNS) * sizeof *w);
+	for (int64_t i = 0; i < u->k; i++)
+		memcpy(w + i * ML_FEEDBACK_COLUMNS, u->w + r->feedback->order[i] * u->n + c.first,
+		       (size_t)c.n * sizeof *w);
+	ml_feedback_round(r->feedback, w, round_part_row, &c);
 }
 
 bool
-ml_u4_gptq(const ml_u4 *u, double *h, ml_arena *arena)
+ml_u4_gptq(const ml_u4 *u, const double *h, ml_arena *arena)
 {
-	int64_t k = u->k, n = u->n, *order = ML_NEW_ARRAY(arena, int64_t, k);
-	double *l = ML_NEW_ARRAY(arena, double, k *k), *factor = ML_NEW_ARRAY(arena, double, k *k);
-	float *error = ML_NEW_ARRAY(arena, float, n);
-	double mean = 0, damp = 0.01;
-	bool found = false;
+	int64_t parts = (u->n + ML_FEEDBACK_COLUMNS - 1) / ML_FEEDBACK_COLUMNS;
+	ml_crew crew = {.workers = u->workers};
+	int workers = ml_crew_size(&crew, parts);
+	ml_feedback feedback;
+	rounding r = {u, &feedback, ML_NEW_ARRAY(arena, float *, workers)};
 
-	order_rows(h, k, order, arena);
-	for (int64_t i = 0; i < k; i++)
-		mean += h[i * k + i] / (double)k;
-	for (; !found && damp < 0.11; damp *= 10)
-		found = inverse_factor(h, order, k, damp * mean, l, factor);
-	if (!found)
+	if (!ml_feedback_of(&feedback, h, u->k, DAMP, u->workers, arena))
 		return false;
-	for (int64_t i = 0; i < k; i++) {
-		const double *row = factor + i * k;
-		round_row(u, order[i], u->w + order[i] * n, error);
-		for (int64_t t = i + 1; t < k; t++) {
-			float share = (float)(row[t] / row[i]), *w = u->w + order[t] * n;
-			for (int64_t j = 0; j < n; j++)
-				w[j] -= share * error[j];
-		}
-	}
+	for (int i = 0; i < workers; i++)
+		r.w[i] = ML_NEW_ARRAY(arena, float, u->k *ML_FEEDBACK_COLUMNS);
+	ml_crew_do(&crew, parts, round_part, &r);
 	return true;
 }

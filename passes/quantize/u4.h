@@ -11,6 +11,7 @@ typedef struct ml_u4 {
 	uint8_t *q;         /* [k, n], 0..15 */
 	float *scale;       /* [k / size, n], numbers of f16 */
 	uint8_t *zero;      /* the same, 0..15 */
+	int workers;        /* threads; 0: as many as there are CPUs */
 } ml_u4;
 
 /* Scales and zero points: of the ranges shrunk to 100, 96, .. 60 % the one with the least error
@@ -20,10 +21,7 @@ typedef struct ml_u4 {
 void ml_u4_fit(const ml_u4 *, const float *importance, ml_arena *);
 /* Each number to the nearest there is. */
 void ml_u4_round(const ml_u4 *);
-/* GPTQ: rows in the order of falling h[i, i], the error of each spread over those to come so that
- * the layer's output changes least.  Frantar et al., "GPTQ: Accurate Post-Training Quantization for
- * Generative Pre-trained Transformers", with act-order and fixed groups.  h: f64[k, k], X'X of the
- * layer's inputs, destroyed; false, and nothing is done, when it is singular whatever is added to
- * its diagonal. */
-bool ml_u4_gptq(const ml_u4 *, double *h, ml_arena *);
+/* GPTQ (feedback.h) with act-order and fixed groups.  h: f64[k, k], X'X of the layer's inputs;
+ * false, and nothing is done, when it is singular whatever is added to its diagonal. */
+bool ml_u4_gptq(const ml_u4 *, const double *h, ml_arena *);
 #endif

@@ -28,7 +28,7 @@ fill(matrix *m, bool symmetric, uint32_t seed)
 {
 	for (int i = 0; i < K * N; i++)
 		m->w[i] = m->saved[i] = (float)(number(&seed) * number(&seed) * 3);
-	m->u = (ml_u4){K, N, SIZE, symmetric, m->w, m->q, m->scale, m->zero};
+	m->u = (ml_u4){K, N, SIZE, symmetric, m->w, m->q, m->scale, m->zero, 2};
 }
 
 static double

@@ -1,0 +1,171 @@
+/* cholesky.c -- Cholesky by panels of columns: what lies left of a panel is taken off it in small
+ * tiles, blocks of rows by several threads, then the panel is factored by itself.
+ *
+ * Every element is taken off its products in the order of columns, panel by panel, whoever does it:
+ * the same bits for any number of threads.
+ */
+#include "cholesky.h"
+#include "../ir/crew.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+	PANEL = 48, /* columns */
+	ROWS = 64,  /* of a part that a thread takes */
+	HIGH = 4,   /* of a tile, whose sums lie in registers: rows, columns */
+	WIDE = 6,
+	ALONE = 256 /* rows below which threads are not worth starting */
+};
+
+typedef struct factoring {
+	double *a;
+	int64_t n;
+	int64_t first, end; /* columns of the panel */
+	double *turned;     /* its rows left of it, WIDE at a time: [PANEL / WIDE][first][WIDE] */
+} factoring;
+
+/* ---- what lies left of the panel ---- */
+
+static void
+turn(const factoring *f)
+{
+	for (int64_t j = f->first; j < f->first + PANEL; j++) {
+		int64_t at = j - f->first;
+		double *to = f->turned + at / WIDE * f->first * WIDE + at % WIDE;
+		for (int64_t t = 0; t < f->first; t++)
+			to[t * WIDE] = j < f->end ? f->a[j * f->n + t] : 0;
+	}
+}
+
+/* HIGH rows against WIDE turned ones. */
+static void
+tile(const double *restrict x, int64_t stride, const double *restrict y, int64_t k,
+     double sum[restrict HIGH][WIDE])
+{
+	double s[HIGH][WIDE] = {{0}};
+
+	for (int64_t t = 0; t < k; t++)
+		for (int r = 0; r < HIGH; r++)
+			for (int c = 0; c < WIDE; c++)
+				s[r][c] += x[r * stride + t] * y[t * WIDE + c];
+	memcpy(sum, s, sizeof s);
+}
+
+static void
+take_off(const factoring *f, int64_t i, int64_t rows)
+{
+	double sum[HIGH][WIDE];
+
+	for (int64_t j = f->first; j < f->end; j += WIDE) {
+		/* A row alone is taken with the one before it: that is there, and its sums are not
+		 * used. */
+		int64_t from = rows < HIGH ? i - (HIGH - rows) : i;
+		int64_t wide = f->end - j < WIDE ? f->end - j : WIDE;
+		tile(f->a + from * f->n, f->n, f->turned + (j - f->first) * f->first, f->first,
+		     sum);
+		for (int64_t r = i - from; r < HIGH; r++)
+			for (int64_t c = 0; c < wide && j + c <= from + r; c++)
+				f->a[(from + r) * f->n + j + c] -= sum[r][c];
+	}
+}
+
+static int64_t
+rows_end(const factoring *f, int64_t first)
+{
+	return first + ROWS < f->n ? first + ROWS : f->n;
+}
+
+static void
+take_off_part(void *user, int worker, int64_t part)
+{
+	const factoring *f = user;
+	int64_t first = f->first + part * ROWS, end = rows_end(f, first);
+
+	(void)worker;
+	for (int64_t i = first; i < end; i += HIGH)
+		take_off(f, i, end - i < HIGH ? end - i : HIGH);
+}
+
+/* ---- the panel by itself ---- */
+
+static double
+within(const factoring *f, int64_t i, int64_t j)
+{
+	const double *x = f->a + i * f->n, *y = f->a + j * f->n;
+	double sum = 0;
+
+	for (int64_t t = f->first; t < j; t++)
+		sum += x[t] * y[t];
+	return x[j] - sum;
+}
+
+static bool
+factor_corner(const factoring *f)
+{
+	for (int64_t i = f->first; i < f->end; i++)
+		for (int64_t j = f->first; j <= i; j++) {
+			double left = within(f, i, j);
+			if (i == j && !(left > 0))
+				return false;
+			f->a[i * f->n + j] = i == j ? sqrt(left) : left / f->a[j * f->n + j];
+		}
+	return true;
+}
+
+/* Rows below the corner. */
+static void
+finish_part(void *user, int worker, int64_t part)
+{
+	const factoring *f = user;
+	int64_t first = f->end + part * ROWS, end = rows_end(f, first);
+
+	(void)worker;
+	for (int64_t i = first; i < end; i++)
+		for (int64_t j = f->first; j < f->end; j++)
+			f->a[i * f->n + j] = within(f, i, j) / f->a[j * f->n + j];
+}
+
+bool
+ml_cholesky(double *a, int64_t n, int workers, ml_arena *arena)
+{
+	factoring f = {.a = a, .n = n};
+	ml_crew crew = {.workers = n < ALONE ? 1 : workers};
+
+	f.turned = ML_NEW_ARRAY(arena, double, PANEL *n);
+	for (; f.first < n; f.first = f.end) {
+		f.end = f.first + PANEL < n ? f.first + PANEL : n;
+		turn(&f);
+		if (f.first)
+			ml_crew_do(&crew, (n - f.first + ROWS - 1) / ROWS, take_off_part, &f);
+		if (!factor_corner(&f))
+			return false;
+		ml_crew_do(&crew, (n - f.end + ROWS - 1) / ROWS, finish_part, &f);
+	}
+	return true;
+}
+
+/* ---- solving ---- */
+
+static void
+add_scaled(double *y, double a, const double *x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] += a * x[i];
+}
+
+void
+ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
+{
+	for (int64_t i = 0; i < n; i++) {
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + i * o, -l[i * n + j], b + j * o, o);
+		for (int64_t k = 0; k < o; k++)
+			b[i * o + k] /= l[i * n + i];
+	}
+	for (int64_t i = n - 1; i >= 0; i--) {
+		for (int64_t k = 0; k < o; k++)
+			b[i * o + k] /= l[i * n + i];
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + j * o, -l[i * n + j], b + i * o, o);
+	}
+}

@@ -1,0 +1,157 @@
+/* feedback.c -- rounding in which the error of each row goes into those that are rounded later. */
+#include "feedback.h"
+#include "../cholesky.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the order ---- */
+
+typedef struct ranked {
+	double value;
+	int64_t row;
+} ranked;
+
+static int
+falling(const void *a, const void *b)
+{
+	const ranked *x = a, *y = b;
+
+	if (x->value != y->value)
+		return x->value < y->value ? 1 : -1;
+	return x->row < y->row ? -1 : 1;
+}
+
+static void
+order_rows(ml_feedback *f, const double *h, ml_arena *arena)
+{
+	ranked *r = ML_NEW_ARRAY(arena, ranked, f->k);
+
+	for (int64_t i = 0; i < f->k; i++)
+		r[i] = (ranked){h[i * f->k + i], i};
+	qsort(r, (size_t)f->k, sizeof *r, falling);
+	for (int64_t i = 0; i < f->k; i++)
+		f->order[i] = r[i].row;
+}
+
+/* ---- the factor ---- */
+
+/* L of h with rows in reverse: A + I = V inverse(diag V) with V[t][i] = L[k-1-t][k-1-i]. */
+static bool
+factor(const ml_feedback *f, const double *h, double damp, int workers, double *l, ml_arena *arena)
+{
+	int64_t k = f->k;
+	double mean = 0;
+
+	for (int64_t i = 0; i < k; i++)
+		mean += h[i * k + i] / (double)k;
+	for (int64_t i = 0; i < k; i++)
+		for (int64_t j = 0; j <= i; j++) {
+			int64_t r = f->order[k - 1 - i], c = f->order[k - 1 - j];
+			l[i * k + j] = h[r * k + c];
+		}
+	for (int64_t i = 0; i < k; i++)
+		l[i * k + i] = l[i * k + i] > 0 ? l[i * k + i] + damp * mean : 1;
+	return ml_cholesky(l, k, workers, arena);
+}
+
+bool
+ml_feedback_of(ml_feedback *f, const double *h, int64_t k, double damp, int workers,
+	       ml_arena *arena)
+{
+	double *l = ML_NEW_ARRAY(arena, double, k *k);
+
+	*f = (ml_feedback){k, ML_NEW_ARRAY(arena, int64_t, k), ML_NEW_ARRAY(arena, float, k *k),
+			   ML_NEW_ARRAY(arena, double, k)};
+	order_rows(f, h, arena);
+	if (!factor(f, h, damp, workers, l, arena) && !factor(f, h, 10 * damp, workers, l, arena))
+		return false;
+	for (int64_t t = 0; t < k; t++) {
+		const double *row = l + (k - 1 - t) * k;
+		f->left[f->order[t]] = row[k - 1 - t] * row[k - 1 - t];
+		for (int64_t i = t + 1; i < k; i++) {
+			int64_t at = k - 1 - i;
+			f->share[i * k + t] = (float)(row[at] / l[at * k + at]);
+		}
+	}
+	return true;
+}
+
+void
+ml_feedback_scale(ml_feedback *f, const float *s)
+{
+	for (int64_t i = 0; i < f->k; i++) {
+		float *share = f->share + i * f->k, own = s[f->order[i]];
+		for (int64_t t = 0; t < i; t++)
+			share[t] *= own / s[f->order[t]];
+		f->left[f->order[i]] /= (double)own * (double)own;
+	}
+}
+
+/* ---- rounding ---- */
+
+enum {
+	BLOCK = 32, /* rows that take the errors of all before them at once */
+	HIGH = 2,   /* of a tile, whose sums lie in registers: rows, columns */
+	WIDE = 16
+};
+
+/* Errors of the first `count` rows, in order, as HIGH rows take them. */
+static void
+tile(const float *restrict share, int64_t k, const float *restrict error, int64_t count,
+     float *restrict target)
+{
+	float sum[HIGH][WIDE] = {{0}};
+
+	for (int64_t t = 0; t < count; t++)
+		for (int r = 0; r < HIGH; r++)
+			for (int c = 0; c < WIDE; c++)
+				sum[r][c] += share[r * k + t] * error[t * ML_FEEDBACK_COLUMNS + c];
+	for (int r = 0; r < HIGH; r++)
+		for (int c = 0; c < WIDE; c++)
+			target[r * ML_FEEDBACK_COLUMNS + c] = sum[r][c];
+}
+
+static void
+add_scaled(float *restrict y, float a, const float *restrict x)
+{
+	for (int c = 0; c < ML_FEEDBACK_COLUMNS; c++)
+		y[c] += a * x[c];
+}
+
+/* What the rows of a block take of all before it. */
+static void
+take_errors(const ml_feedback *f, int64_t first, int64_t rows, const float *error, float *target)
+{
+	memset(target, 0, BLOCK * ML_FEEDBACK_COLUMNS * sizeof *target);
+	for (int64_t r = 0; r + HIGH <= rows && first; r += HIGH)
+		for (int c = 0; c < ML_FEEDBACK_COLUMNS; c += WIDE)
+			tile(f->share + (first + r) * f->k, f->k, error + c, first,
+			     target + r * ML_FEEDBACK_COLUMNS + c);
+	for (int64_t r = rows - rows % HIGH; r < rows; r++)
+		for (int64_t t = 0; t < first; t++)
+			add_scaled(target + r * ML_FEEDBACK_COLUMNS,
+				   f->share[(first + r) * f->k + t],
+				   error + t * ML_FEEDBACK_COLUMNS);
+}
+
+void
+ml_feedback_round(const ml_feedback *f, float *w, ml_round_row *round, void *user)
+{
+	enum { N = ML_FEEDBACK_COLUMNS };
+	float target[BLOCK * N], became[N];
+
+	for (int64_t first = 0; first < f->k; first += BLOCK) {
+		int64_t rows = f->k - first < BLOCK ? f->k - first : BLOCK;
+		take_errors(f, first, rows, w, target);
+		for (int64_t i = first; i < first + rows; i++) {
+			float *to = target + (i - first) * N, *own = w + i * N;
+			const float *share = f->share + i * f->k;
+			for (int64_t t = first; t < i; t++)
+				add_scaled(to, share[t], w + t * N);
+			add_scaled(to, 1, own);
+			memcpy(became, to, sizeof became);
+			round(user, f->order[i], to, became);
+			add_scaled(own, -1, became);
+		}
+	}
+}
