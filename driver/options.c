@@ -150,7 +150,7 @@ ml_int4_named(const char *name, ml_int4 *int4)
 			continue;
 		*int4 = (ml_int4){.group = 32 << i};
 		int4->symmetric = skip_word(&rest, ",symmetric");
-		int4->all = skip_word(&rest, ",all");
+		int4->inner = skip_word(&rest, ",inner");
 		return !*rest;
 	}
 	return false;
@@ -169,7 +169,7 @@ set_mode(ml_options *o, const option_row *r, const char **field, const char *val
 		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
 		ml_hint(o->cx,
 			is_int8 ? "it is dynamic, static or weights"
-				: "it is 32, 64 or 128, and perhaps \",symmetric\" and \",all\"");
+				: "it is 32, 64 or 128, and perhaps \",symmetric\" and \",inner\"");
 		return ML_ERR_ARG;
 	}
 	*field = ml_strdup(&o->arena, value ? value : "");

@@ -11,11 +11,11 @@
 #include "record.h"
 
 /* Weights of four bits: rows that share a scale, whether their zero point is always 8, and whether
- * layers that compute a result of the model have them, too. */
+ * layers that compute a result of the model keep eight. */
 enum { ML_INT4_GROUP = 32 }; /* unless told */
 typedef struct ml_int4 {
 	int group;
-	bool symmetric, all;
+	bool symmetric, inner;
 } ml_int4;
 
 /* What a pass is given. */

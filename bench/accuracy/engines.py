@@ -143,6 +143,8 @@ INT4 = {
     "mlopt int4": mlopt(int4=True, calibrated=True),
     "mlopt nearest": mlopt(int4=True),
     "mlopt int4, 64": mlopt(int4="64", calibrated=True),
+    "mlopt inner": mlopt(int4="32,inner", calibrated=True),
+    "nearest, inner": mlopt(int4="32,inner"),
     "ORT int4": ort(int4_matmul),
     "NNCF int4": nncf_int4,
 }

@@ -22,9 +22,9 @@ KINDS = ("transformer", "decoder", "cnn", "model")  # decides how peers fuse and
 DYNAMIC = {"dynamic": ("--int8=dynamic",)}
 STATIC = {"static": ("--int8=static", "--calib={calib}", "--max-loss=100%")}
 EITHER = {**DYNAMIC, **STATIC}
-# Of int4: how many weights share a scale, whether the last layer has four bits, too.
+# Of int4: how many weights share a scale, whether the last layer keeps eight bits.
 INT4 = {"u4 of 32": ("--int4",), "s4 of 128": ("--int4=128,symmetric",),
-        "all u4, 32": ("--int4=32,all",), "all s4, 128": ("--int4=128,symmetric,all",)}
+        "inner u4, 32": ("--int4=32,inner",), "inner s4, 128": ("--int4=128,symmetric,inner",)}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@
 
 /* Where nothing is run, people wait for the compiler. */
 enum { STEPS = 20, FEW_STEPS = 4 };
-/* -O below: running the model for this is too dear. */
-enum { GUESSED_LEVEL = 2 };
 
 typedef struct planning {
 	ml_pass_ctx *px;
@@ -229,28 +227,6 @@ plan_layers(planning *c)
 
 /* ---- what is known ---- */
 
-/* What the inputs are in a run on made-up samples; false when that does not work out. */
-static bool
-guess(planning *c)
-{
-	ml_context *cx = c->px->cx;
-	ml_pass_ctx with = *c->px;
-	int said = cx->diags.count;
-
-	with.data = c->px->guess;
-	with.known = NULL;
-	if (!with.data || !with.exec || with.opt_level < GUESSED_LEVEL)
-		return false;
-	if (ml_collect(&with, c->m, c->inputs.at, c->inputs.count, c->statistics) != ML_OK) {
-		cx->diags.count = said;
-		return false;
-	}
-	for (int i = 0; i < c->inputs.count; i++)
-		if (!c->statistics[i].finite)
-			return false;
-	return true;
-}
-
 static ml_status
 learn(planning *c)
 {
@@ -260,7 +236,7 @@ learn(planning *c)
 		return ML_OK;
 	if (c->seen)
 		return ml_collect(c->px, c->m, c->inputs.at, c->inputs.count, c->statistics);
-	c->seen = c->guessed = guess(c);
+	c->seen = c->guessed = ml_guess(c->px, c->m, c->inputs.at, c->inputs.count, c->statistics);
 	for (int i = 0; i < c->inputs.count && !c->seen; i++)
 		ml_foresee(c->px, c->inputs.at[i], &c->statistics[i]);
 	return ML_OK;

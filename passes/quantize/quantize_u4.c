@@ -2,10 +2,10 @@
  *
  * Where calibration data shows what a layer reads, its rows are rounded by GPTQ, their scales
  * chosen with the error weighted by the inputs' second moments; where statistics do, which are the
- * diagonal of those, by the scales alone; else each group is rounded by itself.  A layer that
- * computes a result of the model directly (logits) keeps eight bits unless asked for: its errors
- * reach the user undamped.  With data the gate then chooses between four bits, eight and floats for
- * every layer.
+ * diagonal of those, by the scales alone; without either, statistics of inputs made up for the
+ * purpose, where a model can be run on such.  A layer that computes a result of the model (logits)
+ * is one as any other, because it is what much of a token's time goes to; it keeps eight bits where
+ * asked for.  With data the gate then chooses between four bits, eight and floats for every layer.
  */
 #include "../known.h"
 #include "describe.h"
@@ -77,8 +77,8 @@ objection(const ml_pass_ctx *px, const layer *l)
 		return "it has few weights";
 	if (l->k % group_of(px))
 		return "groups do not divide its inner size";
-	return !px->int4.all && is_result(&l->n->out[0]) ? "it computes a result of the model"
-							 : NULL;
+	return px->int4.inner && is_result(&l->n->out[0]) ? "it computes a result of the model"
+							  : NULL;
 }
 
 static ml_status
@@ -307,26 +307,33 @@ run_round(layers *s, int from, int *next, round *r)
 	return ML_OK;
 }
 
-/* Of layers of the main block without samples: what files know of their inputs. */
+/* Of layers of the main block without samples: what files know of their inputs, or else what can be
+ * guessed. */
 static ml_status
 read_known(layers *s)
 {
 	ml_pass_ctx *px = s->px;
+	bool known = ml_is_calibrated(px);
 	ml_statistics *read = ML_NEW_ARRAY(px->scratch, ml_statistics, s->at.count + 1);
 	ml_value **value = ML_NEW_ARRAY(px->scratch, ml_value *, s->at.count + 1);
 	int n = 0;
 
-	if (px->data || !ml_is_calibrated(px))
+	if (px->data)
 		return ML_OK;
 	for (int i = 0; i < s->at.count; i++)
 		if (s->at.at[i].n->block == s->m->main)
 			value[n++] = ml_in(s->at.at[i].n, 0);
-	ML_STEP(ml_collect(px, s->m, value, n, read));
+	if (!n || (!known && !ml_guess(px, s->m, value, n, read)))
+		return ML_OK;
+	if (known)
+		ML_STEP(ml_collect(px, s->m, value, n, read));
 	for (int i = 0, k = 0; i < s->at.count; i++)
 		if (s->at.at[i].n->block == s->m->main && read[k++].rows)
 			s->at.at[i].read = &read[k - 1];
-	ml_record_note(px->record, "statistics are no samples: 4 bits are rounded to nearest, with "
-				   "weighted scales, and not by GPTQ");
+	if (known)
+		ml_record_note(px->record,
+			       "statistics are no samples: 4 bits are rounded to nearest, with "
+			       "weighted scales, and not by GPTQ");
 	return ML_OK;
 }
 

@@ -3,7 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST = 512 /* samples: more change sums of this kind no longer */ };
+enum {
+	MOST = 512,       /* samples: more change sums of this kind no longer */
+	GUESSED_LEVEL = 2 /* -O below: running the model for a guess is too dear */
+};
 
 static uint64_t
 next_random(uint64_t *state)
@@ -169,6 +172,27 @@ ml_collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, m
 }
 
 /* ---- without data ---- */
+
+bool
+ml_guess(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_statistics *s)
+{
+	ml_context *cx = px->cx;
+	ml_pass_ctx with = *px;
+	int said = cx->diags.count;
+
+	with.data = px->guess;
+	with.known = NULL;
+	if (!with.data || !with.exec || with.opt_level < GUESSED_LEVEL)
+		return false;
+	if (ml_collect(&with, m, value, n, s) != ML_OK) {
+		cx->diags.count = said;
+		return false;
+	}
+	for (int i = 0; i < n; i++)
+		if (!s[i].finite)
+			return false;
+	return true;
+}
 
 /* Nearly normal: the sum of twelve even ones. */
 static float

@@ -20,6 +20,8 @@ typedef struct ml_statistics {
  * is known of them.  Where both have nothing, `rows` is 0. */
 ml_status ml_collect(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n,
 		     ml_statistics *);
+/* The same over px->guess, inputs made up; false when they, or what they give, are no use. */
+bool ml_guess(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n, ml_statistics *);
 /* What is known of a value without data: behind a norm, rows are the norm's scale and bias on
  * numbers of mean 0 and variance 1, drawn as if normally.  Of other values nothing is, and `rows`
  * is 0. */

@@ -167,9 +167,12 @@ evaluate(setup *s, ml_module *m, ml_tensor *y)
 
 /* Squares of what it loses. */
 static double
-loss_of(setup *s, bool guess)
+loss_of(setup *s, ml_precision precision, bool guess)
 {
-	ml_pipeline_options po = {.opt_level = 2, .fuel = -1, .precision = ML_INT8_DYNAMIC};
+	ml_pipeline_options po = {.opt_level = 2,
+				  .fuel = -1,
+				  .precision = precision,
+				  .int4.group = precision == ML_INT4 ? ML_INT4_GROUP : 0};
 	ml_candidates candidates = {.o = s->o};
 	ml_exec exec = ml_exec_by_jit(&candidates);
 	ml_module *m = make_embedded(s);
@@ -202,9 +205,11 @@ test_layers(void **state)
 
 	(void)state;
 	begin(&s);
-	double plain = loss_of(&s, false), guessed = loss_of(&s, true);
-	assert_true(plain > 0);
-	assert_true(guessed < .5 * plain);
+	for (ml_precision p = ML_INT8_DYNAMIC; p <= ML_INT4; p += ML_INT4 - ML_INT8_DYNAMIC) {
+		double plain = loss_of(&s, p, false), guessed = loss_of(&s, p, true);
+		assert_true(plain > 0);
+		assert_true(guessed < .5 * plain);
+	}
 	end(&s);
 }
 

@@ -76,18 +76,18 @@ static void
 test_int4(void **state)
 {
 	static const char *const wrong[] = {
-		"", "16", "128,", "32,none", "32,all,symmetric", "64,symmetric,all,"};
+		"", "16", "128,", "32,none", "32,inner,symmetric", "64,symmetric,inner,"};
 	setup *s = *state;
 	ml_int4 got;
 
 	assert_true(ml_int4_named("64", &got));
-	assert_true(got.group == 64 && !got.symmetric && !got.all);
+	assert_true(got.group == 64 && !got.symmetric && !got.inner);
 	assert_true(ml_int4_named("128,symmetric", &got));
-	assert_true(got.group == 128 && got.symmetric && !got.all);
-	assert_true(ml_int4_named("32,all", &got));
-	assert_true(got.group == 32 && !got.symmetric && got.all);
-	assert_true(ml_int4_named("128,symmetric,all", &got));
-	assert_true(got.group == 128 && got.symmetric && got.all);
+	assert_true(got.group == 128 && got.symmetric && !got.inner);
+	assert_true(ml_int4_named("32,inner", &got));
+	assert_true(got.group == 32 && !got.symmetric && got.inner);
+	assert_true(ml_int4_named("128,symmetric,inner", &got));
+	assert_true(got.group == 128 && got.symmetric && got.inner);
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
 		refused(s, "int4", wrong[i], "cannot be");
 }

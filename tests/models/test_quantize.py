@@ -3,6 +3,7 @@
 # where the error comes from.
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -140,6 +141,22 @@ def four_bits():
 		check(f"int4 {form}: ONNX Runtime", far < 0.02, f"{far:.2g}")
 
 
+def results():
+	"""Layers that compute a result have four bits, too, or keep eight where asked for."""
+	file, inputs = save_wide()
+	model = onnx.load(file)
+	model.graph.output.append(helper.make_tensor_value_info("o", TensorProto.FLOAT, ["n", 64]))
+	onnx.save(model, file)
+	for form, kept in (("32", []), ("32,inner", ["s8[128, 64]"])):
+		out = path("wide.mlt")
+		result = tool("mloptc", file, "--emit=ir", f"--int4={form}", "-q", "-o", out)
+		check(f"results {form}: written", result.ok, result)
+		with open(out) as f:
+			text = f.read()
+		check(f"results {form}: eight bits", set(re.findall(r"s8\[\d+, 64\]", text)) == set(kept), text)
+		check(f"results {form}: four bits", text.count("= linear_u4 ") == 2 - len(kept), text)
+
+
 def codes():
 	"""Elements that no data file knows go in and out as bytes."""
 	for kind, dtype, low, high in ((TensorProto.INT4, np.int8, -8, 8), (TensorProto.FLOAT4E2M1, np.uint8, 0, 16)):
@@ -219,6 +236,7 @@ def main():
 	attempt("words", words)
 	attempt("digits", digits)
 	attempt("four bits", four_bits)
+	attempt("four bits of results", results)
 	attempt("codes", codes)
 	attempt("compared", compared)
 	attempt("refused", refused)
