@@ -44,6 +44,7 @@ ml_contract_form ml_form_of(ml_dtype);
 enum {
 	ML_PANEL = ML_LANES, /* columns */
 	ML_FOLD_CHUNK = 256, /* groups of four k that the table behind u8s8 panels lists together */
+	ML_FOLD_IN_ORDER = 255, /* there, for the number of other pairs: all are plain, 0, 1.. */
 };
 
 /* All ml_v integers are i64. */

@@ -220,6 +220,11 @@ pair_groups(uint8_t *to, const int8_t *w, int n, uint32_t *sum)
 			*to++ = (uint8_t)i;
 	for (; folded < to; folded++)
 		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL);
+	bool in_order = 2 * head[0] == n;
+	for (int i = 0; i < n && in_order; i++)
+		in_order = head[HEAD + i] == i;
+	if (in_order)
+		head[1] = ML_FOLD_IN_ORDER;
 	return to;
 }
 

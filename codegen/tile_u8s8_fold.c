@@ -16,8 +16,8 @@
 #include "contract.h"
 #include "tile.h"
 
-/* Whose weights: folded on the fly, folded in a buffer, or plain. */
-typedef enum source { FEW, MANY, PLAIN } source;
+/* Whose weights: folded on the fly, folded in a buffer, plain, or all plain and in order. */
+typedef enum source { FEW, MANY, PLAIN, IN_ORDER } source;
 
 typedef struct fold {
 	ml_emit *e;
@@ -112,7 +112,7 @@ weights_at(const fold *f, ml_v b, ml_v i, ml_v group)
 	ml_emit *e = f->e;
 
 	ml_v from = ml_gep(e, f->words, b, ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes)));
-	if (f->source == PLAIN)
+	if (f->source >= PLAIN)
 		return (folded){ml_load(e, f->bytes, from, 4), NULL};
 	if (f->source == FEW)
 		return fold_weights(f, from);
@@ -187,7 +187,7 @@ run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row
 
 	for (int j = 0; j < count; j++) {
 		ml_v i = ml_add(e, l.i, ml_i64(e, j));
-		group[j] = listed_group(f, order, i);
+		group[j] = f->source == IN_ORDER ? i : listed_group(f, order, i);
 		w[j] = weights_at(f, b, i, group[j]);
 		if (f->source != MANY)
 			prefetch_next(f, b, i);
@@ -216,10 +216,11 @@ run_tile(const fold *f, int rows, ml_v first)
 	for (int i = 0; i < rows; i++) {
 		row[i] = ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i)));
 		at[i] = ml_gep(e, e->i32, to, ml_mul(e, stride, ml_i64(e, i)));
-		acc[i] = ml_load(e, f->words, at[i], ML_TILE_ALIGN / 2);
+		acc[i] = f->source == IN_ORDER ? LLVMConstNull(f->words)
+					       : ml_load(e, f->words, at[i], ML_TILE_ALIGN / 2);
 	}
 	run_list(f, ml_i64(e, 0), pairs, 2, rows, row, acc);
-	if (f->source != PLAIN)
+	if (f->source < PLAIN)
 		run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
 	for (int i = 0; i < rows; i++)
 		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
@@ -235,7 +236,7 @@ define_run(const fold *f, LLVMTypeRef *type)
 				     e->i64, e->i64, e->ptr, e->i64};
 	ml_v caller = e->fn, zero = ml_i64(e, 0), one = ml_i64(e, 1);
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-	static const char *const names[] = {"fold_few", "fold_many", "fold_plain"};
+	static const char *const names[] = {"fold_few", "fold_many", "fold_plain", "fold_in_order"};
 	ml_v fn = ml_emit_function(e, names[f->source], e->none, params, RUN_N);
 	ml_v rows = LLVMGetParam(fn, RUN_ROWS), row = zero;
 
@@ -244,10 +245,14 @@ define_run(const fold *f, LLVMTypeRef *type)
 	forbid_inlining(e, fn);
 	ml_v blocks = LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, MOST_ROWS - 1)),
 				    ml_i64(e, MOST_ROWS), "");
+	/* divided once, not for every block: small layers' blocks take less than a division */
+	ml_v none_at_all = LLVMBuildICmp(e->b, LLVMIntEQ, blocks, zero, "");
+	ml_v by = LLVMBuildSelect(e->b, none_at_all, one, blocks, "");
+	ml_v least = LLVMBuildUDiv(e->b, rows, by, "");
+	ml_v larger = ml_sub(e, rows, ml_mul(e, least, blocks));
 	ml_loop l = ml_loop_begin(e, zero, blocks, one, &row, 1, "block");
-	ml_v left = ml_sub(e, rows, l.carry[0]), blocks_left = ml_sub(e, blocks, l.i);
-	ml_v count = ml_sub(e, ml_add(e, left, blocks_left), one);
-	count = LLVMBuildUDiv(e->b, count, blocks_left, "");
+	ml_v more = LLVMBuildICmp(e->b, LLVMIntSLT, l.i, larger, "");
+	ml_v count = ml_add(e, least, LLVMBuildZExt(e->b, more, e->i64, ""));
 	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, fn, "none");
 	LLVMBasicBlockRef next = LLVMAppendBasicBlockInContext(e->lc, fn, "next");
 	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)MOST_ROWS);
@@ -290,7 +295,7 @@ prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
 /* What the loops of a call share, and the panel they are at. */
 typedef struct call {
 	const ml_tile *t;
-	ml_v run[PLAIN + 1]; /* run() by source */
+	ml_v run[IN_ORDER + 1]; /* run() by source */
 	LLVMTypeRef type;
 	ml_v buffer, stride; /* of folded weights; of a row of sums, elements */
 	ml_v b, order, acc;  /* of the panel */
@@ -399,6 +404,42 @@ begin_rows(const call *c, ml_emit *e, ml_v corrections)
 	ml_loop_end(e, &l, NULL);
 }
 
+/* Whether the panel is one chunk, whole groups, all of them plain pairs and in order. */
+static ml_v
+in_order(const fold *f, const call *c)
+{
+	ml_emit *e = f->e;
+	ml_v k = c->t->k, most = ml_i64(e, 4 * ML_FOLD_CHUNK);
+	ml_v part = LLVMBuildAnd(e->b, k, ml_i64(e, 3), "");
+	/* of k = 0 there is no table to look at; 0 - 1 is larger than most */
+	ml_v few = LLVMBuildICmp(e->b, LLVMIntULT, ml_sub(e, k, ml_i64(e, 1)), most, "");
+	ml_v whole = LLVMBuildICmp(e->b, LLVMIntEQ, part, ml_i64(e, 0), "");
+	ml_v one = LLVMBuildAnd(e->b, few, whole, "");
+	ml_v table = LLVMBuildSelect(e->b, one, c->order, c->b, "");
+	ml_v mark = listed_group(f, table, ml_i64(e, 1));
+
+	return LLVMBuildAnd(e->b, one,
+			    LLVMBuildICmp(e->b, LLVMIntEQ, mark, ml_i64(e, ML_FOLD_IN_ORDER), ""),
+			    "");
+}
+
+/* A panel whose weights are all plain and in order, as small layers' of convolutions are: its sums
+ * need no beginning. */
+static void
+run_in_order(const fold *f, const call *c)
+{
+	ml_emit *e = f->e;
+	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
+	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
+				  0, "register");
+	ml_v args[RUN_N] = {
+		c->t->a, c->t->lda,        ml_gep(e, e->i32, c->b, h.i),   c->order, whole,
+		whole,   c->t->rows_given, ml_gep(e, e->i32, c->acc, h.i), c->stride};
+
+	LLVMBuildCall2(e->b, c->type, c->run[IN_ORDER], args, RUN_N, "");
+	ml_loop_end(e, &h, NULL);
+}
+
 static void
 run_panel(const fold *f, const call *c)
 {
@@ -422,7 +463,7 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 	ml_v lanes = ml_i64(e, ML_LANES);
 	call c = {.t = t, .stride = ml_mul(e, t->panels_given, lanes)};
 
-	for (source s = FEW; s <= PLAIN; s++) {
+	for (source s = FEW; s <= IN_ORDER; s++) {
 		fold by = fold_open(e, s);
 		c.run[s] = define_run(&by, &c.type);
 	}
@@ -433,7 +474,11 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 	c.b = ml_gep(e, e->i8, t->b, ml_mul(e, p.i, t->panel_stride));
 	c.order = ml_gep(e, e->i8, t->order, ml_mul(e, p.i, ml_order_bytes(e, t->k)));
 	c.acc = ml_gep(e, e->i32, t->acc, column);
+	ml_if ordered = ml_if_begin(e, in_order(&f, &c));
+	run_in_order(&f, &c);
+	ml_if_else(e, &ordered);
 	begin_rows(&c, e, ml_gep(e, e->i32, t->corrections, column));
 	run_panel(&f, &c);
+	ml_if_end(e, &ordered);
 	ml_loop_end(e, &p, NULL);
 }
