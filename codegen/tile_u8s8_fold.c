@@ -76,10 +76,10 @@ all_lanes(const fold *f, ml_v scalar)
 /* The list's order is none that hardware foresees: each line of the chunk has the one fetched that
  * lies as far ahead as the next chunk. */
 static void
-prefetch_next(const fold *f, ml_v b, ml_v i)
+prefetch_next(const fold *f, ml_v b, ml_v group)
 {
 	ml_emit *e = f->e;
-	ml_v line = ml_add(e, i, ml_i64(e, ML_FOLD_CHUNK));
+	ml_v line = ml_add(e, group, ml_i64(e, ML_FOLD_CHUNK));
 	ml_v args[] = {ml_gep(e, ml_vec_type(e->i32), b, line), ml_i32(e, 0), ml_i32(e, 3),
 		       ml_i32(e, 1)};
 
@@ -190,7 +190,7 @@ run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row
 		group[j] = f->source == IN_ORDER ? i : listed_group(f, order, i);
 		w[j] = weights_at(f, b, i, group[j]);
 		if (f->source != MANY)
-			prefetch_next(f, b, i);
+			prefetch_next(f, b, group[j]);
 	}
 	for (int i = 0; i < rows; i++) {
 		ml_v sums = products(f, row[i], group[0], &w[0]);
@@ -282,8 +282,9 @@ prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
 {
 	ml_emit *e = f->e;
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), groups, ml_i64(e, 1), NULL, 0, "fold");
-	folded w = weights_at(f, b, l.i, listed_group(f, order, l.i));
-	prefetch_next(f, b, l.i);
+	ml_v group = listed_group(f, order, l.i);
+	folded w = weights_at(f, b, l.i, group);
+	prefetch_next(f, b, group);
 	ml_v at = ml_mul(e, l.i, ml_i64(e, 2));
 
 	ml_store(e, w.magnitude, ml_gep(e, f->bytes, buffer, at), ML_TILE_ALIGN / 2);
