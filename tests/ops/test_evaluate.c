@@ -136,38 +136,22 @@ run_file(const char *name, int at_least)
 	mlt_context_free(cx);
 }
 
-#define FILE_TEST(name, at_least)                                                                  \
+#define FILE(name, at_least)                                                                       \
 	static void test_##name(void **state)                                                      \
 	{                                                                                          \
 		(void)state;                                                                       \
 		run_file(#name, at_least);                                                         \
 	}
-
-FILE_TEST(elementwise_unary, 60)
-FILE_TEST(elementwise_cast, 90)
-FILE_TEST(elementwise_binary, 140)
-FILE_TEST(reduce, 60)
-FILE_TEST(move, 20)
-FILE_TEST(index, 10)
-FILE_TEST(contract, 9)
-FILE_TEST(irregular, 10)
-FILE_TEST(composite, 30)
-FILE_TEST(control, 6)
+#include "files.def"
+#undef FILE
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_elementwise_unary),
-		cmocka_unit_test(test_elementwise_cast),
-		cmocka_unit_test(test_elementwise_binary),
-		cmocka_unit_test(test_reduce),
-		cmocka_unit_test(test_move),
-		cmocka_unit_test(test_index),
-		cmocka_unit_test(test_contract),
-		cmocka_unit_test(test_irregular),
-		cmocka_unit_test(test_composite),
-		cmocka_unit_test(test_control),
+#define FILE(name, at_least) cmocka_unit_test(test_##name),
+#include "files.def"
+#undef FILE
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
