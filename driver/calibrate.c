@@ -289,6 +289,19 @@ find_sample(ml_feed *f, const ml_module *m, int64_t i, bool *there)
 }
 
 static ml_status
+tell(const ml_feed *f, int64_t i, bool there)
+{
+	const ml_calibration *c = &f->source;
+	ml_calibration_progress p = {f->walk, f->set, i - f->first, f->count};
+
+	if (!there)
+		p = (ml_calibration_progress){f->walk, -1, f->first, f->first};
+	if (!c->progress || c->progress(c->user, &p))
+		return ML_OK;
+	return ml_error(f->o->cx, ML_ERR_CANCELED, NULL, "calibration was canceled");
+}
+
+static ml_status
 sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there)
 {
 	ml_feed *f = user;
@@ -299,7 +312,9 @@ sample(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there
 		f->step = model_step(m);
 		f->mask = find_mask(m);
 	}
+	f->walk += i == 0;
 	ML_STEP(find_sample(f, m, i, there));
+	ML_STEP(tell(f, i, *there));
 	for (int k = 0; *there && k < m->main->nargs; k++)
 		ML_STEP(cut(f, m->main->arg[k], k, i - f->first, &inputs[k]));
 	if (*there && f->step == 1 && f->mask >= 0)

@@ -116,6 +116,7 @@ typedef struct ml_feed {
 	int64_t first, count; /* its samples */
 	int64_t step;         /* elements of axis 0 in a sample; 0: arrays as they are */
 	int mask;             /* the input that says what is padding, or -1 */
+	int64_t walk;         /* through all samples, from 1 */
 	ml_view *array;       /* one for each input */
 	bool *given;          /* those that were not derived from others */
 	ml_arena arena, derived;

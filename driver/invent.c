@@ -89,5 +89,5 @@ ml_invent(ml_invented *v, const ml_module *m, ml_arena *arena)
 			return (ml_calibration){0};
 		any |= v->rows[i] > 0;
 	}
-	return any ? (ml_calibration){v, array} : (ml_calibration){0};
+	return any ? (ml_calibration){.user = v, .array = array} : (ml_calibration){0};
 }

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROGRESS_AFTER_SECONDS = 2 };
+enum { PROGRESS_AFTER_SECONDS = 2, BAR = 30 };
 
 double
 cl_seconds(void)
@@ -20,6 +20,15 @@ cl_seconds(void)
 }
 
 /* ---- hooks ---- */
+
+/* What is written next begins a line. */
+static void
+wipe_bar(cl_compiler *c)
+{
+	if (c->drawn > 0)
+		fputs("\r\033[K", stderr);
+	c->drawn = 0;
+}
 
 static void
 log_line(void *user, ml_severity severity, const char *text)
@@ -33,6 +42,7 @@ log_line(void *user, ml_severity severity, const char *text)
 
 	if (c->talk.quiet && severity != ML_ERROR)
 		return;
+	wipe_bar(c);
 	if (c->messages) {
 		fprintf(c->messages, "%s\n  {\"kind\": \"%s\", \"text\": \"",
 			c->nmessages++ ? "," : "", kind[severity]);
@@ -50,8 +60,9 @@ show(void *user, const char *title, const char *text)
 {
 	static const char *const outputs[] = {"ir", "dot", "llvm", "asm", "report"};
 
-	const cl_compiler *c = user;
+	cl_compiler *c = user;
 
+	wipe_bar(c);
 	for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
 		if (!strcmp(title, outputs[i])) {
 			fputs(text, stdout);
@@ -64,14 +75,53 @@ show(void *user, const char *title, const char *text)
 static void
 progress(void *user, int stage, int stages, const char *what)
 {
-	const cl_compiler *c = user;
-
+	cl_compiler *c = user;
 	double spent = cl_seconds() - c->begun;
 
+	wipe_bar(c);
 	if (c->talk.verbose)
 		fprintf(stderr, "[%d/%d] %s, at %.2f s\n", stage, stages, what, spent);
 	else if (!c->talk.quiet && isatty(STDERR_FILENO) && spent > PROGRESS_AFTER_SECONDS)
 		fprintf(stderr, "[%d/%d] %s\n", stage, stages, what);
+}
+
+/* ---- calibration ---- */
+
+static bool
+writes_over(const cl_compiler *c)
+{
+	return !c->talk.verbose && !c->talk.quiet && isatty(STDERR_FILENO);
+}
+
+static void
+draw_bar(const cl_compiler *c, const ml_calibration_progress *p)
+{
+	double within = p->samples ? (double)p->sample / (double)p->samples : 1;
+	double part = p->set < 0 ? 1 : ((double)p->set + within) / c->calib.files;
+	int full = (int)(BAR * part);
+
+	fprintf(stderr, "\r\033[Kcalibrating [%.*s%*s] %3.0f %%, walk %lld, sample %lld", full,
+		"##############################", BAR - full, "", 100 * part, (long long)p->walk,
+		(long long)p->sample);
+	if (c->calib.files > 1 && p->set >= 0)
+		fprintf(stderr, " of file %lld of %d", (long long)p->set + 1, c->calib.files);
+}
+
+/* A bar where a terminal shows it and somebody waits; a line for each walk with -v. */
+static bool
+show_calibration(void *user, const ml_calibration_progress *p)
+{
+	cl_compiler *c = user;
+	double now = cl_seconds();
+
+	if (c->talk.verbose && p->set < 0)
+		fprintf(stderr, "calibration: walk %lld through %lld samples, at %.2f s\n",
+			(long long)p->walk, (long long)p->samples, now - c->begun);
+	if (!writes_over(c) || now - c->begun < PROGRESS_AFTER_SECONDS || now - c->drawn < 0.1)
+		return true;
+	draw_bar(c, p);
+	c->drawn = now;
+	return true;
 }
 
 /* ---- training ---- */
@@ -86,18 +136,13 @@ interrupt(int signal)
 }
 
 static bool
-writes_over(const cl_compiler *c)
-{
-	return !c->talk.verbose && !c->talk.quiet && isatty(STDERR_FILENO);
-}
-
-static bool
 show_pruning(void *user, const ml_prune_progress *p)
 {
-	const cl_compiler *c = user;
+	cl_compiler *c = user;
 	bool over = writes_over(c);
 	char loss[48] = "";
 
+	wipe_bar(c);
 	if (p->loss == p->loss)
 		snprintf(loss, sizeof loss, ", the last one loses %.4f", p->loss);
 	if (over || c->talk.verbose)
@@ -112,10 +157,11 @@ show_pruning(void *user, const ml_prune_progress *p)
 static bool
 show_training(void *user, const ml_distill_progress *p)
 {
-	const cl_compiler *c = user;
+	cl_compiler *c = user;
 	bool over = writes_over(c);
 	char agreement[32] = "";
 
+	wipe_bar(c);
 	if (p->agreement == p->agreement)
 		snprintf(agreement, sizeof agreement, ", agreement %.1f %%", 100 * p->agreement);
 	if (over || c->talk.verbose)
@@ -202,6 +248,14 @@ load(cl_compiler *c)
 }
 
 static int
+lend(void *user, int set, int input, const char *name, ml_view *v, ml_message *why)
+{
+	cl_compiler *c = user;
+
+	return cl_calib_array(&c->calib, set, input, name, v, why);
+}
+
+static int
 calibrate(cl_compiler *c, const cl_list *paths)
 {
 	char why[1000];
@@ -218,7 +272,7 @@ calibrate(cl_compiler *c, const cl_list *paths)
 	}
 	if (!c->calib.files)
 		return 0;
-	ml_calibration data = {.user = &c->calib, .array = cl_calib_array};
+	ml_calibration data = {c, lend, show_calibration};
 	return c->ml_options_calibrate(c->options, &data) != ML_OK;
 }
 
@@ -254,6 +308,7 @@ cl_compiler_open(cl_compiler *c, const cl_command *command, const cl_inputs *in,
 void
 cl_compiler_close(cl_compiler *c)
 {
+	wipe_bar(c);
 	if (c->options)
 		c->ml_options_free(c->options);
 	if (c->cx)

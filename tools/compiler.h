@@ -65,6 +65,7 @@ typedef struct cl_compiler {
 	FILE *messages; /* not NULL: they go there, elements of a JSON array */
 	int nmessages;
 	double begun; /* for progress lines, which only long compilations get */
+	double drawn; /* when the bar on the terminal was, 0: there is none */
 } cl_compiler;
 
 /* Seconds of a clock that only goes forward. */

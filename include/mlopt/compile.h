@@ -28,6 +28,13 @@ ML_API ml_status ml_options_set(ml_options *, const char *name, const char *valu
 ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, int rank,
 				   const int64_t *dim, const void *data);
 
+/* How far the reading of calibration data is: samples are walked through several times, and a walk
+ * may end before all of them. */
+typedef struct ml_calibration_progress {
+	int64_t walk;            /* 1, 2, ... */
+	int64_t set;             /* that is open, from 0; -1 when a walk was through all of them */
+	int64_t sample, samples; /* the next one of the set, from 0, and how many; then all */
+} ml_calibration_progress;
 /* Inputs without labels, which int8=static learns ranges from, in sets of arrays (files, say).
  *
  * array() lends the array for an input of the model, by its number and name, of set 0, 1, ... until
@@ -38,10 +45,14 @@ ML_API ml_status ml_options_freeze(ml_options *, const char *input, ml_dtype, in
  * have 1 there, they are cut into single samples.
  *
  * With the option labels, the array of that name is asked for as well, as input -1: s64[samples],
- * or of another integer type. */
+ * or of another integer type.
+ *
+ * progress(), which may be NULL, is called as each sample is read, on the thread that compiles;
+ * false ends the compilation with ML_ERR_CANCELED. */
 typedef struct ml_calibration {
 	void *user;
 	int (*array)(void *user, int set, int input, const char *name, ml_view *, ml_message *why);
+	bool (*progress)(void *user, const ml_calibration_progress *);
 } ml_calibration;
 /* The struct is copied; what it refers to must live as long as the options are used.  Compiling
  * fails with ML_ERR_ARG, ML_ERR_TYPE, ML_ERR_SHAPE or ML_ERR_VALUE when the arrays are not what the

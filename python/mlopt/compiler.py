@@ -8,11 +8,11 @@ import numpy
 
 from . import dtypes
 from .errors import UnsupportedError, error
-from .library import ARRAY, Calibration, can_compile, library
+from .library import ARRAY, ON_CALIBRATION, Calibration, can_compile, library
 from .model import Model
 
 
-def compile(model, output=None, freeze=None, calib=None, **options):
+def compile(model, output=None, freeze=None, calib=None, progress=None, **options):
     """Compiles a model for this CPU and returns a Model, or into the file `output`.
 
     model: path of an .onnx (or .mlt) file, a model's bytes, or an onnx.ModelProto
@@ -20,13 +20,17 @@ def compile(model, output=None, freeze=None, calib=None, **options):
     freeze: {input name: array} of inputs that become constants
     calib: {input name: array} of samples along axis 0, for int8="static"; or a file that the option
         save_calib has written, or a list of such files
+    progress: called with {"walk", "set", "sample", "samples"} as each sample of an array in calib
+        is read, again with each walk through them; False ends it with an Error of the tag "canceled"
     options: mloptc's, with _ for -: O=1, int8=True, dim={"batch": 1}, shape={"x": "1x3"}
 
     Raises Error, UnsupportedError with the compiler's messages.
     """
     if not can_compile:
         raise OSError("compiling needs libmlopt, but only libmlopt-rt was found")
-    with _context() as context, _options(context, freeze or {}, calib, options) as settings:
+    watch = Watch(progress)
+    with watch, _context() as context, _options(context, freeze or {}, calib, options,
+                                                watch) as settings:
         if output is not None:
             with _file(model) as path:
                 _check(context, library.ml_compile_to(context, path, settings, os.fsencode(output)))
@@ -39,6 +43,42 @@ def compile(model, output=None, freeze=None, calib=None, **options):
             status = library.ml_compile_memory(context, data, len(data), settings, handle)
         _check(context, status)
         return Model(handle)
+
+
+class Watch:
+    """Calls what the caller gave with the fields of the library's structs.
+
+    What it raises must not pass through C: it is raised where the block ends, and says more than
+    that the work was canceled.
+    """
+
+    def __init__(self, progress=None):
+        self.progress, self.raised = progress, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.raised is not None:
+            raise self.raised
+        return False
+
+    def safely(self, call, failed):
+        def safe(_, what):
+            try:
+                return call(_fields(what[0]))
+            except BaseException as e:
+                self.raised = e
+                return failed
+        return safe
+
+    def goes_on(self):
+        return self.safely(lambda p: self.progress(p) is not False, False)
+
+
+def _fields(struct):
+    values = {name: getattr(struct, name) for name, _ in struct._fields_}
+    return {k: v.decode(errors="replace") if isinstance(v, bytes) else v for k, v in values.items()}
 
 
 def _bytes(model):
@@ -82,7 +122,7 @@ def _check(context, status):
 
 
 @contextlib.contextmanager
-def _options(context, freeze, calib, options):
+def _options(context, freeze, calib, options, watch):
     handle = ctypes.c_void_p()
     _check(context, library.ml_options_new(context, handle))
     try:
@@ -92,7 +132,7 @@ def _options(context, freeze, calib, options):
                 _check(context, library.ml_options_set(handle, name_, text))
         for name, value in freeze.items():
             _freeze(context, handle, name, value)
-        lent = _calibrate(context, handle, calib) if hasattr(calib, "items") else None
+        lent = _calibrate(context, handle, calib, watch) if hasattr(calib, "items") else None
         if calib is not None and lent is None:
             _add_statistics(context, handle, calib)
         yield handle
@@ -114,7 +154,7 @@ def _texts(value):
     return [os.fsencode(value) if isinstance(value, os.PathLike) else str(value).encode()]
 
 
-def _calibrate(context, handle, calib):
+def _calibrate(context, handle, calib, watch):
     """Gives the library one set of arrays; what is returned must live as long as the options."""
     arrays = {n: numpy.ascontiguousarray(a).reshape(numpy.shape(a)) for n, a in calib.items()}
 
@@ -133,7 +173,8 @@ def _calibrate(context, handle, calib):
         view[0].data = value.ctypes.data
         return 1
 
-    data = Calibration(None, ARRAY(array))
+    progress = ON_CALIBRATION(watch.goes_on()) if watch.progress else ON_CALIBRATION()
+    data = Calibration(None, ARRAY(array), progress)
     _check(context, library.ml_options_calibrate(handle, data))
     return data
 

@@ -42,8 +42,15 @@ class View(Structure):
 ARRAY = CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_char_p, POINTER(View), POINTER(Message))
 
 
+class CalibrationProgress(Structure):
+    _fields_ = [("walk", c_int64), ("set", c_int64), ("sample", c_int64), ("samples", c_int64)]
+
+
+ON_CALIBRATION = CFUNCTYPE(c_bool, c_void_p, POINTER(CalibrationProgress))
+
+
 class Calibration(Structure):
-    _fields_ = [("user", c_void_p), ("array", ARRAY)]
+    _fields_ = [("user", c_void_p), ("array", ARRAY), ("progress", ON_CALIBRATION)]
 
 
 class PruneProgress(Structure):

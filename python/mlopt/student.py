@@ -2,7 +2,7 @@
 import ctypes
 import os
 
-from .compiler import _check, _context, _file, _options
+from .compiler import Watch, _check, _context, _file, _options
 from .library import (ON_DISTILL, ON_PRUNE, SCORE, DistillHooks, Plugin, PruneHooks, Score,
                       library)
 
@@ -44,55 +44,40 @@ class _asked:
 
     def __init__(self, model, calib, kind, progress, score, options):
         self._parts = [_context(), _file(model)]
-        self._calib, self._kind, self._progress, self._score = calib, kind, progress, score
-        self._options, self._raised = options, None
+        self._calib, self._kind, self._score, self._options = calib, kind, score, options
+        self._caught = Watch(progress)
 
     def __enter__(self):
         self._open = []
         context, path = (self._begin(part) for part in self._parts)
-        settings = self._begin(_options(context, {}, self._calib, self._options))
+        settings = self._begin(_options(context, {}, self._calib, self._options,
+                                        Watch()))
         self._watch(context, settings)
         return context, path, settings
 
     def __exit__(self, kind, value, trace):
         while self._open:
             self._open.pop().__exit__(None, None, None)
-        if self._raised is not None:  # in a callback: it says more than that it was canceled
-            raise self._raised
-        return False
+        return self._caught.__exit__(None, None, None)
 
     def _begin(self, part):
         value = part.__enter__()
         self._open.append(part)
         return value
 
-    def _safely(self, call, failed):
-        def safe(_, what):
-            try:
-                return call(_fields(what[0]))
-            except BaseException as e:  # must not pass through C
-                self._raised = e
-                return failed
-        return safe
-
     def _watch(self, context, settings):
         self._lent = []  # the library calls them until the end
-        if self._progress is not None:
-            on = self._kind(self._safely(lambda p: self._progress(p) is not False, False))
+        if self._caught.progress is not None:
+            on = self._kind(self._caught.goes_on())
             self._lent.append(on)
             if self._kind is ON_PRUNE:
                 library.ml_options_prune(settings, PruneHooks(None, on))
             else:
                 library.ml_options_distill(settings, DistillHooks(None, on))
         if self._score is not None:
-            on = self._safely(lambda p: float(self._score(p)), float("nan"))
+            on = self._caught.safely(lambda p: float(self._score(p)), float("nan"))
             scores = (Score * 1)(Score(b"own", b"", SCORE(on), None))
             plugin = Plugin(_ABI, b"python", None, 0, scores, 1, None, 0)
             self._lent += [scores, plugin]
             _check(context, library.ml_options_plugin(settings, plugin))
             _check(context, library.ml_options_set(settings, b"prune-score", b"own"))
-
-
-def _fields(struct):
-    values = {name: getattr(struct, name) for name, _ in struct._fields_}
-    return {k: v.decode(errors="replace") if isinstance(v, bytes) else v for k, v in values.items()}

@@ -79,7 +79,7 @@ end(setup *s)
 static ml_status
 compile(setup *s, source *data, const char *int8)
 {
-	ml_calibration c = {data, lend};
+	ml_calibration c = {.user = data, .array = lend};
 	ml_model *m;
 
 	if (data)
@@ -109,7 +109,7 @@ static void
 test_result(void **state)
 {
 	source data;
-	ml_calibration c = {&data, lend};
+	ml_calibration c = {.user = &data, .array = lend};
 	setup s;
 	ml_model *m;
 	ml_session *session;
@@ -162,6 +162,70 @@ test_sets(void **state)
 	make_good(&data);
 	data.view[0].dim[0] = data.view[1].dim[0] = 0;
 	refused(&data, ML_ERR_ARG, "no samples");
+}
+
+/* ---- progress ---- */
+
+typedef struct watched {
+	source data; /* first: lend() takes it for one */
+	ml_calibration_progress told[64];
+	int count, last; /* false comes with that one */
+} watched;
+
+static bool
+watch(void *user, const ml_calibration_progress *p)
+{
+	watched *w = user;
+
+	assert_true(w->count < 64);
+	w->told[w->count++] = *p;
+	return w->count != w->last;
+}
+
+static ml_status
+compile_watched(setup *s, watched *w)
+{
+	ml_calibration c = {w, lend, watch};
+	ml_model *m;
+
+	assert_int_equal(ml_options_calibrate(s->o, &c), ML_OK);
+	assert_int_equal(ml_options_set(s->o, "int8", "static"), ML_OK);
+	ml_status status = ml_compile_memory(s->cx, model, sizeof model - 1, s->o, &m);
+	ml_model_free(m);
+	return status;
+}
+
+static void
+test_progress(void **state)
+{
+	watched w = {.last = 0};
+	setup s;
+
+	(void)state;
+	make_good(&w.data)->sets = 2;
+	w.data.view[0].dim[0] = w.data.view[1].dim[0] = 6;
+	begin(&s);
+	assert_int_equal(compile_watched(&s, &w), ML_OK);
+	end(&s);
+	for (int i = 0; i < SAMPLES; i++) {
+		assert_int_equal(w.told[i].walk, 1);
+		assert_int_equal(w.told[i].set, i / 6);
+		assert_int_equal(w.told[i].sample, i % 6);
+		assert_int_equal(w.told[i].samples, 6);
+	}
+	assert_int_equal(w.told[SAMPLES].set, -1);
+	assert_int_equal(w.told[SAMPLES].sample, SAMPLES);
+	assert_int_equal(w.told[SAMPLES].samples, SAMPLES);
+	assert_true(w.count > SAMPLES + 1);
+	assert_int_equal(w.told[SAMPLES + 1].walk, 2);
+
+	w.count = 0;
+	w.last = 4;
+	begin(&s);
+	assert_int_equal(compile_watched(&s, &w), ML_ERR_CANCELED);
+	assert_non_null(strstr(ml_context_message(s.cx, 0), "calibration was canceled"));
+	assert_int_equal(w.count, 4);
+	end(&s);
 }
 
 static void
@@ -225,7 +289,7 @@ static ml_module *
 quantize_digits(setup *s, ml_exec *exec)
 {
 	ml_source source = {.path = ML_SOURCE_DIR "/examples/digits/model.onnx"};
-	ml_calibration c = {NULL, lend_images};
+	ml_calibration c = {.array = lend_images};
 	ml_pipeline_options po = {.opt_level = 2, .fuel = -1, .precision = ML_INT8_STATIC};
 	ml_pipeline p;
 	ml_module *m;
@@ -331,7 +395,7 @@ static void
 test_padding(void **state)
 {
 	padded p = {0};
-	ml_calibration c = {&p, lend_padded};
+	ml_calibration c = {.user = &p, .array = lend_padded};
 	ml_tensor in[2];
 	jmp_buf nomem;
 	ml_module *m;
@@ -407,7 +471,7 @@ static void
 test_derived(void **state)
 {
 	tokens t = {.has_ids = true};
-	ml_calibration c = {&t, lend_tokens};
+	ml_calibration c = {.user = &t, .array = lend_tokens};
 	ml_source source = {.bytes = decoder, .size = sizeof decoder - 1};
 	ml_tensor in[5];
 	ml_module *m;
@@ -454,7 +518,7 @@ main(void)
 		cmocka_unit_test(test_derived),   cmocka_unit_test(test_result),
 		cmocka_unit_test(test_sets),      cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_not_asked), cmocka_unit_test(test_evaluator),
-		cmocka_unit_test(test_padding),
+		cmocka_unit_test(test_padding),   cmocka_unit_test(test_progress),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,7 @@ lend(void *user, int set, int input, const char *name, ml_view *v, ml_message *w
 static void
 open_bench(bench *b, const char *ending)
 {
-	ml_calibration data = {b, lend};
+	ml_calibration data = {.user = b, .array = lend};
 	FILE *f;
 
 	*b = (bench){.cancel_at = -1};

@@ -1,7 +1,10 @@
 # test_calibration.py -- calibration data as users have it: ONNX test sets, more than fits into
 # memory, and files that are not what they should be.
 import os
+import pty
+import re
 import subprocess
+import time
 
 import numpy as np
 import onnx
@@ -136,8 +139,67 @@ def bad_data():
 		"--calib=" + path("wrong/test_data_set_1"))
 
 
+def write_slow(file):
+	"""A convolution that takes a while."""
+	r = np.random.default_rng(1)
+	weights = {"a": r.normal(size=(64, 1, 3, 3)) / 3, "b": r.normal(size=(64, 64, 3, 3)) / 24}
+	graph = helper.make_graph(
+		[helper.make_node("Conv", ["x", "a"], ["h"]), helper.make_node("Conv", ["h", "b"], ["y"])],
+		"slow", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 64, 64])],
+		[helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 64, 60, 60])],
+		[numpy_helper.from_array(w.astype(np.float32), k) for k, w in weights.items()])
+	onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)],
+		ir_version=8), file)
+
+
+def on_terminal(*command):
+	"""What a command writes to stderr when that is a terminal, its exit code, and the seconds."""
+	ours, theirs = pty.openpty()
+	begun = time.monotonic()
+	process = subprocess.Popen(command, stderr=theirs)
+	os.close(theirs)
+	text = b""
+	while True:
+		try:
+			part = os.read(ours, 1 << 16)
+		except OSError:  # nobody has the terminal any longer
+			break
+		if not part:
+			break
+		text += part
+	os.close(ours)
+	return text.decode(), process.wait(), time.monotonic() - begun
+
+
+def progress():
+	write_slow(path("slow.onnx"))
+	image = np.random.default_rng(2).normal(size=(64, 1, 64, 64)).astype(np.float32)
+	command = [os.path.join(BIN, "mloptc"), path("slow.onnx"), "--int8=static", "-o", path("slow.so"),
+		"--calib", path("half"), "--calib", path("last.npz")]
+	os.mkdir(path("half"))
+	np.savez(path("last.npz"), x=image)
+	seconds, n = 0, 512
+	while seconds < 5:  # what takes less than two shows nothing
+		np.savez(os.path.join(path("half"), "first.npz"), x=np.resize(image, (n, *image.shape[1:])))
+		text, code, seconds = on_terminal(*command)
+		n *= 2
+	check("on a terminal it compiles", code == 0, text)
+	bars = re.findall(r"\r\x1b\[Kcalibrating \[(#*) *\] +(\d+) %, walk 1, sample \d+ of file [12] of 2", text)
+	check("a bar is drawn", len(bars) > 1, text)
+	parts = [int(b[1]) for b in bars]
+	check("it grows", parts == sorted(parts) and parts[0] < parts[-1] <= 100, parts)
+	check("it is wiped", all("calibrating" not in line.split("\r\x1b[K")[-1]
+		for line in text.split("\n")), text)
+	quiet, code, _ = on_terminal(*command, "-q")
+	check("none with -q", code == 0 and quiet == "", quiet)
+	piped = subprocess.run(command, capture_output=True, text=True)
+	check("none in a pipe", piped.returncode == 0 and "calibrating" not in piped.stderr
+		and "\r" not in piped.stderr, piped.stderr)
+
+
 def main():
 	test_sets()
+	progress()
 	bounded_memory()
 	bad_data()
 	finish()

@@ -116,6 +116,20 @@ class TestSession(unittest.TestCase):
             with self.assertRaisesRegex(mlopt.Error, text):
                 mlopt.InferenceSession(self.model, int8="static", calib=wrong)
 
+    def test_calibration_tells_and_ends(self):
+        samples, told = np.ones((16, 3), np.float32), []
+        mlopt.compile(self.model, int8="static", calib={"x": samples}, progress=told.append)
+        self.assertEqual([p["sample"] for p in told[:17]], list(range(17)))
+        self.assertEqual(told[3], {"walk": 1, "set": 0, "sample": 3, "samples": 16})
+        with self.assertRaisesRegex(mlopt.Error, "canceled"):
+            mlopt.compile(self.model, int8="static", calib={"x": samples}, progress=lambda p: False)
+
+        def broken(told):
+            raise KeyError(told["walk"])
+
+        with self.assertRaises(KeyError):
+            mlopt.compile(self.model, int8="static", calib={"x": samples}, progress=broken)
+
     def test_statistics_stand_for_samples(self):
         samples = np.random.default_rng(2).standard_normal((20, 3), np.float32)
         options = {"int8": "static", "max_loss": "100%"}
