@@ -4,7 +4,7 @@
 #include "family.h"
 #include "tile.h"
 
-enum { PANELS_PER_TILE = 4, PANELS_AHEAD = 2, ROWS_AHEAD = 24, MOST_SUMS = 8 };
+enum { PANELS_PER_TILE = 4, PANELS_AHEAD = 2, ROWS_AHEAD = 24, MOST_SUMS = 8, LINE = 64 };
 
 /* An operand being read: v at [batch, k, n], or the right operand of `dots`. */
 typedef struct pack_emit {
@@ -75,7 +75,7 @@ is_along_k(ml_kernel *k, const ml_value *v, const ml_dots *dots, const ml_dim si
 		at[i] = ml_dim_sym(dims, s[i]);
 	}
 	v = index_of(&x, v, dots, at, index);
-	return ml_expr_leaf(&x, v, index, &address) &&
+	return ml_expr_source(&x, v, index, &address) &&
 	       ml_dim_linear(dims, address, s[1], &step, &rest) && ml_dim_equals(step, 1) &&
 	       !(ml_dim_linear(dims, address, s[2], &step, &rest) && ml_dim_equals(step, 1));
 }
@@ -119,14 +119,16 @@ fetch_run(pack_emit *w, ml_v other)
 	ml_dim at[] = {ml_dim_sym(dims, w->batch), w->along_k ? none : on, w->along_k ? on : none};
 	ml_dim index[ML_MAX_RANK], address;
 	const ml_value *from = index_of(x, w->v, w->dots, at, index);
-	const ml_value *leaf = ml_expr_leaf(x, from, index, &address);
+	const ml_value *leaf = ml_expr_source(x, from, index, &address);
 
-	if (!leaf || leaf->type.dtype != ML_f32)
+	if (!leaf || (leaf->type.dtype != ML_f32 && leaf->type.dtype != ML_s8))
 		return;
+	LLVMTypeRef element = ml_memory_type(e, leaf->type.dtype);
+	ml_v line = ml_i64(e, LINE / ml_dtype_bytes(leaf->type.dtype));
 	ml_expr_set_symbol(x, w->other, other);
-	ml_v run = ml_gep(e, e->f32, x->buffer[leaf->index], ml_expr_dim(x, address));
-	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->run, ml_i64(e, ML_LANES), NULL, 0, "line");
-	ml_tile_fetch(e, ml_gep(e, e->f32, run, l.i));
+	ml_v run = ml_gep(e, element, x->buffer[leaf->index], ml_expr_dim(x, address));
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->run, line, NULL, 0, "line");
+	ml_tile_fetch(e, ml_gep(e, element, run, l.i));
 	ml_loop_end(e, &l, NULL);
 }
 

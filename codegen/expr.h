@@ -92,6 +92,8 @@ ml_v ml_expr_at(ml_expr *, const ml_value *value, const ml_dim *index);
 /* The tensor whose elements v shows unchanged, and the address of the one at `index`; NULL when
  * there is more between them than index maps. */
 const ml_value *ml_expr_leaf(ml_expr *, const ml_value *v, const ml_dim *index, ml_dim *address);
+/* The same through elementwise nodes: the tensor of v's shape that v is computed from. */
+const ml_value *ml_expr_source(ml_expr *, const ml_value *v, const ml_dim *index, ml_dim *address);
 /* The value that a kernel's result shows: behind reshapes and transposes, and behind the pad of a
  * kernel that writes within a result and leaves what is around it as it is. */
 const ml_value *ml_expr_computed(const ml_kernel *, const ml_value *result);

@@ -316,6 +316,31 @@ ml_expr_leaf(ml_expr *x, const ml_value *v, const ml_dim *index, ml_dim *address
 	return ml_expr_leaf(x, ml_in(v->def, 0), in, address);
 }
 
+/* The operand of v's own shape that an elementwise node reads, or NULL. */
+static const ml_value *
+alike(const ml_value *v)
+{
+	const ml_node *n = v->def;
+
+	for (int i = 0; ml_op_get(n->op)->cls == ML_ELEMENTWISE && i < n->nin; i++)
+		if (ml_type_same_shape(&ml_in(n, i)->type, &v->type))
+			return ml_in(n, i);
+	return NULL;
+}
+
+const ml_value *
+ml_expr_source(ml_expr *x, const ml_value *v, const ml_dim *index, ml_dim *address)
+{
+	ml_dim in[ML_MAX_RANK];
+
+	if (!v->def)
+		return ml_expr_leaf(x, v, index, address);
+	if (!map_table[v->def->op])
+		return alike(v) ? ml_expr_source(x, alike(v), index, address) : NULL;
+	map_table[v->def->op](x, v->def, index, in);
+	return ml_expr_source(x, ml_in(v->def, 0), in, address);
+}
+
 /* ---- storing through views ---- */
 
 static bool

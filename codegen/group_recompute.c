@@ -45,8 +45,38 @@ is_widening(const ml_node *n)
 	return (n->op == ML_OP_sub || n->op == ML_OP_mul) && widened && is_number(ml_in(n, 1));
 }
 
+/* Is attention, for its keys or values, all that reads v, perhaps through views? */
+static bool
+is_for_attention(const ml_value *v)
+{
+	for (const ml_use *u = v->uses; u; u = u->next) {
+		const ml_node *user = u->user;
+		bool view = user->op == ML_OP_reshape || user->op == ML_OP_transpose ||
+			    user->op == ML_OP_broadcast;
+		if (user->op == ML_OP_attention ? u == &user->in[0] || u == &user->in[3]
+						: !view || !is_for_attention(&user->out[0]))
+			return false;
+	}
+	return v->uses != NULL;
+}
+
+/* Bytes with a scale per row, as decoders keep keys and values: attention widens what it reads. */
+static bool
+is_cached(const ml_node *n)
+{
+	const ml_value *from = ml_in(n, 0), *scale = ml_in(n, 1);
+
+	if (n->op == ML_OP_cast)
+		return from->type.dtype == ML_s8 && n->out[0].uses && !n->out[0].uses->next &&
+		       is_cached(n->out[0].uses->user);
+	return n->op == ML_OP_mul && ml_is(from, ML_OP_cast) &&
+	       ml_in(from->def, 0)->type.dtype == ML_s8 &&
+	       ml_dim_equals(scale->type.dim[scale->type.rank - 1], 1) &&
+	       is_for_attention(&n->out[0]);
+}
+
 bool
 ml_is_recomputed(const ml_node *n)
 {
-	return is_spread(n) || is_widening(n);
+	return is_spread(n) || is_widening(n) || is_cached(n);
 }

@@ -52,11 +52,12 @@ read_model(compilation *c)
 	return c->o->explain ? ml_explain_import(c->o, c->m) : ML_OK;
 }
 
-/* The first phase that is not for what comes out; NULL: all are. */
+/* The first phase that is not for what comes out; NULL: all are.  What is compared has one
+ * signature: caches stay as they are. */
 static const char *
 last_phase(const compilation *c)
 {
-	return c->purpose == COMPARE ? "integers" : c->purpose == INTO_FILE ? c->kind->until : NULL;
+	return c->purpose == COMPARE ? "cache" : c->purpose == INTO_FILE ? c->kind->until : NULL;
 }
 
 static ml_status
@@ -87,6 +88,7 @@ run_passes(compilation *c)
 	po.known = &c->known;
 	c->guess.source = ml_invent(&c->invented, c->m, &c->arena);
 	po.guess = c->guess.source.array ? &guess : NULL;
+	po.int8_cache = o->kv_cache != NULL;
 	po.prune = o->prune;
 	po.prune_hooks = &o->prune_hooks;
 	po.max_loss = ml_max_loss(o);

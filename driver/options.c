@@ -199,6 +199,12 @@ set_text(ml_options *o, const option_row *r, const char **field, const char *val
 		ml_hint(o->cx, "it is minmax, average, percentile, entropy or mse");
 		return ML_ERR_ARG;
 	}
+	if (field == &o->kv_cache && strcmp(value, "int8")) {
+		*field = NULL;
+		ml_error(o->cx, ML_ERR_ARG, NULL, "option '%s' cannot be '%s'", r->name, value);
+		ml_hint(o->cx, "it is int8");
+		return ML_ERR_ARG;
+	}
 	if (field != &o->max_loss || ml_max_loss(o) > 0)
 		return ML_OK;
 	*field = NULL;

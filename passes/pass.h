@@ -76,6 +76,7 @@ typedef enum ml_when {
 	ML_WHEN_FOLDING = ML_WHEN_ALWAYS & ~ML_WHEN_WEIGHTS, /* weights may become floats again */
 	ML_WHEN_PRUNE = 1 << 8,                              /* whatever the precision */
 	ML_WHEN_DISTILL = 1 << 9,                            /* whatever the precision */
+	ML_WHEN_CACHE = 1 << 10,                             /* whatever the precision */
 	ML_WHEN_STUDENT = ML_WHEN_PRUNE | ML_WHEN_DISTILL,
 } ml_when;
 typedef struct ml_stage {

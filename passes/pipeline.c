@@ -149,8 +149,10 @@ ml_pipeline_init(ml_pipeline *p, ml_context *cx, ml_arena *arena, const ml_pipel
 										 : 2;
 	/* What is pruned and trained are layers that are whole. */
 	least = o->prune || o->distill ? 2 : least;
+	/* What reads a cache is attention that has been found. */
+	least = o->int8_cache ? 2 : least;
 	int asked = 1 << o->precision | (o->prune ? ML_WHEN_PRUNE : 0) |
-		    (o->distill ? ML_WHEN_DISTILL : 0);
+		    (o->distill ? ML_WHEN_DISTILL : 0) | (o->int8_cache ? ML_WHEN_CACHE : 0);
 	int level = o->opt_level < least ? least : o->opt_level;
 	for (int i = 0; i < ml_stage_count; i++) {
 		const ml_stage *s = &ml_stages[i];

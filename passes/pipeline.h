@@ -8,6 +8,7 @@ typedef struct ml_pipeline_options {
 	int workers;             /* threads; 0: as many as CPUs */
 	ml_precision precision;  /* quantize, and find layers whatever opt_level */
 	ml_int4 int4;            /* of ML_INT4; else all zero */
+	bool int8_cache;         /* keys and values that are kept have 8 bits */
 	const char *passes;      /* "a,b,c" instead of the default list; NULL = default */
 	const char *skip;        /* "a,b": names left out */
 	const char *stop_after;  /* name of the last pass to run */

@@ -71,11 +71,12 @@ def main():
     os.environ["MLOPT_LIBRARY"] = o.library or os.environ.get("MLOPT_LIBRARY") or str(
         here.parent.parent / "build" / "libmlopt.so.0")
     logging.disable(logging.WARNING)
-    from engines import ENGINES, INT4
+    from engines import CACHED, ENGINES, INT4
     from tasks import SHARED, TASKS
 
     def chosen(task):
         engines = INT4 if getattr(task, "four_bits", False) else ENGINES
+        engines = {**engines, **(CACHED if getattr(task, "has_cache", False) else {})}
         return {k: v for k, v in engines.items() if k == "fp32" or not o.engine or k in o.engine}
 
     results = {}

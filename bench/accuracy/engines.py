@@ -44,6 +44,26 @@ def mlopt(**options):
     return engine
 
 
+def cached(**options):
+    """Keys and values as bytes: a past that is empty, of these types, takes the place of floats."""
+    def engine(task, model, folder):
+        import mlopt as package
+        import numpy as np
+
+        maker = package.InferenceSession(str(model), kv_cache="int8", **options)
+        first = maker.get_outputs()[0].name
+
+        def ask(batch):
+            feed = dict(batch)
+            for name, past in batch.items():
+                if past.ndim == 4:
+                    feed[name] = past.astype(np.int8)
+                    feed[name + ".scale"] = past[..., :1]
+            return maker.run([first], feed)[0]
+        return ask
+    return engine
+
+
 def ort(quantize):
     def engine(task, model, folder):
         import onnxruntime
@@ -135,6 +155,12 @@ ENGINES = {
     "ORT per channel": ort(dynamic_channel),
     "ORT static": ort(static_qdq),
     "NNCF": nncf_static,
+}
+
+# Of decoders.
+CACHED = {
+    "mlopt cache": cached(),
+    "mlopt + cache": cached(int8="dynamic"),
 }
 
 # Engines of tasks whose weights become four bits.

@@ -93,7 +93,7 @@ class Embeddings:
 
 
 class Characters:
-    name, model, mode = "gpt", "gpt_kv", "dynamic"
+    name, model, mode, has_cache = "gpt", "gpt_kv", "dynamic", True
 
     def prefill(self, ids):
         batch, length = ids.shape
@@ -148,7 +148,7 @@ class Spoken(Digits):
 class Characters4(Characters):
     """Four bits for the weights of the same model."""
 
-    name, four_bits = "gpt-int4", True
+    name, four_bits, has_cache = "gpt-int4", True, False
 
 
 TASKS = [Sentiment, Embeddings, Characters, Characters4, Digits, Spoken]

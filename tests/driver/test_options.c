@@ -93,6 +93,17 @@ test_int4(void **state)
 }
 
 static void
+test_cache(void **state)
+{
+	setup *s = *state;
+
+	refused(s, "kv-cache", "int4", "cannot be");
+	assert_null(s->o->kv_cache);
+	assert_int_equal(ml_options_set(s->o, "kv-cache", "int8"), ML_OK);
+	assert_string_equal(s->o->kv_cache, "int8");
+}
+
+static void
 test_lists(void **state)
 {
 	setup *s = *state;
@@ -180,6 +191,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_defaults, begin, end),
 		cmocka_unit_test_setup_teardown(test_values, begin, end),
 		cmocka_unit_test_setup_teardown(test_int4, begin, end),
+		cmocka_unit_test_setup_teardown(test_cache, begin, end),
 		cmocka_unit_test_setup_teardown(test_lists, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused, begin, end),
 		cmocka_unit_test_setup_teardown(test_freeze, begin, end),

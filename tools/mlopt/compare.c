@@ -318,7 +318,7 @@ put_report(const comparison *c)
 static bool
 compresses(const char *option)
 {
-	static const char *const begins[] = {"int8",    "int4",       "bf16",   "prune",
+	static const char *const begins[] = {"int8",    "int4",       "bf16",   "kv-cache", "prune",
 					     "distill", "checkpoint", "labels", "teacher"};
 
 	for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
