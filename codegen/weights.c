@@ -133,6 +133,7 @@ write_weight(void *user, int worker, int64_t i)
 	else
 		pack(to, w, t->scratch[worker]);
 	memset(to + w->bytes, 0, (size_t)(end - w->offset - w->bytes));
+	ml_blob_rest(w->blob);
 }
 
 void

@@ -34,6 +34,17 @@ ml_mapping_drop(ml_mapping *m)
 	ml_resize(m->memory, m, sizeof *m, 0);
 }
 
+void
+ml_mapping_rest(ml_mapping *m, const void *bytes, uint64_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)bytes;
+	uintptr_t first = (from + page - 1) & -page, end = (from + (uintptr_t)size) & -page;
+
+	if (m->mapped && first < end)
+		madvise((char *)m->bytes + (first - (uintptr_t)m->bytes), end - first,
+			MADV_DONTNEED);
+}
+
 static const char *
 say(int error)
 {

@@ -19,6 +19,8 @@ typedef struct ml_mapping {
 ml_mapping *ml_mapping_new(ml_memory *);
 ml_mapping *ml_mapping_share(ml_mapping *);
 void ml_mapping_drop(ml_mapping *); /* NULL is allowed */
+/* Whole pages among bytes of it leave memory, if they are a file's. */
+void ml_mapping_rest(ml_mapping *, const void *bytes, uint64_t size);
 
 /* Maps the regular file behind `fd`, which stays open.  NULL, or what is wrong. */
 const char *ml_mapping_fill(ml_mapping *, int fd);

@@ -129,6 +129,12 @@ release_mapping(void *mapping)
 	ml_mapping_drop(mapping);
 }
 
+static void
+rest_mapping(void *mapping, const void *bytes, uint64_t size)
+{
+	ml_mapping_rest(mapping, bytes, size);
+}
+
 /* Bools other than 0 and 1 would be a third truth value to compiled code. */
 static bool
 is_plain(const reading *r, const uint8_t *bytes)
@@ -171,6 +177,7 @@ blob_of_raw(reading *r, ml_mapping *file, const uint8_t *bytes)
 		return blob;
 	}
 	ml_blob *blob = ml_blob_wrap(memory, bytes, r->size, file, release_mapping);
+	blob->rest = rest_mapping;
 	ml_mapping_share(file);
 	return blob;
 }

@@ -46,6 +46,13 @@ ml_blob_share(ml_blob *b)
 }
 
 void
+ml_blob_rest(const ml_blob *b)
+{
+	if (b->rest)
+		b->rest(b->owner, b->bytes, b->size);
+}
+
+void
 ml_blob_drop(ml_blob *b)
 {
 	if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0)

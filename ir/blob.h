@@ -12,6 +12,8 @@ typedef struct ml_blob {
 	ml_memory *memory;
 	void *owner; /* what keeps the bytes alive; NULL when they follow this struct */
 	void (*release)(void *owner);
+	/* or NULL: the bytes may leave memory, from where they came they will come again */
+	void (*rest)(void *owner, const void *bytes, uint64_t size);
 } ml_blob;
 
 /* Owned bytes to be filled by the caller through *bytes before anyone else sees the blob. */
@@ -20,6 +22,8 @@ ml_blob *ml_blob_new(ml_memory *, uint64_t size, void **bytes);
 ml_blob *ml_blob_wrap(ml_memory *, const void *bytes, uint64_t size, void *owner,
 		      void (*release)(void *owner));
 ml_blob *ml_blob_share(ml_blob *);
+/* Its bytes were copied elsewhere: a mapped file's take no memory until they are read again. */
+void ml_blob_rest(const ml_blob *);
 void ml_blob_drop(ml_blob *);
 uint64_t ml_blob_hash(ml_blob *);
 /* The hash itself: 64 bit, not cryptographic, the same on every host. */

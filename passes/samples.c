@@ -60,14 +60,13 @@ see_sample(void *user, const ml_tensor *in)
 {
 	watch *w = user;
 	const ml_exec *exec = w->px->exec;
-	ml_arena arena;
 
-	ml_arena_init(&arena, &w->px->cx->memory);
-	ml_status status = exec->run(exec->user, w->runnable, in, w->out, &arena);
-	for (int i = 0; i < w->n && status == ML_OK; i++)
+	for (int i = 0; i < w->n; i++)
+		w->out[i].data = NULL; /* lent until the next sample */
+	ML_STEP(exec->run_into(exec->user, w->runnable, in, w->out));
+	for (int i = 0; i < w->n; i++)
 		w->see(w->user, i, &w->out[i]);
-	ml_arena_free(&arena);
-	return status;
+	return ML_OK;
 }
 
 ml_status

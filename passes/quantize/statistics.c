@@ -31,13 +31,15 @@ draw(ml_statistics *s, const float *row)
 static void
 add_row(ml_statistics *s, const float *row)
 {
+	double *restrict sum = s->sum, *restrict squares = s->squares;
+	float *restrict top = s->top;
+
 	for (int64_t i = 0; i < s->channels; i++) {
 		double x = (double)row[i];
-		s->sum[i] += x;
-		s->squares[i] += x * x;
 		float magnitude = fabsf(row[i]);
-		s->top[i] = magnitude > s->top[i] ? magnitude : s->top[i];
-		s->finite &= isfinite(x) != 0;
+		sum[i] += x;
+		squares[i] += x * x;
+		top[i] = magnitude > top[i] ? magnitude : top[i];
 	}
 	s->rows++;
 	draw(s, row);
@@ -51,6 +53,8 @@ see(void *user, int which, const ml_tensor *t)
 
 	for (int64_t i = 0; s->channels && i + s->channels <= n; i += s->channels)
 		add_row(s, (const float *)t->data + i);
+	for (int64_t i = 0; i < s->channels; i++) /* what is not finite stays in a sum */
+		s->finite &= isfinite(s->sum[i]) != 0;
 }
 
 static ml_statistics
