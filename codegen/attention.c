@@ -13,6 +13,7 @@
  */
 #include "attention_plan.h"
 #include "family.h"
+#include "vmath.h"
 #include <math.h>
 
 enum {
@@ -103,21 +104,11 @@ emit_scores(attention_emit *w, const ml_contract *tile)
 
 /* ---- softmax in scratch ---- */
 
-/* exp(score - top), whatever the index. */
+/* exp(score - top), which is never above 1. */
 static ml_v
-exponential(attention_emit *w, ml_v score, ml_v top)
+exponential(ml_emit *e, ml_v score, ml_v top)
 {
-	ml_expr *x = &w->x;
-	ml_dim index[ML_MAX_RANK];
-	int mark = ml_expr_mark(x);
-
-	for (int i = 0; i < w->a.exponential->type.rank; i++)
-		index[i] = ml_dim_int(x->kernel->m->dims, 0);
-	ml_expr_bind(x, w->a.score, score);
-	ml_expr_bind(x, &w->a.top->out[0], top);
-	ml_v v = ml_expr_at(x, w->a.exponential, index);
-	ml_expr_release(x, mark);
-	return v;
+	return ml_vm_exp_below(e, LLVMBuildFSub(e->b, score, top, ""));
 }
 
 /* A score that is no number is passed over here: its exponential makes the row's sum none. */
@@ -156,7 +147,7 @@ static ml_v
 exponential_pass(attention_emit *w, ml_v top, ml_v at, ml_v count, ml_v partial)
 {
 	ml_emit *e = w->x.e;
-	ml_v v = exponential(w, ml_load_lanes(e, e->f32, at, count, FLOAT), top);
+	ml_v v = exponential(e, ml_load_lanes(e, e->f32, at, count, FLOAT), top);
 
 	ml_store_lanes(e, v, at, count, FLOAT);
 	return keep_missing(e, count, added(e, partial, v), partial);
@@ -224,7 +215,7 @@ emit_rescale(attention_emit *w)
 	ml_v top = larger(e, before, ml_load(e, ml_vec_type(e->f32), rescale_at, FLOAT));
 
 	ml_store(e, top, top_at, FLOAT);
-	ml_store(e, exponential(w, before, or_zero(e, top)), rescale_at, FLOAT);
+	ml_store(e, exponential(e, before, or_zero(e, top)), rescale_at, FLOAT);
 }
 
 /* Scores become exponentials of their distance to the largest score so far. */

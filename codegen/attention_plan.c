@@ -43,7 +43,6 @@ find_softmax(ml_attention *a, const ml_node *heads)
 		return false;
 	a->sum = def_of(ml_in(division, 1), ML_OP_reduce_sum);
 	a->top = def_of(ml_in(difference, 1), ML_OP_reduce_max);
-	a->exponential = &exponential->out[0];
 	a->score = ml_in(difference, 0);
 	return a->sum && a->top && ml_in(a->top, 0) == a->score;
 }

@@ -12,12 +12,11 @@ enum {
 
 typedef struct ml_attention {
 	ml_dots scores, heads;
-	const ml_value *score;       /* what the softmax is taken of */
-	const ml_node *top, *sum;    /* its reductions */
-	const ml_value *exponential; /* exp(score - top) */
-	const ml_value *hidden_by;   /* a causal mask: the score's select, or NULL */
-	ml_dim later;                /* query i sees keys j <= i + later */
-	ml_dim width;                /* of an output row, whole panels */
+	const ml_value *score;     /* what the softmax is taken of */
+	const ml_node *top, *sum;  /* its reductions */
+	const ml_value *hidden_by; /* a causal mask: the score's select, or NULL */
+	ml_dim later;              /* query i sees keys j <= i + later */
+	ml_dim width;              /* of an output row, whole panels */
 	ml_dim tiles_per_head;
 	ml_dim query_bytes, key_bytes, value_bytes; /* packed */
 } ml_attention;

@@ -97,6 +97,23 @@ ml_vm_exp(ml_emit *e, ml_v x)
 	return ml_vn_exp(e, x, NULL);
 }
 
+ml_v
+ml_vm_exp_below(ml_emit *e, ml_v x)
+{
+	/* the integer in the low bits is the exponent as floats have it, 0 at -127 */
+	ml_v magic = ml_vn_const(e, x, 0x1.8p23 + 127), one = ml_vn_const(e, x, 1);
+
+	x = ml_vn_at_least(e, x, -88.1);
+	ml_v t = ml_fma(e, x, ml_vn_const(e, x, 1.4426950408889634), magic);
+	ml_v n = ml_vn_neg(e, ml_vn_sub(e, t, magic));
+	ml_v r = ml_fma(e, n, ml_vn_const(e, x, log2_f32[0]), x);
+	r = ml_fma(e, n, ml_vn_const(e, x, log2_f32[1]), r);
+	ml_v y = ml_fma(e, r, ml_fma(e, r, ML_VN_POLY(e, r, exp_f32), one), one);
+	ml_v power = LLVMBuildShl(e->b, ml_vn_to_bits(e, t), ml_vn_int(e, x, 23), "");
+
+	return ml_vn_mul(e, y, ml_vn_from_bits(e, power, x));
+}
+
 /* 2^x, |x| <= 0.5 */
 static const double exp2_short[] = {0.9999245569508708, 0.6931367338836214, 0.24263947854625845,
 				    0.055838282946220126};

@@ -59,6 +59,23 @@ static const function functions[] = {
 	{"acos", ml_vm_acos, acosl, -1, 1, 0.6, 1.5, false},
 	{"atan", ml_vm_atan, atanl, -5, 5, 0.6, 1.5, false},
 };
+
+/* A form of exp that is for f32 and numbers up to 0. */
+static ml_v
+exp_below(ml_emit *e, ml_v x)
+{
+	ml_v minus = ml_intrinsic(e, "llvm.fabs", &(LLVMTypeRef){LLVMTypeOf(x)}, 1, &x, 1);
+
+	return ml_vm_exp_below(e, LLVMBuildFNeg(e->b, minus, ""));
+}
+
+static long double
+exp_below_l(long double x)
+{
+	return rintl(-fabsl(x) * 1.4426950408889634f) < -126 ? 0 : expl(-fabsl(x));
+}
+
+static const function below = {"exp_below", exp_below, exp_below_l, -90, 0, 1.1, 0, false};
 #define POW_ULP_F32 0.6
 #define POW_ULP_F64 4.
 enum { FUNCTIONS = sizeof functions / sizeof *functions, DENSE = 200000, THIN = 100000 };
@@ -163,6 +180,7 @@ open_all(jitted *j, const ml_target *t)
 		emit_unary(&j->e, &functions[i], true);
 		emit_unary(&j->e, &functions[i], false);
 	}
+	emit_unary(&j->e, &below, true);
 	emit_pow(&j->e, true);
 	emit_pow(&j->e, false);
 	jitted_compile(j);
@@ -297,6 +315,7 @@ test_errors(void **state)
 		check_function(&j, &functions[i], true);
 		check_function(&j, &functions[i], false);
 	}
+	check_function(&j, &below, true);
 	jitted_close(&j);
 	ml_arena_free(&cx.arena);
 }
