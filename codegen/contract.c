@@ -54,7 +54,7 @@ choose_shape(const ml_target *t, ml_contract_form form)
 		return zmm ? (shape){8, 2, 4, 4, IN_REGISTERS} : (shape){3, 1, 2, 1, IN_REGISTERS};
 
 	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))
-		return (shape){64, 2, 0, 2, FOLD};
+		return (shape){64, 2, 1, 8, FOLD};
 	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
 		return (shape){4, 8, 0, 8, WIDE};
 	if (form == ML_CONTRACT_U8S8 && t->level == ML_LEVEL_DOTPROD)
@@ -136,7 +136,12 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 	} else if (kind == FOLD) {
 		t.corrections = LLVMGetParam(f, 8);
 		t.order = LLVMGetParam(f, 9);
+		ml_if single = ml_if_begin(
+			e, LLVMBuildICmp(e->b, LLVMIntEQ, t.rows_given, ml_i64(e, 1), ""));
+		ml_tile_u8s8_single(e, &t);
+		ml_if_else(e, &single);
 		ml_tile_u8s8_fold(e, &t);
+		ml_if_end(e, &single);
 	} else if (kind == WIDE) {
 		ml_tile_u8s8_wide(e, &t);
 	} else {

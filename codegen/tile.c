@@ -41,6 +41,15 @@ ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc,
 }
 
 void
+ml_tile_forbid_inlining(ml_emit *e, ml_v fn)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+
+	LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
+				LLVMCreateEnumAttribute(e->lc, kind, 0));
+}
+
+void
 ml_tile_fetch(ml_emit *e, ml_v line)
 {
 	/* read, into L2 and not L1, data */

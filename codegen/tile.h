@@ -42,6 +42,8 @@ void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
  * without VNNI; ignores `rows` and `panels`. */
 void ml_tile_u8s8_fold(ml_emit *, const ml_tile *);
 bool ml_tile_folds(const ml_target *);
+/* For the same, but one row, on halves of its bytes; ignores `rows` and `panels`. */
+void ml_tile_u8s8_single(ml_emit *, const ml_tile *);
 
 /* Copies the 1..3 bytes that a row of A ends with to a whole group; the others repeat the last,
  * since nothing behind it may be read and B's panels are zero there. */
@@ -50,6 +52,8 @@ ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 /* What the sums begin with: acc[n]. */
 void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *acc, int n);
 void ml_tile_fetch(ml_emit *, ml_v line);
+/* Of a function that has the registers to itself. */
+void ml_tile_forbid_inlining(ml_emit *, ml_v fn);
 /* The lines of what comes next that belong to element `at` of a panel. */
 void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v at);
 

@@ -41,15 +41,6 @@ ml_tile_folds(const ml_target *t)
  * even where vector registers abound, beside what a step of the list needs. */
 enum { MOST_ROWS = 6 };
 
-static void
-forbid_inlining(ml_emit *e, ml_v fn)
-{
-	unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
-
-	LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
-				LLVMCreateEnumAttribute(e->lc, kind, 0));
-}
-
 static fold
 fold_open(ml_emit *e, source source)
 {
@@ -242,7 +233,7 @@ define_run(const fold *f, LLVMTypeRef *type)
 
 	*type = LLVMFunctionType(e->none, params, RUN_N, 0);
 	LLVMSetLinkage(fn, LLVMInternalLinkage);
-	forbid_inlining(e, fn);
+	ml_tile_forbid_inlining(e, fn);
 	ml_v blocks = LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, MOST_ROWS - 1)),
 				    ml_i64(e, MOST_ROWS), "");
 	/* divided once, not for every block: small layers' blocks take less than a division */

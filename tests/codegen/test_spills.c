@@ -105,13 +105,23 @@ multiplies(const loop *p)
 	return false;
 }
 
-/* A frame pointer has a displacement before it; as any other register, %rbp has none, or an index.
- */
+static bool
+is_prefetch(const loop *p, const char *at)
+{
+	const char *line = at;
+
+	while (line > p->from && line[-1] != '\n')
+		line--;
+	return find(line, at, "prefetch") != NULL;
+}
+
+/* A frame pointer has a displacement before it; as any other register, %rbp has none, or an index,
+ * or what it points to is fetched. */
 static bool
 touches_stack(const loop *p)
 {
 	for (const char *at = p->from; (at = find(at, p->to, "(%rbp)")) != NULL; at++)
-		if (at[-1] >= '0' && at[-1] <= '9')
+		if (at[-1] >= '0' && at[-1] <= '9' && !is_prefetch(p, at))
 			return true;
 	return find(p->from, p->to, "(%rsp") || find(p->from, p->to, "[sp");
 }
