@@ -2,16 +2,17 @@
  *
  * What layers read in a model of language depends on its weights more than on what is written: the
  * tokens' embeddings are the model's own, and norms, attention and activations do the rest.  Ranges
- * of channels over random tokens are near those over text; of images nothing like that holds.
+ * of channels over random tokens are near those over text, and how channels go together partly is;
+ * of images nothing like that holds.
  */
 #include "../passes/samples.h"
 #include "driver.h"
 
 enum {
-	SAMPLES = 40, /* four of five are learnt from */
+	SAMPLES = 160, /* four of five are learnt from */
 	FEWEST = 10,
-	TOKENS = 64, /* of a sample, where the model takes any number */
-	MOST = 4096  /* tokens at once */
+	TOKENS = 64,            /* of a sample, where the model takes any number */
+	MOST = SAMPLES * TOKENS /* tokens at once */
 };
 
 static uint64_t

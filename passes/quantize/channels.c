@@ -197,7 +197,7 @@ rows_tops(const ml_value *m, int64_t first, int64_t rows, int64_t columns, const
 }
 
 /* Parts of a matrix that threads take: of rows, or of columns. */
-enum { PART_ROWS = 64, PART_COLUMNS = 64 };
+enum { PART_ROWS = 64, PART_COLUMNS = ML_FEEDBACK_COLUMNS };
 
 static int64_t
 parts_of(int64_t n, int64_t size)
@@ -296,6 +296,7 @@ typedef struct column_task {
 	const ml_row_facts *facts;
 	const row_buffer *buffer; /* of each worker, for PART_COLUMNS */
 	float **error;            /* of each worker, CLIPS times that many */
+	float **strip;            /* of each worker, where there is feedback: all rows */
 	int32_t *top;
 	channels to;
 } column_task;
@@ -349,6 +350,35 @@ clip_scales(const column_task *t, int64_t first, int64_t n, float *x, float *err
 	}
 }
 
+/* Columns whose errors go on to later rows. */
+typedef struct strip {
+	const column_task *t;
+	int64_t first, n;
+} strip;
+
+static void
+round_strip_row(void *user, int64_t i, const float *target, float *became)
+{
+	const strip *s = user;
+	const channels *to = &s->t->to;
+	int8_t *value = to->values + i * s->t->columns + s->first;
+
+	quantize_across(target, to->scales + s->first, value, to->sums + s->first, s->n);
+	for (int64_t c = 0; c < s->n; c++)
+		became[c] = value[c] * to->scales[s->first + c];
+}
+
+static void
+round_strip(const column_task *t, int64_t first, int64_t n, float *w)
+{
+	strip s = {t, first, n};
+
+	memset(w, 0, (size_t)(t->rows * PART_COLUMNS) * sizeof *w);
+	for (int64_t i = 0; i < t->rows; i++)
+		load_row(t, t->facts->feedback->order[i], first, n, w + i * PART_COLUMNS);
+	ml_feedback_round(t->facts->feedback, w, round_strip_row, &s);
+}
+
 static void
 quantize_part_columns(void *user, int worker, int64_t part)
 {
@@ -361,6 +391,10 @@ quantize_part_columns(void *user, int worker, int64_t part)
 		t->to.scales[c] = scale_for(t->top[c]);
 	if (t->facts && t->facts->importance)
 		clip_scales(t, first, n, x, t->error[worker]);
+	if (t->facts && t->facts->feedback) {
+		round_strip(t, first, n, t->strip[worker]);
+		return;
+	}
 	for (int64_t r = 0; r < t->rows; r++) {
 		load_row(t, r, first, n, x);
 		quantize_across(x, t->to.scales + first, t->to.values + r * t->columns + first,
@@ -381,6 +415,7 @@ ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t co
 			 facts,
 			 new_buffers(px, workers, PART_COLUMNS),
 			 ML_NEW_ARRAY(px->scratch, float *, workers),
+			 ML_NEW_ARRAY(px->scratch, float *, workers),
 			 ML_NEW_ARRAY(px->scratch, int32_t, columns),
 			 {0}};
 
@@ -391,7 +426,12 @@ ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t co
 		if (t.top[c] >= INFINITE)
 			return false;
 	t.to = new_channels(px, rows * columns, columns, q);
+	ml_arena strips;
+	ml_arena_init(&strips, &px->cx->memory);
+	for (int i = 0; i < workers && facts && facts->feedback; i++)
+		t.strip[i] = ML_NEW_ARRAY(&strips, float, rows *PART_COLUMNS);
 	ml_crew_do(&crew, parts, quantize_part_columns, &t);
+	ml_arena_free(&strips);
 	return true;
 }
 

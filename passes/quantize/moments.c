@@ -70,11 +70,15 @@ add_pile(collection *c, int i)
 	if (!p->rows)
 		return ML_OK;
 	memset(p->row + p->rows * k, 0, (size_t)(PILE - p->rows) * bytes);
+	for (int64_t r = 0; r < p->rows; r++)
+		for (int64_t j = 0; j < k; j++)
+			c->at[i].sum[j] += (double)p->row[r * k + j];
+	c->at[i].rows += p->rows;
 	p->rows = 0;
 	ML_STEP(exec->run_into(exec->user, p->product, &x, &out));
 	const float *sum = out.data;
 	for (int64_t j = 0; j < k * k; j++)
-		c->at[i].sum[j] += (double)sum[j];
+		c->at[i].h[j] += (double)sum[j];
 	return ML_OK;
 }
 

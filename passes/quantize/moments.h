@@ -3,12 +3,13 @@
 #define ML_MOMENTS_H
 #include "../pass.h"
 
-/* Sum of x'x over the rows x (the last axis, of constant size k) of an f32 value in the main block,
- * as f64[k, k]. */
+/* Of the rows x (the last axis, of constant size k) of an f32 value in the main block. */
 typedef struct ml_moments {
 	ml_value *value;
 	int64_t k;
-	double *sum;
+	double *h;    /* f64[k, k]: the sum of x'x */
+	double *sum;  /* f64[k]: of x */
+	int64_t rows; /* how many there were */
 } ml_moments;
 
 /* Fills in the sums of these values over the samples to learn from, or over the first ones that

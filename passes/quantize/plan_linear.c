@@ -6,12 +6,19 @@
  */
 #include "../known.h"
 #include "linear.h"
+#include "moments.h"
 #include "smooth.h"
 #include <math.h>
 #include <string.h>
 
 /* Where nothing is run, people wait for the compiler. */
 enum { STEPS = 20, FEW_STEPS = 4 };
+/* How inputs go together is learnt from so many rows, and of so many bytes of moments in one go. */
+enum { ROWS = 32768, ROUND_BYTES = 256 * 1 << 20 };
+/* Multiply-adds of rounding on made-up samples: some ten seconds. */
+static const double MOST_WORK = 4e11;
+/* Added to moments, in parts of their mean.  Made-up samples are less to be believed. */
+static const double DAMP = .03, GUESSED_DAMP = .2;
 
 typedef struct planning {
 	ml_pass_ctx *px;
@@ -21,6 +28,7 @@ typedef struct planning {
 	ml_statistics *statistics; /* of the inputs; rows 0: nothing is known */
 	bool seen;                 /* by a run */
 	bool guessed;              /* that was one on made-up samples */
+	const ml_data *samples;    /* what was run; NULL: nothing */
 } planning;
 
 /* ---- finding ---- */
@@ -170,12 +178,12 @@ correct_bias(planning *c, ml_planned *l)
 }
 
 static ml_status
-plan_layer(planning *c, ml_planned *l, ml_arena *arena)
+plan_layer(planning *c, ml_planned *l, const ml_feedback *feedback, ml_arena *arena)
 {
 	const ml_statistics *x = &c->statistics[l->input];
 	size_t bytes = (size_t)(l->rows * l->columns) * sizeof(float);
 	double *importance = ML_NEW_ARRAY(arena, double, l->rows);
-	ml_row_facts facts = {l->factor, c->seen ? importance : NULL};
+	ml_row_facts facts = {l->factor, c->seen ? importance : NULL, feedback};
 	bool known = x->rows > 0;
 
 	l->w = ml_alloc(arena, bytes);
@@ -202,25 +210,119 @@ plan_layer(planning *c, ml_planned *l, ml_arena *arena)
 	return ML_OK;
 }
 
+/* ---- rounding that knows how inputs go together ---- */
+
+/* Around the means, where biases make up for what those lose. */
+static void
+centre(ml_moments *m)
+{
+	for (int64_t i = 0; i < m->k; i++)
+		for (int64_t j = 0; j < m->k; j++)
+			m->h[i * m->k + j] -= m->sum[i] * m->sum[j] / (double)m->rows;
+}
+
+/* False, and each number goes to the nearest, where that is not known. */
+static bool
+find_feedback(planning *c, int input, ml_moments *m, ml_feedback *f, ml_arena *arena)
+{
+	const float *factor = NULL;
+
+	for (int i = 0; i < c->list->count; i++)
+		if (c->list->at[i].input == input)
+			factor = c->list->at[i].factor;
+	if (!c->guessed)
+		centre(m);
+	if (!ml_feedback_of(f, m->h, m->k, c->guessed ? GUESSED_DAMP : DAMP, c->px->workers, arena))
+		return false;
+	ml_feedback_scale(f, factor);
+	return true;
+}
+
+/* All layers that read it; m: its moments, or NULL. */
+static ml_status
+plan_input(planning *c, int input, ml_moments *m)
+{
+	ml_arena arena, own;
+	ml_feedback feedback, *f = NULL;
+	ml_status status = ML_OK;
+
+	ml_arena_init(&arena, &c->px->cx->memory);
+	smooth_input(c, input, &arena);
+	if (m && find_feedback(c, input, m, &feedback, &arena))
+		f = &feedback;
+	for (int i = 0; i < c->list->count && status == ML_OK; i++) {
+		if (c->list->at[i].input != input)
+			continue;
+		ml_arena_init(&own, &c->px->cx->memory);
+		status = plan_layer(c, &c->list->at[i], f, &own);
+		ml_arena_free(&own);
+	}
+	ml_arena_free(&arena);
+	return status;
+}
+
+/* Plans the layers of inputs from `first` on, as many as their moments have room for. */
+static ml_status
+run_round(planning *c, int first, int *next, ml_arena *arena)
+{
+	ml_moments *m = ML_NEW_ARRAY(arena, ml_moments, c->inputs.count);
+	ml_pass_ctx with = *c->px;
+	int64_t bytes = 0;
+	int n = 0;
+
+	while (first + n < c->inputs.count && bytes < ROUND_BYTES) {
+		int64_t k = c->statistics[first + n].channels;
+		bytes += k * k * (int64_t)sizeof(double);
+		m[n] = (ml_moments){c->inputs.at[first + n], k, ML_NEW_ARRAY(arena, double, k *k),
+				    ML_NEW_ARRAY(arena, double, k), 0};
+		n++;
+	}
+	with.data = c->samples;
+	ML_STEP(ml_second_moments(&with, c->m, m, n, ROWS));
+	for (int i = 0; i < n; i++)
+		ML_STEP(plan_input(c, first + i, &m[i]));
+	*next = first + n;
+	return ML_OK;
+}
+
+/* Without data people wait for the compiler: not for minutes. */
+static bool
+is_worth_it(const planning *c)
+{
+	double work = 0;
+
+	for (int i = 0; i < c->inputs.count; i++)
+		work += pow((double)c->statistics[i].channels, 3) / 3;
+	for (int i = 0; i < c->list->count; i++)
+		work += pow((double)c->list->at[i].rows, 2) * (double)c->list->at[i].columns;
+	return !c->guessed || work < MOST_WORK;
+}
+
+static ml_status
+plan_inputs(planning *c)
+{
+	bool feedback = c->samples && is_worth_it(c);
+
+	for (int i = 0; i < c->inputs.count;) {
+		ml_arena arena;
+		ml_arena_init(&arena, &c->px->cx->memory);
+		ml_status status =
+			feedback ? run_round(c, i, &i, &arena) : plan_input(c, i++, NULL);
+		ml_arena_free(&arena);
+		ML_STEP(status);
+	}
+	return ML_OK;
+}
+
 static ml_status
 plan_layers(planning *c)
 {
 	int kept = 0;
 
-	for (int i = 0; i < c->inputs.count; i++) {
-		ml_arena arena;
-		ml_arena_init(&arena, &c->px->cx->memory);
-		smooth_input(c, i, &arena);
-		ml_arena_free(&arena);
-	}
-	for (int i = 0; i < c->list->count; i++) {
-		ml_arena arena;
-		ml_arena_init(&arena, &c->px->cx->memory);
-		ML_STEP(plan_layer(c, &c->list->at[i], &arena));
-		ml_arena_free(&arena);
+	ML_STEP(plan_inputs(c));
+	for (int i = 0; i < c->list->count; i++)
 		if (c->list->at[i].node)
 			c->list->at[kept++] = c->list->at[i];
-	}
 	c->list->count = kept;
 	return ML_OK;
 }
@@ -232,11 +334,13 @@ learn(planning *c)
 {
 	c->statistics = ML_NEW_ARRAY(c->px->scratch, ml_statistics, c->inputs.count + 1);
 	c->seen = ml_is_calibrated(c->px);
+	c->samples = c->px->data;
 	if (!c->inputs.count)
 		return ML_OK;
 	if (c->seen)
 		return ml_collect(c->px, c->m, c->inputs.at, c->inputs.count, c->statistics);
 	c->seen = c->guessed = ml_guess(c->px, c->m, c->inputs.at, c->inputs.count, c->statistics);
+	c->samples = c->guessed ? c->px->guess : NULL;
 	for (int i = 0; i < c->inputs.count && !c->seen; i++)
 		ml_foresee(c->px, c->inputs.at[i], &c->statistics[i]);
 	return ML_OK;

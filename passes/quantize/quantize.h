@@ -1,7 +1,7 @@
 /* quantize.h -- constant f32 matrices as 8-bit integers. */
 #ifndef ML_QUANTIZE_H
 #define ML_QUANTIZE_H
-#include "../pass.h"
+#include "feedback.h"
 
 /* A matrix with one scale per channel: an element is about value * scale, value in -127..127. */
 typedef struct ml_quantized {
@@ -19,6 +19,8 @@ bool ml_quantize_rows(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t col
 typedef struct ml_row_facts {
 	const float *factor;      /* each row is multiplied by its factor first */
 	const double *importance; /* how much a squared error in it counts; NULL: clip nothing */
+	const ml_feedback
+		*feedback; /* of the rows so multiplied; NULL: each number to the nearest */
 } ml_row_facts;
 /* With facts (NULL: none), scale = p max|x| / 127 with the p of 1, 0.98, ..., 0.8 that has the
  * least error weighted by importance, and what is beyond 127 becomes 127. */

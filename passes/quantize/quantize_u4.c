@@ -153,9 +153,9 @@ importance_of(const ml_moments *m, ml_arena *arena)
 	double sum = 0;
 
 	for (int64_t i = 0; i < m->k; i++)
-		sum += m->sum[i * m->k + i];
+		sum += m->h[i * m->k + i];
 	for (int64_t i = 0; i < m->k; i++)
-		mean[i] = sum > 0 ? (float)(m->sum[i * m->k + i] / sum * (double)m->k) : 1;
+		mean[i] = sum > 0 ? (float)(m->h[i * m->k + i] / sum * (double)m->k) : 1;
 	return mean;
 }
 
@@ -184,7 +184,7 @@ round_weights(const ml_u4 *u, const ml_statistics *read, const ml_moments *m, ml
 		  : read ? known_importance(read, arena)
 			 : NULL,
 		  arena);
-	if (!m || !ml_u4_gptq(u, m->sum, arena))
+	if (!m || !ml_u4_gptq(u, m->h, arena))
 		ml_u4_round(u);
 	return true;
 }
@@ -278,7 +278,8 @@ add_moments(round *r, layer *l)
 	ML_PUSH(&r->arena, r->moments,
 		((ml_moments){.value = x,
 			      .k = l->k,
-			      .sum = ML_NEW_ARRAY(&r->arena, double, l->k * l->k)}));
+			      .h = ML_NEW_ARRAY(&r->arena, double, l->k * l->k),
+			      .sum = ML_NEW_ARRAY(&r->arena, double, l->k)}));
 	return true;
 }
 

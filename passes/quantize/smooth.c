@@ -99,7 +99,7 @@ ml_smoothing_error(const ml_smoothing *m, const float *s, float *top)
 		double square = (double)s[j] * (double)s[j];
 		raise_tops(m->w + j * m->columns, s[j], top, m->columns);
 		carried += (double)m->square[j] * square;
-		spread += ml_variance(x, j) / square;
+		spread += (m->left ? m->left[j] : ml_variance(x, j)) / square;
 	}
 	for (int64_t c = 0; c < m->columns; c++)
 		steps += (double)top[c] * (double)top[c] / (127.0 * 127 * 12);

@@ -15,6 +15,7 @@ typedef struct ml_smoothing {
 	const ml_statistics *x;
 	const float *w; /* [channels, columns] */
 	int64_t columns;
+	const double *left;  /* instead of the variance of each channel; NULL: that */
 	float *top, *square; /* of each row of w: its largest magnitude, its sum of squares */
 } ml_smoothing;
 /* Sets the last two. */
