@@ -303,6 +303,9 @@ plan_inputs(planning *c)
 {
 	bool feedback = c->samples && is_worth_it(c);
 
+	if (c->seen && !c->samples)
+		ml_record_note(c->px->record, "statistics are no samples: 8 bits are rounded to "
+					      "nearest, and not by GPTQ");
 	for (int i = 0; i < c->inputs.count;) {
 		ml_arena arena;
 		ml_arena_init(&arena, &c->px->cx->memory);

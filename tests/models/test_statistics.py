@@ -103,7 +103,7 @@ def layers(mode):
 			"both": ["a samples", "b"]}.items():
 		so, report = make(model, f"{mode}-{name}", "--" + mode, *given(*(f[k] for k in files)))
 		exact[name] = run(path(f"{mode}-{name}.so"), f["whole samples"])[0]
-		if mode == "int4" and name in ("whole", "parts"):
+		if name in ("whole", "parts"):
 			check(f"{mode}: {name}: says that GPTQ is left out", "GPTQ" in str(report["notes"]))
 		jit = run(model, f["whole samples"], "--" + mode, "-O2", ALL, *given(*(f[k] for k in files)))
 		check(f"{mode}: {name}: JIT = AOT", same_bits(jit, [exact[name]]))
@@ -115,8 +115,8 @@ def layers(mode):
 	if mode == "int8":
 		bare = ((without - plain) ** 2).sum()
 		check("int8: better than nothing", noise["whole"] < .9 * bare, (noise, bare))
-		check("int8: statistics are as good as samples", same_bits([exact["samples"]],
-			[exact["whole"]]))
+		check("int8: samples are at least as good as statistics",
+			noise["samples"] <= 1.02 * noise["whole"], noise)
 	return model, f
 
 
