@@ -88,7 +88,7 @@ dequantized(ml_lower *x, ml_value *v, int i)
 {
 	ml_value *scale = x->in[8 + i], *zero = x->in[13 + i];
 
-	if (!v || !scale || !ml_lower_scale_fits(x, scale) ||
+	if (!v || !scale || !ml_lower_factor_fits(x, scale) ||
 	    !ml_lower_zero_fits(x, zero, v->type.dtype))
 		return NULL;
 	return ml_lower_dequantize(x, v, ml_lower_spread(x, scale, &v->type, 0, 0),

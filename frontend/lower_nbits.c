@@ -107,7 +107,7 @@ weights(ml_lower *x, const nbits *a)
 	ml_value *scale = ml_lower_reshape(x, x->in[2], table, 2);
 
 	w = w && a->bits == 4 ? unpack_nibbles(x, w) : w;
-	if (!w || !scale || !zero)
+	if (!w || !scale || !zero || !ml_lower_factor_fits(x, scale))
 		return NULL;
 	if (!a->exact && zero->type.dtype == ML_u8)
 		return ml_lower_dequantize_blocks(x, w, scale, zero, 1);

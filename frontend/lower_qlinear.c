@@ -25,7 +25,7 @@ static ml_value *
 scale_of(ml_lower *x, ml_value *scale, const ml_type *t, int axis)
 {
 	scale = ml_lower_wide(x, scale);
-	if (!scale || !ml_lower_scale_fits(x, scale))
+	if (!scale || !ml_lower_factor_fits(x, scale))
 		return NULL;
 	return scale->type.rank == t->rank && t->rank > 1
 		       ? scale
@@ -51,7 +51,7 @@ static ml_value *
 requantize(ml_lower *x, ml_value *sum, ml_value *a_scale, ml_value *b_scale, ml_value *scale,
 	   ml_value *zero, int axis)
 {
-	if (!sum)
+	if (!sum || !ml_lower_divisor_fits(x, scale))
 		return NULL;
 	ml_value *y = ml_lower_scale_sum(x, sum, a_scale, b_scale, axis,
 					 scale_of(x, scale, &sum->type, axis));
@@ -140,7 +140,7 @@ ml_lower_dynamic_quantize_matmul(ml_lower *x)
 static ml_value *
 real(ml_lower *x, int i)
 {
-	if (!ml_lower_scale_fits(x, x->in[i + 1]) ||
+	if (!ml_lower_factor_fits(x, x->in[i + 1]) ||
 	    !ml_lower_zero_fits(x, x->in[i + 2], x->in[i]->type.dtype))
 		return NULL;
 	return ml_lower_dequantize(x, x->in[i],
@@ -152,7 +152,8 @@ real(ml_lower *x, int i)
 static ml_value *
 quantized(ml_lower *x, ml_value *y, int i, ml_dtype dtype)
 {
-	if (!y || !ml_lower_scale_fits(x, x->in[i]) || !ml_lower_zero_fits(x, x->in[i + 1], dtype))
+	if (!y || !ml_lower_divisor_fits(x, x->in[i]) ||
+	    !ml_lower_zero_fits(x, x->in[i + 1], dtype))
 		return NULL;
 	return ml_lower_quantize(x, y, ml_lower_spread(x, x->in[i], &y->type, 0, 0),
 				 ml_lower_spread(x, x->in[i + 1], &y->type, 0, 0), dtype);

@@ -44,8 +44,8 @@ ml_lower_spread(ml_lower *x, ml_value *v, const ml_type *t, int axis, int64_t bl
 	return v ? ml_lower_cut(x, v, axis, ML_INT(0), t->dim[axis]) : NULL;
 }
 
-bool
-ml_lower_scale_fits(ml_lower *x, ml_value *scale)
+static bool
+scale_fits(ml_lower *x, const ml_value *scale, bool divides)
 {
 	int64_t n;
 
@@ -58,12 +58,24 @@ ml_lower_scale_fits(ml_lower *x, ml_value *scale)
 		return true;
 	for (int64_t i = 0; i < n; i++) {
 		double s = ml_const_f64(scale, i);
-		if (!(s > 0) || isinf(s)) {
+		if (!isfinite(s) || (divides && s <= 0)) {
 			ml_lower_fail(x, ML_ERR_VALUE, "scale %lld is %g", (long long)i, s);
 			return false;
 		}
 	}
 	return true;
+}
+
+bool
+ml_lower_divisor_fits(ml_lower *x, ml_value *scale)
+{
+	return scale_fits(x, scale, true);
+}
+
+bool
+ml_lower_factor_fits(ml_lower *x, ml_value *scale)
+{
+	return scale_fits(x, scale, false);
 }
 
 bool
@@ -162,7 +174,7 @@ ml_lower_quantize_linear(ml_lower *x)
 	int axis;
 
 	if (!ml_onnx_type(x, "output_dtype", zero ? zero->type.dtype : ML_u8, &dtype) ||
-	    !read_axis(x, t, block, &axis) || !ml_lower_scale_fits(x, scale) ||
+	    !read_axis(x, t, block, &axis) || !ml_lower_divisor_fits(x, scale) ||
 	    !ml_lower_zero_fits(x, zero, dtype))
 		return NULL;
 	if (!ml_is_integer(dtype) && ml_dtype_bytes(dtype) != 1)
@@ -236,7 +248,7 @@ ml_lower_dequantize_linear(ml_lower *x)
 	int axis;
 
 	if (!ml_onnx_type(x, "output_dtype", x->in[1]->type.dtype, &dtype) ||
-	    !read_axis(x, t, block, &axis) || !ml_lower_scale_fits(x, x->in[1]) ||
+	    !read_axis(x, t, block, &axis) || !ml_lower_factor_fits(x, x->in[1]) ||
 	    !ml_lower_zero_fits(x, zero, t->dtype))
 		return NULL;
 	if (ml_is_integer(t->dtype) && has_whole_blocks(x, t, axis, block)) {

@@ -9,8 +9,11 @@
 
 /* Numbers per tensor, per channel or per block, in the shape that broadcasts against the type. */
 ml_value *ml_lower_spread(ml_lower *, ml_value *, const ml_type *, int axis, int64_t block);
-/* Scales must be floats; constant ones above zero and finite.  False, reported, else. */
-bool ml_lower_scale_fits(ml_lower *, ml_value *scale);
+/* Scales must be floats; constant ones finite, and those that are divided by above zero.  Those
+ * that are multiplied with may be 0 (channels and blocks of zeros) and negative (signed scales of
+ * blocks, which ONNX Runtime's quantizer writes).  False, reported, else. */
+bool ml_lower_divisor_fits(ml_lower *, ml_value *scale);
+bool ml_lower_factor_fits(ml_lower *, ml_value *scale);
 /* A zero point has the type of what is quantized with it.  False, reported, else. */
 bool ml_lower_zero_fits(ml_lower *, const ml_value *zero, ml_dtype);
 ml_value *ml_lower_quantize(ml_lower *, ml_value *, ml_value *scale, ml_value *zero, ml_dtype);

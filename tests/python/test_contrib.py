@@ -405,11 +405,11 @@ class TestAttention(Contrib):
 class TestRefusals(Contrib):
     def test_scales(self):
         a, b = bytes_of(np.uint8, 5, 8), bytes_of(np.int8, 8, 3)
-        for bad in (0, np.inf, np.nan, -1):
-            operands = [a, f32(0.1), u8(0), b, f32(bad), s8(0), f32(1), u8(0)]
+        for factor, divisor in ((np.inf, 1), (np.nan, 1), (1, 0), (1, -1), (1, np.inf), (1, np.nan)):
+            operands = [a, f32(0.1), u8(0), b, f32(factor), s8(0), f32(divisor), u8(0)]
             self.refused(Case("QLinearMatMul", operands, range(1, 8), domain=""), "scale 0 is")
-            self.refused(Case("QLinearAdd", [a, f32(bad), u8(0), a, f32(1), u8(0), f32(1), u8(0)],
-                              (1, 4, 6)), "scale 0 is")
+            operands = [a, f32(factor), u8(0), a, f32(1), u8(0), f32(divisor), u8(0)]
+            self.refused(Case("QLinearAdd", operands, (1, 4, 6)), "scale 0 is")
 
     def test_types_and_sizes(self):
         a, b = bytes_of(np.uint8, 5, 8), bytes_of(np.int8, 8, 3)
