@@ -186,6 +186,8 @@ round_weights(const ml_u4 *u, const ml_statistics *read, const ml_moments *m, ml
 		  arena);
 	if (!m || !ml_u4_gptq(u, m->h, arena))
 		ml_u4_round(u);
+	else
+		ml_u4_refine(u, m->h, arena);
 	return true;
 }
 

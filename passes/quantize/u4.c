@@ -272,3 +272,96 @@ ml_u4_gptq(const ml_u4 *u, const double *h, ml_arena *arena)
 	ml_crew_do(&crew, parts, round_part, &r);
 	return true;
 }
+
+/* ---- scales, given the values ---- */
+
+typedef struct refining {
+	const ml_u4 *u;
+	const double *h;
+	float **lost; /* of each worker: w - w' of all rows, STRIP columns */
+} refining;
+
+static void
+load_lost(const ml_u4 *u, int64_t first, int64_t n, float *lost)
+{
+	memset(lost, 0, (size_t)(u->k * STRIP) * sizeof *lost);
+	for (int64_t i = 0; i < u->k; i++)
+		for (int64_t c = 0; c < n; c++) {
+			int64_t at = i * u->n + first + c, group = i / u->size * u->n + first + c;
+			lost[i * STRIP + c] =
+				u->w[at] - ((float)u->q[at] - u->zero[group]) * u->scale[group];
+		}
+}
+
+/* <q, lost> and <q, q> by the moments, q of the group's rows alone. */
+static void
+products(const refining *r, int64_t g, int64_t first, int64_t n, const float *lost, double *ql,
+	 double *qq)
+{
+	const ml_u4 *u = r->u;
+	int64_t from = g * u->size, end = from + u->size;
+
+	for (int64_t i = from; i < end; i++) {
+		const double *h = r->h + i * u->k;
+		float all[STRIP] = {0}, own[STRIP] = {0};
+		for (int64_t t = 0; t < u->k; t++)
+			for (int c = 0; c < STRIP; c++)
+				all[c] += (float)h[t] * lost[t * STRIP + c];
+		for (int64_t t = from; t < end; t++)
+			for (int64_t c = 0; c < n; c++)
+				own[c] += (float)h[t] * ((float)u->q[t * u->n + first + c] -
+							 u->zero[g * u->n + first + c]);
+		for (int64_t c = 0; c < n; c++) {
+			double q =
+				u->q[i * u->n + first + c] - (double)u->zero[g * u->n + first + c];
+			ql[c] += q * (double)all[c];
+			qq[c] += q * (double)own[c];
+		}
+	}
+}
+
+/* Error is lost' h lost: a scale that moves by d changes it by d (d <q, q> - 2 <q, lost>). */
+static void
+refine_group(const refining *r, int64_t g, int64_t first, int64_t n, float *lost)
+{
+	const ml_u4 *u = r->u;
+	double ql[STRIP] = {0}, qq[STRIP] = {0};
+
+	products(r, g, first, n, lost, ql, qq);
+	for (int64_t c = 0; c < n; c++) {
+		float *scale = &u->scale[g * u->n + first + c];
+		float to = qq[c] > 0 ? as_f16((float)((double)*scale + ql[c] / qq[c])) : *scale;
+		double moved = (double)to - (double)*scale;
+		if (!is_usable(to) || !(moved * (moved * qq[c] - 2 * ql[c]) < 0))
+			continue;
+		for (int64_t i = g * u->size; i < (g + 1) * u->size; i++)
+			lost[i * STRIP + c] -= (float)moved * ((float)u->q[i * u->n + first + c] -
+							       u->zero[g * u->n + first + c]);
+		*scale = to;
+	}
+}
+
+static void
+refine_part(void *user, int worker, int64_t part)
+{
+	const refining *r = user;
+	int64_t first = part * STRIP, n = r->u->n - first < STRIP ? r->u->n - first : STRIP;
+	float *lost = r->lost[worker];
+
+	load_lost(r->u, first, n, lost);
+	for (int64_t g = 0; g < r->u->k / r->u->size; g++)
+		refine_group(r, g, first, n, lost);
+}
+
+void
+ml_u4_refine(const ml_u4 *u, const double *h, ml_arena *arena)
+{
+	int64_t parts = (u->n + STRIP - 1) / STRIP;
+	ml_crew crew = {.workers = u->workers};
+	int workers = ml_crew_size(&crew, parts);
+	refining r = {u, h, ML_NEW_ARRAY(arena, float *, workers)};
+
+	for (int i = 0; i < workers; i++)
+		r.lost[i] = ML_NEW_ARRAY(arena, float, u->k *STRIP);
+	ml_crew_do(&crew, parts, refine_part, &r);
+}

@@ -279,14 +279,76 @@ test_no_inputs(void **state)
 	ml_arena_free(&arena);
 }
 
+/* One group: the scale of each column is <q, w> / <q, q> by the moments, as f16. */
+static void
+test_refined_group(void **state)
+{
+	static matrix m;
+	static double h[K * K];
+	ml_arena arena;
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	inputs(h, 5);
+	fill(&m, false, 3);
+	m.u.size = K;
+	ml_u4_fit(&m.u, NULL, &arena);
+	assert_true(ml_u4_gptq(&m.u, h, &arena));
+	ml_u4_refine(&m.u, h, &arena);
+	for (int j = 0; j < N; j++) {
+		double qw = 0, qq = 0;
+		for (int i = 0; i < K * K; i++) {
+			double q = m.q[i / K * N + j] - (double)m.zero[j];
+			qw += q * h[i] * (double)m.saved[i % K * N + j];
+			qq += q * h[i] * (m.q[i % K * N + j] - (double)m.zero[j]);
+		}
+		/* f16 has 11 bits: half a step, and a little for sums in f32 */
+		assert_true(fabs((double)m.scale[j] - qw / qq) <= 0x1.1p-11 * qw / qq);
+	}
+	ml_arena_free(&arena);
+}
+
+/* Several groups: less is lost, by scales alone, and the last group's cannot be better. */
+static void
+test_refined(void **state)
+{
+	static matrix m;
+	static double h[K * K];
+	static uint8_t q[K * N];
+	ml_arena arena;
+
+	(void)state;
+	for (int symmetric = 0; symmetric < 2; symmetric++) {
+		ml_arena_init(&arena, &cx.memory);
+		inputs(h, 5);
+		fill(&m, symmetric, 3);
+		ml_u4_fit(&m.u, NULL, &arena);
+		assert_true(ml_u4_gptq(&m.u, h, &arena));
+		double before = output_error(&m, h);
+		memcpy(q, m.q, sizeof q);
+		ml_u4_refine(&m.u, h, &arena);
+		double after = output_error(&m, h);
+		assert_memory_equal(q, m.q, sizeof q);
+		assert_true(after < .97 * before);
+		for (int j = 0; j < N; j++) {
+			float *scale = &m.scale[(K / SIZE - 1) * N + j], was = *scale;
+			for (int up = 0; up < 2; up++) {
+				*scale = was * (up ? 1 + 0x1p-9f : 1 - 0x1p-9f);
+				assert_true(output_error(&m, h) > after * .9999);
+			}
+			*scale = was;
+		}
+		ml_arena_free(&arena);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fit),
-		cmocka_unit_test(test_degenerate),
-		cmocka_unit_test(test_gptq),
-		cmocka_unit_test(test_no_inputs),
+		cmocka_unit_test(test_fit),           cmocka_unit_test(test_degenerate),
+		cmocka_unit_test(test_gptq),          cmocka_unit_test(test_no_inputs),
+		cmocka_unit_test(test_refined_group), cmocka_unit_test(test_refined),
 	};
 
 	cx.memory = ml_memory_libc();
