@@ -1,6 +1,6 @@
 """students.py -- what smaller models lose: pruned and distilled by mlopt, beside students of the same
-number of layers that were chosen without looking (every other layer, the first ones) or by block
-influence, and trained alike.
+number of layers that were chosen without looking (every other layer, the first or the last ones) or
+by block influence, and trained alike.
 
 A row is a class of ROWS: a task of tasks.py, what mlopt is asked for, and what is wanted.
 """
@@ -27,9 +27,9 @@ def options():
     parser.add_argument("--library", help="libmlopt.so.0 (default: the one in build/)")
     parser.add_argument("--only", action="append", help="a row; may be given several times")
     parser.add_argument("--student", action="append",
-                        help="mlopt, every other, first, influence (default: all)")
+                        help="mlopt, every other, first, last, influence (default: all)")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
-    parser.add_argument("--steps", type=int, help="of training, instead of minutes")
+    parser.add_argument("--steps", type=int, help="of training, instead of minutes; 0: fitted in closed form alone")
     parser.add_argument("--keep", type=pathlib.Path,
                         help="folder that students are kept in; those that are there are measured")
     parser.add_argument("--json", action="store_true", help="results for programs")
@@ -109,6 +109,7 @@ class Row:
             return {"mlopt": dict(self.ask)}
         own = dict(self.ask) or {"distill": [f"student:{self.left}"]}
         kept = {"every other": evenly(self.layers, self.left), "first": range(self.left),
+                "last": range(self.layers - self.left, self.layers),
                 "influence": influence(self.model, self.calib(), self.layers, self.left)}
         asked = {k: {"distill": "student:" + ",".join(map(str, v))} for k, v in kept.items()}
         return {"mlopt": own, **asked}
@@ -269,6 +270,7 @@ def quantized(row, path, batches, base):
 def measure(row, o):
     import mlopt
 
+    started = time.monotonic()
     batches = row.task.batches()
     base = answers(row, batches, row.model)
     rows = {"teacher": row.task.figures(base, base)}
@@ -288,8 +290,10 @@ def measure(row, o):
                 rows["mlopt --int8"] = quantized(row, path, batches, base)
     if "mlopt" in rows:
         rows["mlopt"]["as wanted"] = bool(row.wanted(rows["mlopt"], rows["teacher"]))
-        rows["mlopt"]["best"] = all(row.better(rows["mlopt"], r) for k, r in rows.items()
-                                    if k not in ("mlopt", "mlopt --int8", "teacher"))
+        others = [r for k, r in rows.items() if k not in ("mlopt", "mlopt --int8", "teacher")]
+        if others:  # alone, it is the best of nothing
+            rows["mlopt"]["best"] = all(row.better(rows["mlopt"], r) for r in others)
+    rows["teacher"]["seconds of the row"] = time.monotonic() - started
     return rows
 
 
