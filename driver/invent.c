@@ -11,7 +11,7 @@
 enum {
 	SAMPLES = 160, /* four of five are learnt from */
 	FEWEST = 10,
-	TOKENS = 64,            /* of a sample, where the model takes any number */
+	TOKENS = 32,            /* of a sample, where the model takes any number */
 	MOST = SAMPLES * TOKENS /* tokens at once */
 };
 

@@ -14,9 +14,9 @@
 /* Where nothing is run, people wait for the compiler. */
 enum { STEPS = 20, FEW_STEPS = 4 };
 /* How inputs go together is learnt from so many rows, and of so many bytes of moments in one go. */
-enum { ROWS = 32768, ROUND_BYTES = 256 * 1 << 20 };
-/* Multiply-adds of rounding on made-up samples: some ten seconds. */
-static const double MOST_WORK = 4e11;
+enum { ROWS = 32768, ROUND_BYTES = 40 * 1 << 20 };
+/* Multiply-adds of rounding on made-up samples: a second. */
+static const double MOST_WORK = 4e10;
 /* Added to moments, in parts of their mean.  Made-up samples are less to be believed. */
 static const double DAMP = .03, GUESSED_DAMP = .2;
 
@@ -200,6 +200,7 @@ plan_layer(planning *c, ml_planned *l, const ml_feedback *feedback, ml_arena *ar
 		return ML_OK;
 	}
 	ml_keep_quantized(c->m, &l->plan.q);
+	ml_blob_rest(ml_const_blob(ml_in(l->node, 1)));
 	correct_bias(c, l);
 	if (l->alpha >= 0) {
 		float *inverse;
@@ -267,6 +268,7 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 {
 	ml_moments *m = ML_NEW_ARRAY(arena, ml_moments, c->inputs.count);
 	ml_pass_ctx with = *c->px;
+	ml_arena piles;
 	int64_t bytes = 0;
 	int n = 0;
 
@@ -278,7 +280,11 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 		n++;
 	}
 	with.data = c->samples;
-	ML_STEP(ml_second_moments(&with, c->m, m, n, ROWS));
+	ml_arena_init(&piles, &c->px->cx->memory);
+	with.scratch = &piles;
+	ml_status status = ml_second_moments(&with, c->m, m, n, ROWS);
+	ml_arena_free(&piles);
+	ML_STEP(status);
 	for (int i = 0; i < n; i++)
 		ML_STEP(plan_input(c, first + i, &m[i]));
 	*next = first + n;

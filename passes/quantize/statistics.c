@@ -5,6 +5,7 @@
 
 enum {
 	MOST = 512,       /* samples: more change sums of this kind no longer */
+	GUESSED = 40,     /* samples: of made-up ones fewer do */
 	GUESSED_LEVEL = 2 /* -O below: running the model for a guess is too dear */
 };
 
@@ -163,16 +164,23 @@ add_all_known(ml_pass_ctx *px, const ml_value *v, ml_statistics *s)
 	return ML_OK;
 }
 
-ml_status
-ml_collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_statistics *s)
+static ml_status
+collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, int64_t most,
+	ml_statistics *s)
 {
 	for (int i = 0; i < n; i++)
 		s[i] = new_statistics(px, value[i]);
 	if (px->data)
-		ML_STEP(ml_watch(px, m, value, n, ML_LEARN, MOST, see, s));
+		ML_STEP(ml_watch(px, m, value, n, ML_LEARN, most, see, s));
 	for (int i = 0; i < n; i++)
 		ML_STEP(add_all_known(px, value[i], &s[i]));
 	return ML_OK;
+}
+
+ml_status
+ml_collect(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_statistics *s)
+{
+	return collect(px, m, value, n, MOST, s);
 }
 
 /* ---- without data ---- */
@@ -188,7 +196,7 @@ ml_guess(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_
 	with.known = NULL;
 	if (!with.data || !with.exec || with.opt_level < GUESSED_LEVEL)
 		return false;
-	if (ml_collect(&with, m, value, n, s) != ML_OK) {
+	if (collect(&with, m, value, n, GUESSED, s) != ML_OK) {
 		cx->diags.count = said;
 		return false;
 	}
