@@ -109,8 +109,8 @@ static void
 emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, int rows,
 	  int panels)
 {
-	/* A single row is all there is (deal_begin()): no other tile fetches the other panels.  For
-	 * more there are no registers that hold their addresses. */
+	/* A single row's weights are read once, as fast as memory gives them: fetching ahead of
+	 * that costs more than it brings. */
 	bool alone = rows == 1;
 	ml_tile t = {
 		.rows = rows,
@@ -124,8 +124,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		.rows_given = LLVMGetParam(f, 5),
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
-		.ahead = LLVMGetParam(f, 8),
-		.fetched = alone ? panels : 1,
+		.ahead = alone ? NULL : LLVMGetParam(f, 8),
 		.pass = LLVMGetParam(f, 9),
 	};
 

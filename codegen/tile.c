@@ -61,10 +61,8 @@ ml_tile_fetch(ml_emit *e, ml_v line)
 void
 ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v at)
 {
-	for (int i = 0; i < t->fetched; i++) {
-		ml_v panel = ml_mul(e, t->panel_stride, ml_i64(e, i));
-		ml_tile_fetch(e, ml_gep(e, element, ml_gep(e, element, t->ahead, panel), at));
-	}
+	if (t->ahead)
+		ml_tile_fetch(e, ml_gep(e, element, t->ahead, at));
 }
 
 /* ---- words ---- */

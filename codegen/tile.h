@@ -17,11 +17,10 @@ typedef struct ml_tile {
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;    /* receives [rows][panels][16] f32 or i32 */
-	ml_v pass;   /* in registers: 0: sums begin with zero, else with what acc holds */
-	ml_v ahead;  /* in registers: a panel that is fetched into the L2 cache, */
-	int fetched; /* and how many behind it: one, or those that come next */
-	ml_v rest;   /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
+	ml_v acc;   /* receives [rows][panels][16] f32 or i32 */
+	ml_v pass;  /* in registers: 0: sums begin with zero, else with what acc holds */
+	ml_v ahead; /* in registers: a panel that is fetched into the L2 cache, or NULL */
+	ml_v rest;  /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
@@ -54,7 +53,7 @@ void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *a
 void ml_tile_fetch(ml_emit *, ml_v line);
 /* Of a function that has the registers to itself. */
 void ml_tile_forbid_inlining(ml_emit *, ml_v fn);
-/* The lines of what comes next that belong to element `at` of a panel. */
+/* The line of what comes next that belongs to element `at` of a panel. */
 void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v at);
 
 /* Sums of what several k of A, a word in all lanes, and words of B make; of forms whose panels keep
