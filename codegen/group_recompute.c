@@ -64,14 +64,14 @@ is_for_attention(const ml_value *v)
 static bool
 is_cached(const ml_node *n)
 {
-	const ml_value *from = ml_in(n, 0), *scale = ml_in(n, 1);
-
 	if (n->op == ML_OP_cast)
-		return from->type.dtype == ML_s8 && n->out[0].uses && !n->out[0].uses->next &&
-		       is_cached(n->out[0].uses->user);
-	return n->op == ML_OP_mul && ml_is(from, ML_OP_cast) &&
-	       ml_in(from->def, 0)->type.dtype == ML_s8 &&
-	       ml_dim_equals(scale->type.dim[scale->type.rank - 1], 1) &&
+		return ml_in(n, 0)->type.dtype == ML_s8 && n->out[0].uses &&
+		       !n->out[0].uses->next && is_cached(n->out[0].uses->user);
+	if (n->op != ML_OP_mul)
+		return false;
+	const ml_value *from = ml_in(n, 0), *scale = ml_in(n, 1);
+	return ml_is(from, ML_OP_cast) && ml_in(from->def, 0)->type.dtype == ML_s8 &&
+	       scale->type.rank > 0 && ml_dim_equals(scale->type.dim[scale->type.rank - 1], 1) &&
 	       is_for_attention(&n->out[0]);
 }
 

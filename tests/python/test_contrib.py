@@ -129,6 +129,9 @@ class TestProducts(Contrib):
             self.agree(Case("MatMulInteger", [
                 bytes_of(np.uint8, 3, 20), bytes_of(b, 20, 9), u8(9), np.array(4, b)],
                 domain=""))
+        # neither operand is a constant, zero points are scalars: sums of s8 times one number
+        self.agree(Case("MatMulInteger", [
+            bytes_of(np.uint8, 2, 3, 20), bytes_of(np.int8, 2, 20, 9), u8(9), s8(2)], domain=""))
         self.agree(Case("ConvInteger", [
             bytes_of(np.uint8, 1, 3, 7, 7), bytes_of(np.uint8, 5, 3, 3, 3, seed=2), u8(9), u8(4)],
             domain="", pads=[1, 1, 1, 1]), symbolic=False)
