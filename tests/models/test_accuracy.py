@@ -23,10 +23,10 @@ def sentiment(folder, manifest):
 	plain = run(compile_so(file, "fp32"), data, *flags)[0].argmax(1)
 	small = run(compile_so(file, "int8", "--int8"), data, *flags)[0].argmax(1)
 	check("fp32 answers are the reference's", (plain == want).all(), (plain == want).mean())
-	before, after = (plain == labels).mean(), (small == labels).mean()
-	check("accuracy within 0.4 points", before - after <= 0.004, f"{before:.4f} -> {after:.4f}")
+	net = int((small == labels).sum()) - int((plain == labels).sum())
+	check("no more than two answers lost", net >= -2, net)
 	same = (plain == small).mean()
-	check("agreement of at least 98.5 %", same >= 0.985, f"{same:.4f}")
+	check("agreement of at least 99 %", same >= 0.99, f"{same:.4f}")
 
 
 def embed(so, ids, mask):
