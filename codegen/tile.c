@@ -149,6 +149,29 @@ choose_lanes(ml_emit *e, ml_v v, ml_v w, int from, int stride, int count)
 }
 
 ml_v
+ml_tile_all_lanes(ml_emit *e, int lanes, ml_v word)
+{
+	LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(word), (unsigned)lanes);
+	ml_v first = LLVMBuildInsertElement(e->b, LLVMGetPoison(type), word, ml_i32(e, 0), "");
+	LLVMTypeRef places = LLVMVectorType(e->i32, (unsigned)lanes);
+
+	return LLVMBuildShuffleVector(e->b, first, LLVMGetPoison(type), LLVMConstNull(places), "");
+}
+
+ml_v
+ml_tile_constant_like(ml_emit *e, ml_v v, int32_t word)
+{
+	ml_v lanes[ML_LANES], one = ml_i32(e, word);
+	LLVMTypeRef type = LLVMTypeOf(v);
+
+	if (LLVMGetTypeKind(type) != LLVMVectorTypeKind)
+		return one;
+	for (unsigned i = 0; i < LLVMGetVectorSize(type); i++)
+		lanes[i] = one;
+	return LLVMConstVector(lanes, LLVMGetVectorSize(type));
+}
+
+ml_v
 ml_tile_lanes(ml_emit *e, ml_v v, int from, int stride, int count)
 {
 	return choose_lanes(e, v, LLVMGetPoison(LLVMTypeOf(v)), from, stride, count);

@@ -61,6 +61,9 @@ void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v a
 typedef ml_v ml_tile_multiply(ml_emit *, ml_v acc, ml_v a, ml_v b);
 void ml_tile_words(ml_emit *, const ml_tile *, ml_contract_form, ml_tile_multiply *);
 
+/* A word in all of so many lanes; a word as v is: where v is a vector, in all of its lanes. */
+ml_v ml_tile_all_lanes(ml_emit *, int lanes, ml_v word);
+ml_v ml_tile_constant_like(ml_emit *, ml_v v, int32_t word);
 /* Lanes from, from + stride, ... of v. */
 ml_v ml_tile_lanes(ml_emit *, ml_v v, int from, int stride, int count);
 /* Runs an instruction narrower than 16 lanes of i32 on slices of its operands. */

@@ -54,16 +54,6 @@ fold_open(ml_emit *e, source source)
 		      .source = source};
 }
 
-static ml_v
-all_lanes(const fold *f, ml_v scalar)
-{
-	ml_v none = LLVMGetPoison(LLVMVectorType(LLVMTypeOf(scalar), (unsigned)f->lanes));
-	ml_v first = LLVMBuildInsertElement(f->e->b, none, scalar, ml_i32(f->e, 0), "");
-	ml_v zeros = LLVMConstNull(f->words);
-
-	return LLVMBuildShuffleVector(f->e->b, first, none, zeros, "");
-}
-
 /* The list's order is none that hardware foresees: each line of the chunk has the one fetched that
  * lies as far ahead as the next chunk. */
 static void
@@ -85,8 +75,8 @@ fold_weights(const fold *f, ml_v from)
 	ml_emit *e = f->e;
 	ml_v w = ml_load(e, f->bytes, from, 4), zero = LLVMConstNull(f->bytes);
 	ml_v negative = LLVMBuildICmp(e->b, LLVMIntSLT, w, zero, "");
-	ml_v centre =
-		LLVMBuildBitCast(e->b, all_lanes(f, ml_i32(e, (int32_t)0x80808080)), f->bytes, "");
+	ml_v centre = LLVMBuildBitCast(
+		e->b, ml_tile_all_lanes(e, f->lanes, ml_i32(e, (int32_t)0x80808080)), f->bytes, "");
 	ml_v args[] = {w, LLVMConstInt(e->i1, 0, 0)};
 	LLVMTypeRef type = f->bytes;
 
@@ -118,7 +108,8 @@ static ml_v
 products(const fold *f, ml_v row, ml_v group, const folded *w)
 {
 	ml_emit *e = f->e;
-	ml_v a = all_lanes(f, ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
+	ml_v a = ml_tile_all_lanes(e, f->lanes,
+				   ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
 	ml_v factors[] = {LLVMBuildBitCast(e->b, a, f->bytes, ""), w->magnitude};
 
 	if (w->flip) {
@@ -135,7 +126,8 @@ static ml_v
 accumulate(const fold *f, ml_v acc, ml_v sums)
 {
 	ml_emit *e = f->e;
-	ml_v ones = LLVMBuildBitCast(e->b, all_lanes(f, ml_i32(e, 0x00010001)), f->halves, "");
+	ml_v ones = LLVMBuildBitCast(e->b, ml_tile_all_lanes(e, f->lanes, ml_i32(e, 0x00010001)),
+				     f->halves, "");
 	ml_v wide = ml_intrinsic(
 		e, f->lanes == ML_LANES ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd",
 		NULL, 0, (ml_v[]){sums, ones}, 2);

@@ -31,29 +31,7 @@ place_halves(single *s, ml_v buffer)
 		s->half[h] = ml_gep(s->e, s->e->i8, buffer, ml_i64(s->e, (int64_t)h * CHUNK));
 }
 
-static ml_v
-all_lanes(const single *s, ml_v scalar)
-{
-	ml_v none = LLVMGetPoison(s->words);
-	ml_v first = LLVMBuildInsertElement(s->e->b, none, scalar, ml_i32(s->e, 0), "");
-
-	return LLVMBuildShuffleVector(s->e->b, first, none, LLVMConstNull(s->words), "");
-}
-
 /* ---- the row ---- */
-
-/* v, or where it is a vector, that in all lanes. */
-static ml_v
-constant_like(ml_emit *e, ml_v v, int32_t value)
-{
-	ml_v lanes[ML_LANES];
-
-	if (LLVMGetTypeKind(LLVMTypeOf(v)) != LLVMVectorTypeKind)
-		return ml_i32(e, value);
-	for (int i = 0; i < ML_LANES; i++)
-		lanes[i] = ml_i32(e, value);
-	return LLVMConstVector(lanes, ML_LANES);
-}
 
 /* Words begin..end of the row, `step` at a time, from `from` on. */
 static void
@@ -62,7 +40,7 @@ halve(const single *s, LLVMTypeRef type, ml_v from, ml_v begin, ml_v end, int st
 	ml_emit *e = s->e;
 	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, step), NULL, 0, "halve");
 	ml_v v = ml_load(e, type, ml_gep(e, e->i32, from, l.i), 1);
-	ml_v low = constant_like(e, v, 0x0f0f0f0f), four = constant_like(e, v, 4);
+	ml_v low = ml_tile_constant_like(e, v, 0x0f0f0f0f), four = ml_tile_constant_like(e, v, 4);
 	ml_v high = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, v, four, ""), low, "");
 
 	ml_store(e, high, ml_gep(e, e->i32, s->half[0], l.i), 4);
@@ -103,7 +81,7 @@ add_products(const single *s, ml_v b, ml_v i, ml_v *sums)
 	}
 	for (int h = 0; h < HALVES; h++) {
 		ml_v word = ml_load(e, e->i32, ml_gep(e, e->i32, s->half[h], i), 4);
-		ml_v a = LLVMBuildBitCast(e->b, all_lanes(s, word), s->bytes, "");
+		ml_v a = LLVMBuildBitCast(e->b, ml_tile_all_lanes(e, s->lanes, word), s->bytes, "");
 		for (int p = 0; p < s->parts; p++) {
 			ml_v product = ml_intrinsic(e, multiply, NULL, 0, (ml_v[]){a, w[p]}, 2);
 			ml_v *sum = &sums[h * s->parts + p];
@@ -123,7 +101,7 @@ widen(const single *s, const ml_v *sums, ml_v *acc)
 
 	for (int h = 0; h < HALVES; h++)
 		for (int p = 0; p < s->parts; p++) {
-			ml_v by = all_lanes(s, ml_i32(e, weight[h]));
+			ml_v by = ml_tile_all_lanes(e, s->lanes, ml_i32(e, weight[h]));
 			by = LLVMBuildBitCast(e->b, by, s->halves, "");
 			ml_v args[] = {sums[h * s->parts + p], by};
 			ml_v wide = ml_intrinsic(e, multiply, NULL, 0, args, 2);

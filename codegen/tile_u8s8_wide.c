@@ -48,20 +48,6 @@ word_at(ml_emit *e, ml_v wide, ml_v row, int odd, ml_v group)
 	return ml_gep(e, e->i32, ml_gep(e, e->i32, wide, plane), group);
 }
 
-/* A constant i32, repeated where v is a vector. */
-static ml_v
-constant_like(ml_emit *e, ml_v v, int32_t value)
-{
-	ml_v lanes[ML_LANES], one = ml_i32(e, value);
-	LLVMTypeRef type = LLVMTypeOf(v);
-
-	if (LLVMGetTypeKind(type) != LLVMVectorTypeKind)
-		return one;
-	for (unsigned i = 0; i < LLVMGetVectorSize(type); i++)
-		lanes[i] = one;
-	return LLVMConstVector(lanes, LLVMGetVectorSize(type));
-}
-
 /* Loads words, one or a vector, for every `step`-th byte and stores their 16-bit halves. */
 static void
 widen_words(ml_emit *e, LLVMTypeRef type, ml_v from, ml_v begin, ml_v end, int step, ml_v wide,
@@ -69,7 +55,7 @@ widen_words(ml_emit *e, LLVMTypeRef type, ml_v from, ml_v begin, ml_v end, int s
 {
 	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, step), NULL, 0, "widen");
 	ml_v v = ml_load(e, type, ml_gep(e, e->i8, from, l.i), 1);
-	ml_v low = constant_like(e, v, 0x00ff00ff), eight = constant_like(e, v, 8);
+	ml_v low = ml_tile_constant_like(e, v, 0x00ff00ff), eight = ml_tile_constant_like(e, v, 8);
 	ml_v odd = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, v, eight, ""), low, "");
 	ml_v group = LLVMBuildLShr(e->b, l.i, ml_i64(e, 2), "");
 
