@@ -60,6 +60,23 @@ kind_of(const ml_value *v, const char *name)
 		       : ML_AGREE_VALUES;
 }
 
+ml_value *
+ml_logits_of(ml_value *v)
+{
+	return ml_is(v, ML_OP_softmax) ? ml_in(v->def, 0) : v;
+}
+
+bool
+ml_is_cache(const ml_value *v)
+{
+	if (!ml_is(v, ML_OP_concat))
+		return false;
+	for (int i = 0; i < v->def->nin; i++)
+		if (!ml_in(v->def, i)->def)
+			return true;
+	return false;
+}
+
 static bool
 is_mask(const ml_value *input)
 {
@@ -233,6 +250,13 @@ is_padding(const ml_agree_output *o, const ml_tensor *t, const ml_tensor *mask, 
 	return ml_read_f64(mask->dtype, mask->data, place[0] * mask->dim[1] + place[1]) == 0;
 }
 
+bool
+ml_agree_counts_row(const ml_agree_output *o, const ml_tensor *inputs, const ml_tensor *out,
+		    int64_t row)
+{
+	return o->mask < 0 || !is_padding(o, out, &inputs[o->mask], row);
+}
+
 static void
 add_output(ml_agree_output *o, const ml_tensor *inputs, const ml_tensor *t, const ml_tensor *c)
 {
@@ -251,7 +275,7 @@ add_output(ml_agree_output *o, const ml_tensor *inputs, const ml_tensor *t, cons
 	}
 	for (int64_t i = 0; i < rows; i++) {
 		row r = {t, c, i * length, length};
-		if (o->mask < 0 || !is_padding(o, t, &inputs[o->mask], i))
+		if (ml_agree_counts_row(o, inputs, t, i))
 			add_row(o, &r);
 	}
 }

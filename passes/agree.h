@@ -48,11 +48,18 @@ typedef struct ml_agree_means {
 	double agreement, kl, cosine, sqnr;
 } ml_agree_means;
 
+/* Probabilities are looked at by what their softmax reads. */
+ml_value *ml_logits_of(ml_value *output);
+/* An input with rows behind it: what it holds shows in the other outputs. */
+bool ml_is_cache(const ml_value *output);
 /* Names live as long as the module. */
 void ml_agree_init(ml_agree *, const ml_module *teacher, ml_arena *);
 /* One sample, or a batch of them: what both gave for `inputs`. */
 void ml_agree_add(ml_agree *, const ml_tensor *inputs, const ml_tensor *teacher,
 		  const ml_tensor *candidate);
+/* Whether a row of the output counts: padding does not. */
+bool ml_agree_counts_row(const ml_agree_output *, const ml_tensor *inputs, const ml_tensor *out,
+			 int64_t row);
 /* Forgets the samples. */
 void ml_agree_clear(ml_agree *);
 

@@ -41,9 +41,8 @@ row_sum(ml_builder *b, ml_value *x)
 	return ml_build_reduce(b, ML_OP_reduce_sum, x, &last, 1);
 }
 
-/* x / T - log(sum(exp(x / T))), without overflow. */
-static ml_value *
-log_softmax(ml_builder *b, ml_value *x, double temperature)
+ml_value *
+ml_log_softmax(ml_builder *b, ml_value *x, double temperature)
 {
 	int64_t last = x ? x->type.rank - 1 : 0;
 
@@ -57,8 +56,8 @@ ml_value *
 ml_loss_kl(ml_builder *b, ml_value *teacher, ml_value *student, double temperature,
 	   ml_value *weight)
 {
-	ml_value *p = log_softmax(b, teacher, temperature);
-	ml_value *q = log_softmax(b, student, temperature);
+	ml_value *p = ml_log_softmax(b, teacher, temperature);
+	ml_value *q = ml_log_softmax(b, student, temperature);
 	ml_value *terms = ml_op2(b, ML_OP_mul, ml_op1(b, ML_OP_exp, p), ml_op2(b, ML_OP_sub, p, q));
 
 	return ml_op_number(b, ML_OP_mul, row_mean(b, row_sum(b, terms), weight),

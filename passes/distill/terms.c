@@ -26,32 +26,13 @@ add_term(ml_goal *g, ml_likeness like, ml_lesson_place place, ml_value *teacher,
 	ML_PUSH(arena, g->term, t);
 }
 
-/* Probabilities are compared by what the softmax reads. */
-static ml_value *
-logits_of(ml_value *v)
-{
-	return ml_is(v, ML_OP_softmax) ? ml_in(v->def, 0) : v;
-}
-
-/* A cache is an input with rows behind it: what it holds shows in the other outputs. */
-static bool
-is_cache(const ml_value *v)
-{
-	if (!ml_is(v, ML_OP_concat))
-		return false;
-	for (int i = 0; i < v->def->nin; i++)
-		if (!ml_in(v->def, i)->def)
-			return true;
-	return false;
-}
-
 static void
 add_numbers(ml_goal *g, ml_value *teacher, ml_value *student, ml_arena *arena)
 {
 	int rank = student->type.rank;
 	int64_t last = 0;
 
-	if (!ml_is_float(student->type.dtype) || is_cache(teacher))
+	if (!ml_is_float(student->type.dtype) || ml_is_cache(teacher))
 		return;
 	if (rank > 1 && rank < 4 && ml_dim_is_int(student->type.dim[rank - 1], &last) && last > 8)
 		add_term(g, ML_LIKE_DIRECTION, ML_AT_OUTPUT, teacher, student, arena);
@@ -73,12 +54,12 @@ add_outputs(ml_goal *g, ml_module *teacher, ml_module *student, const ml_agree *
 					i);
 		if (!t->def || !s->def)
 			continue;
-		if (g->loss && ml_is_float(s->type.dtype) && !is_cache(t))
+		if (g->loss && ml_is_float(s->type.dtype) && !ml_is_cache(t))
 			add_term(g, ML_LIKE_OWN, ML_AT_OUTPUT, t, s, arena);
 		else if (g->loss)
 			continue;
 		else if (decides)
-			add_term(g, ML_LIKE_LOGITS, ML_AT_OUTPUT, logits_of(t), logits_of(s),
+			add_term(g, ML_LIKE_LOGITS, ML_AT_OUTPUT, ml_logits_of(t), ml_logits_of(s),
 				 arena);
 		else if (!agree->decides)
 			add_numbers(g, t, s, arena);
@@ -137,7 +118,7 @@ add_hidden(ml_goal *g, ml_module *teacher, ml_module *student, ml_arena *arena)
 static ml_value *
 read_by_head(ml_value *v)
 {
-	for (v = logits_of(v); v->def; v = ml_in(v->def, 0))
+	for (v = ml_logits_of(v); v->def; v = ml_in(v->def, 0))
 		if (v->def->op == ML_OP_linear || v->def->op == ML_OP_dot)
 			return ml_in(v->def, 0);
 		else if (v->def->op != ML_OP_add && v->def->op != ML_OP_reshape)

@@ -10,6 +10,8 @@
 /* `weight`, of losses: of each row (a slice along the last axis), with that axis of size 1 or
  * broadcasting to it; NULL counts all rows alike.  Padding gets 0.  The mean is over weights. */
 
+/* x / T - log(sum(exp(x / T))) over the last axis, without overflow. */
+ml_value *ml_log_softmax(ml_builder *, ml_value *x, double temperature);
 /* T^2 KL(softmax(teacher / T) || softmax(student / T)) over the last axis.  The factor keeps
  * gradients of one size whatever T. */
 ml_value *ml_loss_kl(ml_builder *, ml_value *teacher, ml_value *student, double temperature,

@@ -24,6 +24,7 @@ ml_status ml_target_parse(ml_context *, const char *text, ml_target *);
 typedef struct ml_prunable {
 	int first, count; /* branches */
 	double error;     /* of the model without it, by ml_agree_error() */
+	double fisher;    /* the same as Fisher information has it; NaN: it says nothing */
 	double seconds;   /* saved by its going; 0 where time was not asked for */
 	double bytes;     /* of its weights */
 	double saved;     /* in what the target counts */
@@ -92,6 +93,8 @@ ml_status ml_prune_judge(ml_pruning *, const ml_cuts *, double *error);
 /* The same, and timed when time is asked for: into the cuts. */
 ml_status ml_prune_try(ml_pruning *, ml_cuts *);
 ml_status ml_prune_scores(ml_pruning *);
+/* fisher.c: fills in the units'. */
+ml_status ml_prune_fisher(ml_pruning *);
 const char *ml_prune_unit_name(const ml_pruning *, const ml_prunable *);
 /* width.c: what can be narrowed; what layers read, and the order in which groups can go; the loss
  * that comes of it. */

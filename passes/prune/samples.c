@@ -27,7 +27,6 @@ typedef struct reader {
 	ml_samples *s;
 	int inputs;
 	ML_VEC(one) sample;
-	bool together; /* the model takes any number of samples at once */
 } reader;
 
 /* ---- reading ---- */
@@ -323,7 +322,7 @@ make_batches(reader *r)
 	for (int i = 0; i < ML_TIMED; i++) /* at a sixth, a half, five sixths */
 		r->s->timing[i] = s[(2 * i + 1) * count / (2 * ML_TIMED)].in;
 	for (int first = 0, end; first < count; first = end) {
-		for (end = first + 1; end < count && end - first < BATCH && r->together &&
+		for (end = first + 1; end < count && end - first < BATCH && r->s->together &&
 				      same_shapes(r, &s[first], &s[end]);
 		     end++)
 			;
@@ -357,7 +356,7 @@ ml_samples_read(ml_samples *s, ml_pass_ctx *px, const ml_module *m, ml_arena *ar
 	reader r = {.px = px, .m = m, .s = s, .inputs = m->main->nargs};
 
 	*s = (ml_samples){.arena = arena};
-	r.together = takes_batches(m);
+	s->together = takes_batches(m);
 	ML_STEP(read_all(&r));
 	ml_agree_init(&s->agree, m, arena);
 	ML_STEP(px->exec->compile(px->exec->user, m, &s->teacher));

@@ -21,6 +21,7 @@ typedef struct ml_samples {
 	ml_agree agree;
 	ml_runnable *teacher;
 	ml_runnable *timed; /* the teacher once more: sessions that saw larger inputs are slower */
+	bool together;      /* the model takes any number of samples at once */
 	bool half;          /* judge by every other batch: enough to rank candidates by */
 } ml_samples;
 

@@ -154,6 +154,8 @@ write_down(ml_pruning *p, const ml_prunable *u)
 	int row = ml_table_row(t, key);
 
 	ml_table_number(t, row, "loss without it", ML_UNIT_NONE, u->error);
+	if (!isnan(u->fisher))
+		ml_table_number(t, row, "by Fisher information", ML_UNIT_NONE, u->fisher);
 	ml_table_number(t, row, "weights", ML_UNIT_BYTES, u->bytes);
 	if (p->target.kind == ML_TARGET_MACS)
 		ml_table_number(t, row, "MACs", ML_UNIT_COUNT, u->seconds);
@@ -202,7 +204,8 @@ judge_without(ml_pruning *p, ml_prunable *u)
 ml_status
 ml_prune_scores(ml_pruning *p)
 {
-	p->steps = p->step + p->units + p->width.count;
+	p->steps = p->step + 1 + p->units + p->width.count;
+	ML_STEP(ml_prune_fisher(p));
 	p->samples.half = true;
 	for (int i = 0; i < p->units; i++) {
 		ML_STEP(judge_without(p, &p->unit[i]));
