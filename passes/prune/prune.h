@@ -51,6 +51,13 @@ typedef struct ml_cuts {
 	double seconds; /* of a run; 0 when time was not asked for */
 } ml_cuts;
 
+/* The teacher's values where candidates begin to differ from it. */
+typedef struct ml_prefix {
+	const ml_value *stream; /* of the teacher; NULL: there is none */
+	ml_tensor *out;         /* by batches: of those that are judged */
+	ml_arena arena;
+} ml_prefix;
+
 typedef struct ml_pruning {
 	ml_pass_ctx *px;
 	ml_module *m;
@@ -67,7 +74,8 @@ typedef struct ml_pruning {
 	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
 	int64_t step, steps;  /* candidates run, of about so many */
 	bool rough;           /* repair is to tell plans apart only */
-	double loss, last;    /* of the last one, NaN; its seconds, 0 */
+	ml_prefix prefix;
+	double loss, last; /* of the last one, NaN; its seconds, 0 */
 } ml_pruning;
 
 /* progress.c: says what is done next; ML_ERR_CANCELED when that is not wanted. */
@@ -89,7 +97,6 @@ const char *ml_prune_text(const ml_pruning *, const ml_cuts *);
 /* As people say it. */
 const char *ml_prune_words(const ml_pruning *, const ml_cuts *);
 ml_status ml_prune_with(ml_pruning *, const ml_cuts *, ml_module **);
-ml_status ml_prune_judge(ml_pruning *, const ml_cuts *, double *error);
 /* The same, and timed when time is asked for: into the cuts. */
 ml_status ml_prune_try(ml_pruning *, ml_cuts *);
 ml_status ml_prune_scores(ml_pruning *);
@@ -100,10 +107,16 @@ const char *ml_prune_unit_name(const ml_pruning *, const ml_prunable *);
  * that comes of it. */
 ml_status ml_find_widths(ml_pruning *);
 ml_status ml_learn_widths(ml_pruning *);
-ml_status ml_weigh_widths(ml_pruning *);
+ml_status ml_weigh_width(ml_pruning *, int width);
 /* Takes the least of the groups out of a module that still has the reader; others are fitted to
  * stand for them. */
 ml_status ml_cut_width(ml_pruning *, ml_module *, const ml_width *, int64_t cut);
+/* prefix.c: the first branch that is not the teacher's; as many as there are: who knows. */
+int ml_first_changed(const ml_pruning *, const ml_cuts *);
+/* How far the model with these cuts is from the teacher.  Cheapest with cuts in the order of the
+ * branches they begin in; what is judged must stay the same between them. */
+ml_status ml_prefix_judge(ml_pruning *, const ml_cuts *, double *error);
+void ml_prefix_forget(ml_pruning *);
 /* search.c: plans that save enough. */
 ml_status ml_prune_search(ml_pruning *);
 #endif

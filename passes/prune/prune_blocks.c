@@ -125,11 +125,11 @@ make_student(ml_pruning *p, ml_cuts *cuts, ml_module **out)
 	ML_STEP(ml_prune_tell(p, "fitting"));
 	ML_STEP(ml_prune_with(p, cuts, &plain));
 	student = ml_module_clone(plain);
-	ml_status st = ml_judge(&p->samples, p->px, plain, &cuts->error);
+	ml_status st = ml_judge(&p->samples, p->px, plain, NULL, &cuts->error);
 	if (st == ML_OK)
 		st = ml_repair(p, student, p->m, cuts->keep);
 	if (st == ML_OK)
-		st = ml_judge(&p->samples, p->px, student, &error);
+		st = ml_judge(&p->samples, p->px, student, NULL, &error);
 	bool better = st == ML_OK && error < cuts->error;
 	if (better)
 		cuts->error = error;
@@ -145,7 +145,7 @@ become(ml_pruning *p, ml_module *student, const ml_cuts *cuts)
 	ml_text t;
 	double error;
 
-	ML_STEP(ml_judge(&p->samples, p->px, student, &error));
+	ML_STEP(ml_judge(&p->samples, p->px, student, NULL, &error));
 	ml_text_init(&t, p->arena);
 	ml_agree_put(&t, &p->samples.agree);
 	ml_record_decide(p->px->record, NAME, PLAN, ml_prune_text(p, cuts), t.at);

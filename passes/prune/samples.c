@@ -335,7 +335,7 @@ static ml_status
 run_teacher(reader *r)
 {
 	const ml_exec *exec = r->px->exec;
-	int outputs = r->m->main->last->nin;
+	int outputs = r->m->main->last->nin, odd = 0;
 	size_t total = 0;
 
 	for (int i = 0; i < r->s->batch.count; i++) {
@@ -344,6 +344,7 @@ run_teacher(reader *r)
 			continue;
 		b->out = ML_NEW_ARRAY(r->s->arena, ml_tensor, outputs + 1);
 		ML_STEP(exec->run(exec->user, r->s->teacher, b->in, b->out, r->s->arena));
+		b->odd = odd++ % 2;
 		for (int k = 0; k < outputs; k++)
 			total += b->out[k].bytes;
 	}
@@ -355,7 +356,7 @@ ml_samples_read(ml_samples *s, ml_pass_ctx *px, const ml_module *m, ml_arena *ar
 {
 	reader r = {.px = px, .m = m, .s = s, .inputs = m->main->nargs};
 
-	*s = (ml_samples){.arena = arena};
+	*s = (ml_samples){.arena = arena, .inputs = m->main->nargs};
 	s->together = takes_batches(m);
 	ML_STEP(read_all(&r));
 	ml_agree_init(&s->agree, m, arena);
@@ -393,36 +394,57 @@ ml_samples_spread(const ml_samples *s, int i)
 	return &s->batch.at[(int64_t)i * step % n];
 }
 
-ml_status
-ml_judge_runnable(ml_samples *s, ml_pass_ctx *px, ml_runnable *candidate, double *error)
+bool
+ml_samples_judge(const ml_samples *s, const ml_batch *b)
 {
-	ml_status st = ML_OK;
-	int odd = 0;
+	return b->out && !(s->half && b->odd);
+}
 
-	ml_agree_clear(&s->agree);
-	for (int i = 0; i < s->batch.count && st == ML_OK; i++) {
-		const ml_batch *b = &s->batch.at[i];
-		ml_arena arena;
-		if (!b->out || (s->half && odd++ % 2))
-			continue;
-		ml_arena_init(&arena, &px->cx->memory);
-		ml_tensor *out = ML_NEW_ARRAY(&arena, ml_tensor, s->agree.outputs + 1);
-		st = px->exec->run(px->exec->user, candidate, b->in, out, &arena);
-		if (st == ML_OK)
-			ml_agree_add(&s->agree, b->in, b->out, out);
-		ml_arena_free(&arena);
-	}
-	*error = ml_agree_error(&s->agree);
+static ml_status
+judge_batch(ml_samples *s, ml_pass_ctx *px, ml_runnable *r, const ml_batch *b,
+	    const ml_tensor *more)
+{
+	int inputs = s->inputs;
+	ml_arena arena;
+
+	ml_arena_init(&arena, &px->cx->memory);
+	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, inputs + 1);
+	ml_tensor *out = ML_NEW_ARRAY(&arena, ml_tensor, s->agree.outputs + 1);
+	memcpy(in, b->in, (size_t)inputs * sizeof *in);
+	if (more)
+		in[inputs] = *more;
+	ml_status st = px->exec->run(px->exec->user, r, in, out, &arena);
+	if (st == ML_OK)
+		ml_agree_add(&s->agree, b->in, b->out, out);
+	ml_arena_free(&arena);
 	return st;
 }
 
+static ml_status
+judge(ml_samples *s, ml_pass_ctx *px, ml_runnable *r, const ml_tensor *more, double *error)
+{
+	ml_agree_clear(&s->agree);
+	for (int i = 0; i < s->batch.count; i++)
+		if (ml_samples_judge(s, &s->batch.at[i]))
+			ML_STEP(judge_batch(s, px, r, &s->batch.at[i], more ? &more[i] : NULL));
+	*error = ml_agree_error(&s->agree);
+	return ML_OK;
+}
+
 ml_status
-ml_judge(ml_samples *s, ml_pass_ctx *px, const ml_module *candidate, double *error)
+ml_judge_runnable(ml_samples *s, ml_pass_ctx *px, ml_runnable *candidate, double *error)
+{
+	return judge(s, px, candidate, NULL, error);
+}
+
+ml_status
+ml_judge(ml_samples *s, ml_pass_ctx *px, const ml_module *candidate, const ml_tensor *more,
+	 double *error)
 {
 	ml_runnable *r;
 
 	ML_STEP(px->exec->compile(px->exec->user, candidate, &r));
-	ml_status st = ml_judge_runnable(s, px, r, error);
+	ml_status st = judge(s, px, r, more, error);
 	px->exec->free(px->exec->user, r);
 	return st;
 }

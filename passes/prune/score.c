@@ -93,17 +93,6 @@ ml_prune_with(ml_pruning *p, const ml_cuts *cuts, ml_module **out)
 }
 
 ml_status
-ml_prune_judge(ml_pruning *p, const ml_cuts *cuts, double *error)
-{
-	ml_module *m;
-
-	ML_STEP(ml_prune_with(p, cuts, &m));
-	ml_status st = ml_judge(&p->samples, p->px, m, error);
-	ml_module_free(m);
-	return st;
-}
-
-ml_status
 ml_prune_try(ml_pruning *p, ml_cuts *cuts)
 {
 	const ml_exec *exec = p->px->exec;
@@ -188,33 +177,61 @@ ask_user(ml_pruning *p, ml_prunable *u)
 			score->name, ml_prune_unit_name(p, u));
 }
 
-static ml_status
-judge_without(ml_pruning *p, ml_prunable *u)
+static ml_cuts
+without(ml_pruning *p, const ml_prunable *u)
 {
 	ml_cuts cuts = ml_no_cuts(p);
 
 	for (int k = 0; k < u->count; k++)
 		cuts.keep[u->first + k] = false;
+	return cuts;
+}
+
+static ml_status
+judge_without(ml_pruning *p, ml_prunable *u)
+{
+	ml_cuts cuts = without(p, u);
+
 	ML_STEP(ml_prune_tell(p, "scoring"));
-	ML_STEP(ml_prune_judge(p, &cuts, &u->error));
+	ML_STEP(ml_prefix_judge(p, &cuts, &u->error));
 	p->loss = u->error;
+	return ML_OK;
+}
+
+/* What begins in the same branch is judged behind the same stream. */
+static ml_status
+judge_from(ml_pruning *p, int branch)
+{
+	for (int i = 0; i < p->units; i++)
+		if (p->unit[i].first == branch)
+			ML_STEP(judge_without(p, &p->unit[i]));
+	for (int i = 0; i < p->width.count; i++) {
+		ml_cuts cuts = ml_no_cuts(p);
+		cuts.cut[i] = 1;
+		if (ml_first_changed(p, &cuts) == branch)
+			ML_STEP(ml_weigh_width(p, i));
+	}
 	return ML_OK;
 }
 
 ml_status
 ml_prune_scores(ml_pruning *p)
 {
+	ml_status st = ML_OK;
+
 	p->steps = p->step + 1 + p->units + p->width.count;
 	ML_STEP(ml_prune_fisher(p));
 	p->samples.half = true;
+	for (int i = 0; i <= p->blocks.branch.count && st == ML_OK; i++)
+		st = judge_from(p, i);
+	ml_prefix_forget(p);
+	p->samples.half = false;
+	ML_STEP(st);
 	for (int i = 0; i < p->units; i++) {
-		ML_STEP(judge_without(p, &p->unit[i]));
 		write_down(p, &p->unit[i]);
 		draw(p, &p->unit[i]);
 		if (p->px->score)
 			ML_STEP(ask_user(p, &p->unit[i]));
 	}
-	ML_STEP(ml_weigh_widths(p));
-	p->samples.half = false;
 	return ML_OK;
 }

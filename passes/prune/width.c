@@ -235,15 +235,16 @@ score_groups(ml_pruning *p, ml_width *w)
 }
 
 /* The loss with half of the groups gone, by the score of those. */
-static ml_status
-weigh(ml_pruning *p, int i)
+ml_status
+ml_weigh_width(ml_pruning *p, int i)
 {
 	ml_cuts cuts = ml_no_cuts(p);
 	ml_width *w = &p->width.at[i];
 	double error, score = 0;
 
 	cuts.cut[i] = w->groups / 2;
-	ML_STEP(ml_prune_judge(p, &cuts, &error));
+	ML_STEP(ml_prune_tell(p, "scoring"));
+	ML_STEP(ml_prefix_judge(p, &cuts, &error));
 	for (int64_t g = 0; g < cuts.cut[i]; g++)
 		score += w->score[w->order[g]];
 	w->weight = score > 0 ? error / score : 0;
@@ -256,16 +257,6 @@ ml_learn_widths(ml_pruning *p)
 	ML_STEP(collect_all(p));
 	for (int i = 0; i < p->width.count; i++)
 		ML_STEP(score_groups(p, &p->width.at[i]));
-	return ML_OK;
-}
-
-ml_status
-ml_weigh_widths(ml_pruning *p)
-{
-	for (int i = 0; i < p->width.count; i++) {
-		ML_STEP(ml_prune_tell(p, "scoring"));
-		ML_STEP(weigh(p, i));
-	}
 	return ML_OK;
 }
 

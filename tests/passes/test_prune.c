@@ -238,6 +238,41 @@ test_judged(void **state)
 	close_bench(&b);
 }
 
+/* What is judged behind a kept stream has the bits of what is computed as a whole. */
+static void
+test_prefix(void **state)
+{
+	bench b;
+
+	(void)state;
+	open_bench(&b, MODEL(LARGE));
+	ml_pass_ctx px = {.cx = &b.cx,
+			  .scratch = &b.cx.arena,
+			  .exec = &b.exec,
+			  .data = &b.data,
+			  .record = &b.record};
+	ml_pruning p = {.px = &px, .m = b.m, .arena = &b.cx.arena};
+	ml_find_blocks(b.m, p.arena, &p.blocks);
+	assert_int_equal(ml_samples_read(&p.samples, &px, b.m, p.arena), ML_OK);
+	for (int i = 0; i < p.blocks.branch.count; i++) {
+		ml_cuts cuts = ml_no_cuts(&p);
+		double kept, whole;
+		ml_module *m;
+		cuts.keep[i] = false;
+		assert_int_equal(ml_prefix_judge(&p, &cuts, &kept), ML_OK);
+		/* In front of the first branch there is an input and nothing to keep. */
+		assert_int_equal(p.prefix.stream != NULL, i > 0);
+		assert_int_equal(ml_prune_with(&p, &cuts, &m), ML_OK);
+		assert_int_equal(ml_judge(&p.samples, &px, m, NULL, &whole), ML_OK);
+		assert_true(kept > 0);
+		assert_memory_equal(&kept, &whole, sizeof kept);
+		ml_module_free(m);
+	}
+	ml_prefix_forget(&p);
+	ml_samples_free(&p.samples, &px);
+	close_bench(&b);
+}
+
 /* ---- least squares ---- */
 
 enum { ROWS = 40, D = 5, O = 3 };
@@ -301,6 +336,7 @@ main(void)
 		cmocka_unit_test(test_nothing_lost), cmocka_unit_test(test_repair),
 		cmocka_unit_test(test_replay),       cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_solve),        cmocka_unit_test(test_judged),
+		cmocka_unit_test(test_prefix),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
