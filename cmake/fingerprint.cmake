@@ -1,6 +1,8 @@
-# Writes a header with a hash of everything that decides what code a specification becomes:
-# cmake -DSOURCE=folder -DOUT=file.h -P fingerprint.cmake
-file(GLOB files ${SOURCE}/codegen/* ${SOURCE}/ir/* ${SOURCE}/ir/ops/* ${SOURCE}/runtime/abi.h)
+# Writes a header with a hash of sources, under which what they have made is kept:
+# cmake -DSOURCE=folder -DPATTERNS=a/*,b/* -DNAME=ML_X_FINGERPRINT -DOUT=file.h -P fingerprint.cmake
+string(REPLACE "," ";" patterns "${PATTERNS}")
+list(TRANSFORM patterns PREPEND ${SOURCE}/)
+file(GLOB files ${patterns})
 set(all "")
 foreach(file ${files})
 	if(NOT IS_DIRECTORY ${file})
@@ -9,4 +11,4 @@ foreach(file ${files})
 	endif()
 endforeach()
 string(SHA256 hash "${all}")
-file(WRITE ${OUT} "/* Of the sources of the code generator. */\n#define ML_CODEGEN_FINGERPRINT \"${hash}\"\n")
+file(WRITE ${OUT} "/* A hash of sources. */\n#define ${NAME} \"${hash}\"\n")

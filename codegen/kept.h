@@ -8,11 +8,6 @@
 #include "../ir/arena.h"
 #include <stdbool.h>
 
-typedef struct ml_bytes {
-	const void *at;
-	size_t size;
-} ml_bytes;
-
 typedef struct ml_kept ml_kept;
 
 /* NULL when memory ends: then nothing is kept. */

@@ -25,6 +25,7 @@ typedef struct compilation {
 	ml_feed feed, guess; /* calibration data, and what is invented for want of it */
 	ml_invented invented;
 	ml_candidates candidates;
+	ml_stored stored;
 	ml_record record;
 	ml_distill_options distilling;
 	ml_checkpoint checkpoint;
@@ -80,10 +81,12 @@ run_passes(compilation *c)
 		.show_user = o->show_user,
 	};
 	ml_exec exec = ml_exec_by_jit(&c->candidates);
+	ml_results results = ml_results_of(&c->stored);
 	ml_data data = ml_data_of_feed(&c->feed), guess = ml_data_of_feed(&c->guess);
 	ml_pipeline p;
 
 	po.exec = &exec;
+	po.results = o->cache_dir ? &results : NULL;
 	po.data = o->calibration.array ? &data : NULL;
 	po.known = &c->known;
 	c->guess.source = ml_invent(&c->invented, c->m, &c->arena);
@@ -280,10 +283,12 @@ run(compilation *c)
 	ml_feed_begin(&c->feed, c->o);
 	ml_feed_begin(&c->guess, c->o);
 	c->candidates = (ml_candidates){.o = c->o};
+	c->stored = (ml_stored){.o = c->o};
 	status = ml_enter(cx, compile, c);
 	if (c->m)
 		ml_module_free(c->m);
 	ml_candidates_end(&c->candidates);
+	ml_stored_end(&c->stored);
 	if (c->distilling.teacher)
 		ml_module_free(c->distilling.teacher);
 	if (c->plain)

@@ -67,10 +67,25 @@ ml_status ml_choose_levels(const ml_options *, bool in_memory, ml_levels *);
 ml_status ml_jit_model(const ml_options *, ml_plan *, ml_kept *, ml_model **);
 /* Threads to compile with; 0 = as many as CPUs. */
 int ml_workers(const ml_options *);
+/* Where --cache-dir says. */
+ml_cache_place ml_cache_place_of(const ml_options *);
 /* How objects are made: threads, temporary files, cache. */
 ml_object_making ml_making(const ml_options *);
 /* Is --cache-dir a folder that may be used?  To be said before work is done. */
 ml_status ml_check_cache(const ml_options *);
+
+/* ---- results.c ---- */
+
+/* --cache-dir as passes use it. */
+typedef struct ml_stored {
+	const ml_options *o;
+	ml_bytes lent;
+} ml_stored;
+
+/* It must outlive the results. */
+ml_results ml_results_of(ml_stored *);
+/* Gives back what is lent. */
+void ml_stored_end(ml_stored *);
 
 /* ---- exec.c ---- */
 

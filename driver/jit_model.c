@@ -36,8 +36,8 @@ ml_workers(const ml_options *o)
 	return o->threads > 0 ? (int)o->threads : 0;
 }
 
-static ml_cache_place
-cache_place(const ml_options *o)
+ml_cache_place
+ml_cache_place_of(const ml_options *o)
 {
 	return (ml_cache_place){.folder = o->cache_dir, .bytes = o->cache_size << 20};
 }
@@ -45,14 +45,15 @@ cache_place(const ml_options *o)
 ml_object_making
 ml_making(const ml_options *o)
 {
-	return (ml_object_making){
-		.workers = ml_workers(o), .save_temps = o->save_temps, .cache = cache_place(o)};
+	return (ml_object_making){.workers = ml_workers(o),
+				  .save_temps = o->save_temps,
+				  .cache = ml_cache_place_of(o)};
 }
 
 ml_status
 ml_check_cache(const ml_options *o)
 {
-	const ml_cache_place place = cache_place(o);
+	const ml_cache_place place = ml_cache_place_of(o);
 	ml_cache c;
 
 	ML_STEP(ml_cache_open(o->cx, &place, &c));

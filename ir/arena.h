@@ -54,6 +54,12 @@ char *ml_vformat(ml_arena *, const char *fmt, va_list);
 	 (v).at[(v).count++] = (element))
 void *ml_vec_grow(ml_arena *, const void *at, int count, int *room, size_t size);
 
+/* Somebody else's. */
+typedef struct ml_bytes {
+	const void *at;
+	size_t size;
+} ml_bytes;
+
 /* Text under construction. */
 typedef struct ml_text {
 	ml_arena *arena;

@@ -31,6 +31,16 @@ typedef struct ml_exec {
 	void (*free)(void *user, ml_runnable *);
 } ml_exec;
 
+/* What earlier compilations have found out. */
+typedef struct ml_results {
+	void *user;
+	/* What is kept under a key, lent until the next call; false when nothing is.  Whoever kept
+	 * it was this version of mlopt, but no more is known of it. */
+	bool (*find)(void *user, ml_bytes key, ml_bytes *body);
+	/* Or not, when that fails. */
+	void (*keep)(void *user, ml_bytes key, ml_bytes body);
+} ml_results;
+
 /* Calibration samples, which may be more than fit into memory. */
 typedef struct ml_data {
 	void *user;

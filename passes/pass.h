@@ -33,13 +33,14 @@ struct ml_pass_ctx {
 	const ml_data *data;
 	struct ml_known *known; /* statistics from files and for one: known.h; or NULL */
 	const ml_data *guess;   /* inputs made up, to learn from where there are no data; or NULL */
-	const ml_module *teacher; /* the module before any of them */
-	const char *observer;     /* how ranges are taken: quantize/observe.h; NULL = extremes */
-	double max_loss;          /* what the result may lose, by the rule of agree.h */
-	bool must_hold;           /* the user has said so */
-	ml_record *record;        /* what the compilation decides and measures; always there */
-	const char *prune;        /* what --prune= asks for, or NULL */
-	const ml_score *score;    /* the user's own, or NULL */
+	const ml_results *results; /* of earlier compilations, kept; or NULL */
+	const ml_module *teacher;  /* the module before any of them */
+	const char *observer;      /* how ranges are taken: quantize/observe.h; NULL = extremes */
+	double max_loss;           /* what the result may lose, by the rule of agree.h */
+	bool must_hold;            /* the user has said so */
+	ml_record *record;         /* what the compilation decides and measures; always there */
+	const char *prune;         /* what --prune= asks for, or NULL */
+	const ml_score *score;     /* the user's own, or NULL */
 	const struct ml_prune_hooks *prune_hooks; /* or NULL */
 	const ml_loss *loss;                      /* the user's own, or NULL */
 	const struct ml_distill_options *distill; /* or NULL */

@@ -244,6 +244,7 @@ run_pass(pass_run *r, const ml_pass *pass)
 			  .data = r->o->data,
 			  .known = r->o->known,
 			  .guess = r->o->guess,
+			  .results = r->o->results,
 			  .teacher = r->teacher,
 			  .observer = r->o->observer,
 			  .max_loss = r->o->max_loss > 0 ? r->o->max_loss : .01,

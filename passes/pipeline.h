@@ -20,15 +20,16 @@ typedef struct ml_pipeline_options {
 	void (*show)(void *user, const char *title, const char *text);
 	void *show_user;
 	const ml_exec *exec;
-	const ml_data *data;    /* to calibrate with, or NULL */
-	const ml_data *guess;   /* for want of it: pass.h */
-	struct ml_known *known; /* the same as statistics, see known.h; or NULL */
-	const char *observer;   /* see quantize/observe.h; NULL = extremes */
-	double max_loss;        /* see agree.h; 0 = a hundredth */
-	bool must_hold;         /* a student that loses more is an error */
-	ml_record *record;      /* where passes write what they decide; NULL: nobody asks */
-	const char *prune;      /* what to take out: prune/target.c; NULL = nothing */
-	const ml_score *score;  /* by which; or NULL */
+	const ml_data *data;       /* to calibrate with, or NULL */
+	const ml_data *guess;      /* for want of it: pass.h */
+	const ml_results *results; /* or NULL */
+	struct ml_known *known;    /* the same as statistics, see known.h; or NULL */
+	const char *observer;      /* see quantize/observe.h; NULL = extremes */
+	double max_loss;           /* see agree.h; 0 = a hundredth */
+	bool must_hold;            /* a student that loses more is an error */
+	ml_record *record;         /* where passes write what they decide; NULL: nobody asks */
+	const char *prune;         /* what to take out: prune/target.c; NULL = nothing */
+	const ml_score *score;     /* by which; or NULL */
 	const struct ml_prune_hooks *prune_hooks; /* or NULL */
 	const ml_loss *loss;                      /* of students; or NULL */
 	const struct ml_distill_options *distill; /* a student is made and trained; or NULL */

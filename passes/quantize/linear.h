@@ -30,6 +30,13 @@ typedef struct ml_planned {
 typedef ML_VEC(ml_planned) ml_planned_list;
 /* Plans all of them; the module keeps the blobs. */
 ml_status ml_plan_linear(ml_pass_ctx *, ml_module *, ml_planned_list *);
+/* kept_linear.c: under what plans of this module's layers are kept; nothing where they are not, as
+ * with calibration data. */
+ml_bytes ml_planned_key(const ml_pass_ctx *, const ml_module *);
+/* Fills in what an earlier compilation has planned; false where there is nothing, or not of all
+ * these layers. */
+bool ml_find_planned(ml_pass_ctx *, ml_module *, ml_bytes key, ml_planned_list *);
+void ml_keep_planned(ml_pass_ctx *, ml_bytes key, const ml_planned_list *);
 /* Lists it as the gate's layer i: in floats, on 8-bit integers, and what the caller adds. */
 void ml_describe_planned(ml_gate *, int i, const ml_planned *, int levels);
 /* Plans and quantizes the main block's layers, with calibration data within what may be lost. */

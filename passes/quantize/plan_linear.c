@@ -361,6 +361,13 @@ ml_plan_linear(ml_pass_ctx *px, ml_module *m, ml_planned_list *list)
 	planning c = {.px = px, .m = m, .list = list};
 
 	find_layers(&c);
+	int found = list->count;
+	ml_bytes key = found ? ml_planned_key(px, m) : (ml_bytes){0};
+	if (ml_find_planned(px, m, key, list))
+		return ML_OK;
 	ML_STEP(learn(&c));
-	return plan_layers(&c);
+	ML_STEP(plan_layers(&c));
+	if (list->count == found)
+		ml_keep_planned(px, key, list);
+	return ML_OK;
 }

@@ -1,5 +1,6 @@
 /* test_invent.c -- samples made up for want of calibration data: what they hold, for which models,
- * and that layers lose less by them. */
+ * that
+ * layers lose less by them, and that what was found by them is kept. */
 #include "driver/driver.h"
 #include <math.h>
 #include <setjmp.h>
@@ -165,9 +166,9 @@ evaluate(setup *s, ml_module *m, ml_tensor *y)
 	assert_int_equal(ml_evaluate(m, &in, y, &s->cx->arena, &eo), ML_OK);
 }
 
-/* Squares of what it loses. */
+/* Squares of what it loses, and how often the samples made up were gone through. */
 static double
-loss_of(setup *s, ml_precision precision, bool guess)
+loss_of(setup *s, ml_precision precision, bool guess, const ml_results *results, int *walks)
 {
 	ml_pipeline_options po = {.opt_level = 2,
 				  .fuel = -1,
@@ -188,11 +189,13 @@ loss_of(setup *s, ml_precision precision, bool guess)
 	ml_data data = ml_data_of_feed(&feed);
 	po.exec = &exec;
 	po.guess = guess ? &data : NULL;
+	po.results = results;
 	assert_int_equal(ml_pipeline_init(&p, s->cx, &s->cx->arena, &po, NULL, 0), ML_OK);
 	assert_int_equal(ml_pipeline_run(&p, m, &po), ML_OK);
 	evaluate(s, m, &y);
 	for (int64_t i = 0; i < TOKENS * COLUMNS; i++)
 		sum += pow((double)(((float *)y.data)[i] - ((float *)exact.data)[i]), 2);
+	*walks = (int)feed.walk;
 	ml_feed_end(&feed);
 	ml_module_free(m);
 	return sum;
@@ -201,14 +204,75 @@ loss_of(setup *s, ml_precision precision, bool guess)
 static void
 test_layers(void **state)
 {
+	int walks;
 	setup s;
 
 	(void)state;
 	begin(&s);
 	for (ml_precision p = ML_INT8_DYNAMIC; p <= ML_INT4; p += ML_INT4 - ML_INT8_DYNAMIC) {
-		double plain = loss_of(&s, p, false), guessed = loss_of(&s, p, true);
+		double plain = loss_of(&s, p, false, NULL, &walks),
+		       guessed = loss_of(&s, p, true, NULL, &walks);
 		assert_true(plain > 0);
 		assert_true(guessed < .5 * plain);
+	}
+	end(&s);
+}
+
+/* ---- kept ---- */
+
+/* One result. */
+typedef struct shelf {
+	ml_text key, body;
+	int kept;
+} shelf;
+
+static bool
+find(void *user, ml_bytes key, ml_bytes *body)
+{
+	shelf *s = user;
+
+	*body = (ml_bytes){s->body.at, s->body.length};
+	return s->body.length && s->key.length == key.size && !memcmp(s->key.at, key.at, key.size);
+}
+
+static void
+keep(void *user, ml_bytes key, ml_bytes body)
+{
+	shelf *s = user;
+
+	s->key.length = s->body.length = 0;
+	ml_put_bytes(&s->key, key.at, key.size);
+	ml_put_bytes(&s->body, body.at, body.size);
+	s->kept++;
+}
+
+/* What was found by a run is taken instead of one, and is not where it is damaged. */
+static void
+test_kept(void **state)
+{
+	shelf on = {.kept = 0};
+	const ml_results results = {&on, find, keep};
+	int walks;
+	setup s;
+
+	(void)state;
+	begin(&s);
+	ml_text_init(&on.key, &s.cx->arena);
+	ml_text_init(&on.body, &s.cx->arena);
+	double plain = loss_of(&s, ML_INT8_DYNAMIC, true, NULL, &walks);
+	assert_true(walks > 0);
+	assert_true(loss_of(&s, ML_INT8_DYNAMIC, true, &results, &walks) == plain);
+	assert_true(walks > 0);
+	assert_int_equal(on.kept, 1);
+	assert_true(loss_of(&s, ML_INT8_DYNAMIC, true, &results, &walks) == plain);
+	assert_int_equal(walks, 0);
+	assert_int_equal(on.kept, 1);
+	assert_true(loss_of(&s, ML_INT8_DYNAMIC, false, &results, &walks) != plain);
+	for (size_t length = on.body.length; length > 0; length = length / 2) {
+		int kept = on.kept;
+		on.body.length = length - 1;
+		assert_true(loss_of(&s, ML_INT8_DYNAMIC, true, &results, &walks) == plain);
+		assert_int_equal(on.kept, kept + 1);
 	}
 	end(&s);
 }
@@ -220,6 +284,7 @@ main(void)
 		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

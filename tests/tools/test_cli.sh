@@ -73,7 +73,9 @@ for i in cold warm; do
 	"$bin/mloptc" "$digits/model.onnx" --mcpu=native -q --name=digits --cache-dir=cache -o $i.so
 	cmp digits2.so $i.so || fail "another artefact with a $i cache"
 	"$bin/mlopt" check "$digits/model.onnx" --cache-dir=cache >/dev/null
+	"$bin/mloptc" "$intents/model.onnx" --int8 --mcpu=native -q --name=intents --cache-dir=cache -o int8-$i.so
 done
+cmp int8-cold.so int8-warm.so || fail "other integers with a warm cache"
 "$bin/mlopt" run "$digits/model.onnx" --cache-dir=cache --inputs "$digits/eval.npz" --outputs cold.npz
 "$bin/mlopt" run "$digits/model.onnx" --cache-dir=cache --inputs "$digits/eval.npz" --outputs warm.npz
 cmp cold.npz warm.npz || fail "another result with a warm cache"
