@@ -15,6 +15,7 @@ enum {
 	HIGH = 4,   /* of a tile, whose sums lie in registers: rows, columns */
 	WIDE = 12,
 	LANES = 4,
+	STRIP = 32, /* columns of what is solved for that a thread takes */
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -173,25 +174,46 @@ ml_cholesky(double *a, int64_t n, int workers, ml_arena *arena)
 /* ---- solving ---- */
 
 static void
-add_scaled(double *y, double a, const double *x, int64_t n)
+add_scaled(double *restrict y, double a, const double *restrict x, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++)
 		y[i] += a * x[i];
 }
 
+typedef struct solving {
+	const double *l;
+	double *b;
+	int64_t n, o;
+} solving;
+
+/* A strip of columns, which stays in the cache. */
+static void
+solve_part(void *user, int worker, int64_t part)
+{
+	const solving *s = user;
+	int64_t n = s->n, o = s->o, wide = o - part * STRIP < STRIP ? o - part * STRIP : STRIP;
+	double *b = s->b + part * STRIP;
+
+	(void)worker;
+	for (int64_t i = 0; i < n; i++) {
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + i * o, -s->l[i * n + j], b + j * o, wide);
+		for (int64_t k = 0; k < wide; k++)
+			b[i * o + k] /= s->l[i * n + i];
+	}
+	for (int64_t i = n - 1; i >= 0; i--) {
+		for (int64_t k = 0; k < wide; k++)
+			b[i * o + k] /= s->l[i * n + i];
+		for (int64_t j = 0; j < i; j++)
+			add_scaled(b + j * o, -s->l[i * n + j], b + i * o, wide);
+	}
+}
+
 void
 ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
 {
-	for (int64_t i = 0; i < n; i++) {
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + i * o, -l[i * n + j], b + j * o, o);
-		for (int64_t k = 0; k < o; k++)
-			b[i * o + k] /= l[i * n + i];
-	}
-	for (int64_t i = n - 1; i >= 0; i--) {
-		for (int64_t k = 0; k < o; k++)
-			b[i * o + k] /= l[i * n + i];
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + j * o, -l[i * n + j], b + i * o, o);
-	}
+	solving s = {l, b, n, o};
+	ml_crew crew = {.workers = n < ALONE ? 1 : 0};
+
+	ml_crew_do(&crew, (o + STRIP - 1) / STRIP, solve_part, &s);
 }

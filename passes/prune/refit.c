@@ -194,7 +194,7 @@ ml_refit_branch(ml_pruning *p, ml_module *student, const ml_branch *branch,
 	double *dw = ML_NEW_ARRAY(&arena, double, fit.d *fit.o);
 	double *db = ML_NEW_ARRAY(&arena, double, fit.o);
 	if (st == ML_OK && ml_gram_solve(&fit, RIDGE, &arena, dw, db)) {
-		double left = ml_gram_remaining(&held, dw, db);
+		double left = ml_gram_remaining(&held, dw, db, &arena);
 		*better = left < held.ee;
 		ml_remark(p->px->cx, branch->sum->prov,
 			  "refitted layer %d, %s: %.4g of held-out squares left from %.4g%s",

@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double REPAIRED = 0.4; /* the share of a branch's loss that remains */
+static const double REPAIRED = 0.6; /* the share of a branch's loss that remains */
 static const double NEARLY = 0.97;  /* of what is to be saved is enough: clocks are no better */
 enum {
 	ENUMERATED = 18,  /* units: all sets are looked at */
 	CANDIDATES = 5,   /* that are run */
 	DRAWS = 256,      /* of scores, when there are too many sets */
 	MOST_JUDGED = 70, /* sets of layers: all are run when there are no more */
-	REPAIRS = 6,      /* sets of layers that are worth more than a look */
+	REPAIRS = 6,      /* sets of layers that are worth more than a look, */
+	FEWER = 2,        /* and cuts of all kinds */
 	ROUNDS = 3,       /* until the time saved is what was predicted */
 };
 
@@ -336,7 +337,7 @@ ml_prune_search(ml_pruning *p)
 	qsort(s.found.at, (size_t)n, sizeof *s.found.at, by_score);
 	if (!n || s.found.at[0].score == INFINITY)
 		return refuse(p);
-	int most = p->target.kind == ML_TARGET_LAYERS ? REPAIRS : 1;
+	int most = p->target.kind == ML_TARGET_LAYERS ? REPAIRS : FEWER;
 	for (int i = 0; i < n && i < most && s.found.at[i].score < INFINITY; i++)
 		ML_PUSH(p->arena, p->plan, s.found.at[i].cuts);
 	return ML_OK;

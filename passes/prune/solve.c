@@ -1,11 +1,16 @@
 /* solve.c -- least squares in double precision: what stands around Cholesky.  All sums run
  * in a fixed order, so that the same data give the same weights everywhere. */
 #include "solve.h"
+#include "../../ir/crew.h"
 #include "../cholesky.h"
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 8 };
+enum {
+	LANES = 8,
+	STRIP = 32, /* columns that a thread takes */
+	ALONE = 256 /* rows below which threads are not worth starting */
+};
 
 ml_gram
 ml_gram_new(ml_arena *arena, int64_t d, int64_t o)
@@ -82,43 +87,87 @@ ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, doubl
 	return true;
 }
 
+/* ---- sums by several threads: each in its order, whoever does it ---- */
+
+typedef struct inverting {
+	const double *l;
+	double *inverse, *left;
+	int64_t d;
+} inverting;
+
+/* A strip of columns of the inverse of L, and their squares. */
+static void
+invert_part(void *user, int worker, int64_t part)
+{
+	const inverting *v = user;
+	int64_t d = v->d, from = part * STRIP, end = from + STRIP < d ? from + STRIP : d;
+
+	(void)worker;
+	for (int64_t i = from; i < d; i++) {
+		double *row = v->inverse + i * d;
+		int64_t wide = i < end ? i + 1 : end;
+		if (i < end)
+			row[i] = 1;
+		for (int64_t j = from; j < i; j++)
+			add_scaled(row + from, -v->l[i * d + j], v->inverse + j * d + from,
+				   (j < end ? j + 1 : end) - from);
+		for (int64_t j = from; j < wide; j++) {
+			row[j] /= v->l[i * d + i];
+			v->left[j] += row[j] * row[j];
+		}
+	}
+}
+
 /* One over the diagonal of the inverse, which is the sum of squares of the columns of L's. */
 bool
 ml_gram_conditional(const ml_gram *g, double ridge, ml_arena *arena, double *left)
 {
 	int64_t d = g->d;
-	double *l = factor(g, ridge, arena), *inverse = ML_NEW_ARRAY(arena, double, d *d);
+	double *l = factor(g, ridge, arena);
+	inverting v = {l, ML_NEW_ARRAY(arena, double, d *d), left, d};
+	ml_crew crew = {.workers = d < ALONE ? 1 : 0};
 
 	if (!l)
 		return false;
 	memset(left, 0, (size_t)d * sizeof *left);
-	for (int64_t i = 0; i < d; i++) {
-		double *row = inverse + i * d;
-		row[i] = 1;
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(row, -l[i * d + j], inverse + j * d, j + 1);
-		for (int64_t j = 0; j <= i; j++) {
-			row[j] /= l[i * d + i];
-			left[j] += row[j] * row[j];
-		}
-	}
+	ml_crew_do(&crew, (d + STRIP - 1) / STRIP, invert_part, &v);
 	for (int64_t i = 0; i < d; i++)
 		left[i] = 1 / left[i];
 	return true;
 }
 
-double
-ml_gram_remaining(const ml_gram *g, const double *dw, const double *db)
-{
-	int64_t d = g->d, o = g->o;
-	double left = g->ee + g->rows * dot(db, db, o) - 2 * dot(db, g->e, o);
+typedef struct remaining {
+	const ml_gram *g;
+	const double *dw, *db;
+	double *row; /* what each row of dw changes */
+} remaining;
 
-	for (int64_t i = 0; i < d; i++) {
-		left -= 2 * dot(dw + i * o, g->xe + i * o, o);
-		left += 2 * g->x[i] * dot(dw + i * o, db, o);
-		left += g->xx[i * d + i] * dot(dw + i * o, dw + i * o, o);
-		for (int64_t j = 0; j < i; j++)
-			left += 2 * g->xx[i * d + j] * dot(dw + i * o, dw + j * o, o);
-	}
+static void
+remain_part(void *user, int worker, int64_t i)
+{
+	const remaining *r = user;
+	const ml_gram *g = r->g;
+	int64_t d = g->d, o = g->o;
+	const double *own = r->dw + i * o;
+	double left = -2 * dot(own, g->xe + i * o, o);
+
+	(void)worker;
+	left += 2 * g->x[i] * dot(own, r->db, o);
+	left += g->xx[i * d + i] * dot(own, own, o);
+	for (int64_t j = 0; j < i; j++)
+		left += 2 * g->xx[i * d + j] * dot(own, r->dw + j * o, o);
+	r->row[i] = left;
+}
+
+double
+ml_gram_remaining(const ml_gram *g, const double *dw, const double *db, ml_arena *arena)
+{
+	double left = g->ee + g->rows * dot(db, db, g->o) - 2 * dot(db, g->e, g->o);
+	remaining r = {g, dw, db, ML_NEW_ARRAY(arena, double, g->d)};
+	ml_crew crew = {.workers = g->d < ALONE ? 1 : 0};
+
+	ml_crew_do(&crew, g->d, remain_part, &r);
+	for (int64_t i = 0; i < g->d; i++)
+		left += r.row[i];
 	return left;
 }

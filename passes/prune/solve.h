@@ -23,7 +23,7 @@ ml_gram ml_gram_new(ml_arena *, int64_t d, int64_t o);
  * positive definite. */
 bool ml_gram_solve(const ml_gram *, double ridge, ml_arena *, double *dw, double *db);
 /* The sum of squares that remains after such a change. */
-double ml_gram_remaining(const ml_gram *, const double *dw, const double *db);
+double ml_gram_remaining(const ml_gram *, const double *dw, const double *db, ml_arena *);
 
 /* What is left of the variance of each column of x when all others are known, per row sum. */
 bool ml_gram_conditional(const ml_gram *, double ridge, ml_arena *, double *left);

@@ -315,13 +315,13 @@ test_solve(void **state)
 		assert_true(fabs(dw[i] - w[i / O][i % O]) < 1e-9);
 	for (int k = 0; k < O; k++)
 		assert_true(fabs(db[k] - bias[k]) < 1e-9);
-	assert_true(fabs(ml_gram_remaining(&g, dw, db)) < 1e-8 * g.ee);
+	assert_true(fabs(ml_gram_remaining(&g, dw, db, &arena)) < 1e-8 * g.ee);
 	assert_true(ml_gram_solve(&g, 0.5, &arena, dw, db));
-	double left = ml_gram_remaining(&g, dw, db);
+	double left = ml_gram_remaining(&g, dw, db, &arena);
 	assert_true(left > 1e-4 * g.ee && left < g.ee);
 	memset(dw, 0, sizeof dw);
 	memset(db, 0, sizeof db);
-	assert_true(fabs(ml_gram_remaining(&g, dw, db) - g.ee) < 1e-9 * g.ee);
+	assert_true(fabs(ml_gram_remaining(&g, dw, db, &arena) - g.ee) < 1e-9 * g.ee);
 	/* Nothing varies: there is nothing to fit. */
 	ml_gram none = ml_gram_new(&arena, D, O);
 	none.rows = 1;
