@@ -122,6 +122,8 @@ typedef struct ml_trainer {
 	double error, best, first; /* held out: now, at best, before training */
 	double best_agreement, first_agreement;
 	int recoveries; /* from divergence */
+	double lowest;  /* held-out error since training began, */
+	int misses;     /* and judgements since */
 	bool canceled;
 } ml_trainer;
 

@@ -11,8 +11,11 @@ enum {
 	LEAST_STEPS = 10,
 	JUDGEMENTS = 20,
 	RECOVERIES = 3,
+	PATIENCE = 6, /* judgements without anything better, of a training by minutes */
 };
 static const double PEAK = 3e-4, SLOWER = 3;
+/* What counts as better: noise falls, too. */
+static const double NOTICED = 0.999;
 /* Held-out errors of so many times what it was at first are no way to something better. */
 static const double LOST = 4;
 static const char NAME[] = "distill_student";
@@ -148,10 +151,33 @@ recover(ml_trainer *t)
 	ml_restore_best(&t->weights);
 	clear_moments(&t->weights);
 	t->peak /= SLOWER;
+	t->misses = 0;
 	ml_record_note(t->px->record, "distillation diverged at step %.0f: %s", t->at,
 		       t->recoveries < RECOVERIES ? "went on from the best weights, more slowly"
 						  : "ended with the best weights");
 	return t->recoveries++ < RECOVERIES;
+}
+
+/* What is held out has not come closer for long: what follows fits the samples alone.  Steps that
+ * were asked for are made. */
+static bool
+is_done(ml_trainer *t)
+{
+	double left = t->progress.left;
+
+	if (t->error < NOTICED * t->lowest) {
+		t->lowest = t->error;
+		t->misses = 0;
+		return false;
+	}
+	if (++t->misses < PATIENCE || t->options->steps >= 0 || t->at >= t->steps)
+		return false;
+	ml_record_note(t->px->record,
+		       "distillation ended at step %.0f of %.0f: the held-out error had not fallen "
+		       "for %d checks; that saves %.1f %s",
+		       t->at, t->steps, t->misses, left < 60 ? left : left / 60,
+		       left < 60 ? "s" : "min");
+	return true;
 }
 
 static ml_status
@@ -177,6 +203,8 @@ train(ml_trainer *t)
 		if (!(t->error < LOST * t->first) && !recover(t))
 			return ML_OK;
 		ML_STEP(ml_checkpoint_save(t));
+		if (is_done(t))
+			return ML_OK;
 		sum = 0;
 		since = 0;
 	}
@@ -277,6 +305,7 @@ begin(ml_trainer *t, double judged)
 	bool there;
 
 	ML_STEP(ml_checkpoint_load(t, &there));
+	t->lowest = there ? t->best : INFINITY;
 	if (there) {
 		set_shares(t);
 		ML_STEP(ml_record_choice(t->px->record, t->px->cx, NAME, "stopped at", &choice));

@@ -20,8 +20,8 @@ typedef struct bench {
 	ml_distill_options distill;
 	ml_pipeline_options o;
 	int calls, cancel_at;
-	ml_runnable *step;                         /* the last candidate with many outputs */
-	int outputs, steps, lost_from, lost_until; /* its steps between these go astray */
+	ml_runnable *step; /* the last candidate with many outputs */
+	int inputs, outputs, steps, lost_from, lost_until; /* its steps between these go astray */
 	double last_error, first_error, best;
 } bench;
 
@@ -273,6 +273,7 @@ compile_and_note(void *user, const ml_module *m, ml_runnable **r)
 	if (m->main->last->nin > 8) {
 		b->step = *r;
 		b->outputs = m->main->last->nin;
+		b->inputs = m->main->nargs;
 	}
 	return ML_OK;
 }
@@ -309,6 +310,62 @@ check_refused(bench *b, ml_status status, const char *text)
 	if (!strstr(d->text, text))
 		fail_msg("'%s' does not say '%s'", d->text, text);
 	close_bench(b);
+}
+
+/* Steps that leave the weights as they are. */
+static ml_status
+run_and_undo(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs)
+{
+	bench *b = user;
+	void **before = ML_NEW_ARRAY(&b->cx.arena, void *, b->inputs);
+
+	if (r != b->step)
+		return harness_exec(&b->cx).run_into(user, r, inputs, outputs);
+	for (int i = 0; i < b->inputs; i++) {
+		before[i] = ml_alloc(&b->cx.arena, inputs[i].bytes + 1);
+		memcpy(before[i], inputs[i].data, inputs[i].bytes);
+	}
+	ML_STEP(harness_exec(&b->cx).run_into(user, r, inputs, outputs));
+	for (int i = 0; i < b->inputs; i++)
+		memcpy(inputs[i].data, before[i], inputs[i].bytes);
+	return ML_OK;
+}
+
+/* A training by minutes that leads nowhere ends after six checks behind the first one, and is
+ * repeated to the step; steps that were asked for are made. */
+static void
+test_ends_early(void **state)
+{
+	bench b, again, steps;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	b.exec.compile = compile_and_note;
+	b.exec.run_into = run_and_undo;
+	b.distill.steps = -1;
+	b.distill.minutes = 0.0005;
+	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(b.calls, 1 + 7);
+	int every = atoi(choice_of(&b, "steps")) / 20 + 1;
+	assert_int_equal(atoi(choice_of(&b, "stopped at")), 7 * every);
+	assert_non_null(strstr(b.record.notes.at[1], "had not fallen for 6 checks; that saves"));
+	open_bench(&again, ends, 2);
+	again.distill.steps = -1;
+	again.distill.minutes = 0.5;
+	again.record.replays = true;
+	for (int i = 0; i < b.record.decisions.count; i++)
+		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(choice_of(&again, "stopped at"), choice_of(&b, "stopped at"));
+	open_bench(&steps, ends, 2);
+	steps.exec.compile = compile_and_note;
+	steps.exec.run_into = run_and_undo;
+	steps.distill.steps = 40;
+	assert_int_equal(distill(&steps), ML_OK);
+	assert_string_equal(choice_of(&steps, "stopped at"), "40");
+	close_bench(&steps);
+	close_bench(&again);
+	close_bench(&b);
 }
 
 /* Training that diverges goes on from the best weights; when it always does, they are the student.
@@ -379,9 +436,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_learns),  cmocka_unit_test(test_canceled),
-		cmocka_unit_test(test_replay),  cmocka_unit_test(test_diverges),
-		cmocka_unit_test(test_goes_on), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_learns),   cmocka_unit_test(test_canceled),
+		cmocka_unit_test(test_replay),   cmocka_unit_test(test_ends_early),
+		cmocka_unit_test(test_diverges), cmocka_unit_test(test_goes_on),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
