@@ -113,6 +113,36 @@ test_html(void **state)
 	end(&s);
 }
 
+/* Columns of one unit are bars of one plot, unless all rows say the same, or are few. */
+static void
+test_bars(void **state)
+{
+	setup s;
+	ml_text t;
+	int bars = 0;
+
+	(void)state;
+	begin(&s);
+	ml_table *table = ml_record_table(&s.r, "layers", "Layers");
+	for (int i = 0; i < 4; i++) {
+		int row = ml_table_row(table, ml_format(&s.cx->arena, "%s%d", hostile, i));
+		ml_table_number(table, row, "before", ML_UNIT_SECONDS, 1e-3 * (i + 1));
+		ml_table_number(table, row, "after", ML_UNIT_SECONDS, i ? 1e-4 * i : NAN);
+		ml_table_number(table, row, "same", ML_UNIT_BYTES, 7);
+	}
+	ml_table *few = ml_record_table(&s.r, "few", "Few");
+	ml_table_number(few, ml_table_row(few, "a"), "x", ML_UNIT_BYTES, 1);
+	ml_table_number(few, ml_table_row(few, "b"), "x", ML_UNIT_BYTES, 2);
+	ml_text_init(&t, &s.cx->arena);
+	ml_record_put_html(&t, &s.r, "m.onnx");
+	for (const char *at = t.at; (at = strstr(at, "<rect ")); at++)
+		bars++;
+	assert_int_equal(bars, 4 + 3);
+	assert_non_null(strstr(t.at, "0: 1 ms</title>"));
+	assert_null(strstr(t.at, "<script"));
+	end(&s);
+}
+
 static void
 test_terminal(void **state)
 {
@@ -201,9 +231,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json),     cmocka_unit_test(test_html),
-		cmocka_unit_test(test_terminal), cmocka_unit_test(test_replay),
-		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_json),   cmocka_unit_test(test_html),
+		cmocka_unit_test(test_bars),   cmocka_unit_test(test_terminal),
+		cmocka_unit_test(test_replay), cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
