@@ -1,8 +1,9 @@
 """students.py -- what smaller models lose: pruned and distilled by mlopt, beside students of the same
 number of layers that were chosen without looking (every other layer, the first or the last ones) or
-by block influence, and trained alike.
+by block influence: trained alike, and `plain`, the layers that are left as they were.
 
-A row is a class of ROWS: a task of tasks.py, what mlopt is asked for, and what is wanted.
+A row is a class of ROWS: a task of tasks.py, what mlopt is asked for, and what is wanted.  Students
+are told as they are done; what mlopt's is beside them (`as wanted`, `best`) when all are.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def options():
     parser.add_argument("--library", help="libmlopt.so.0 (default: the one in build/)")
     parser.add_argument("--only", action="append", help="a row; may be given several times")
     parser.add_argument("--student", action="append",
-                        help="mlopt, every other, first, last, influence (default: all)")
+                        help="mlopt, every other, first, last, influence, plain ... (default: all)")
+    parser.add_argument("--quick", action="store_true",
+                        help="500 samples, 40 steps, speed in one turn: a table in minutes, of no merit")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
     parser.add_argument("--steps", type=int, help="of training, instead of minutes; 0: fitted in closed form alone")
     parser.add_argument("--keep", type=pathlib.Path,
@@ -64,10 +67,8 @@ def influence(model, calib, layers, left):
     import onnx
     import onnxruntime
 
-    told = subprocess.run([TREE / "build/bin/mlopt", "inspect", "--blocks", "--json", model],
-                          check=True, capture_output=True, text=True).stdout
     shown = onnx.load(model)
-    names = streams(shown.graph, json.loads(told))
+    names = streams(shown.graph, told_blocks(model))
     for name in names:
         shown.graph.output.append(onnx.ValueInfoProto(name=name))
     with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
@@ -85,6 +86,38 @@ def influence(model, calib, layers, left):
                 np.linalg.norm(h[k], axis=-1) * np.linalg.norm(h[k + 1], axis=-1))
             sums[k] += 1 - cosine.mean()
     return sorted(np.argsort(-sums, kind="stable")[:left].tolist())
+
+
+def told_blocks(model):
+    return json.loads(subprocess.run(
+        [TREE / "build/bin/mlopt", "inspect", "--blocks", "--json", model],
+        check=True, capture_output=True, text=True).stdout)
+
+
+def plain(model, kept, path):
+    """The model without the other layers, nothing fitted: what reads a layer's result reads what the
+    layer did."""
+    import onnx
+
+    shown, blocks = onnx.load(model), told_blocks(model)
+    names = streams(shown.graph, blocks)
+    if blocks["branches"][-1]["norm"] == "post":  # the last layer's result is the norm of its sum
+        names[-1] = next(n.output[0] for n in shown.graph.node
+                         if n.op_type == "LayerNormalization" and n.input[0] == names[-1])
+    instead = {}
+    for layer in range(blocks["layers"]):
+        if layer not in kept:
+            instead[names[layer + 1]] = instead.get(names[layer], names[layer])
+    for node in shown.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = instead.get(name, name)
+    for i, node in enumerate(shown.graph.node):  # a result of the model stays one by its name
+        for k, name in enumerate(node.output):
+            if name in instead and any(o.name == name for o in shown.graph.output):
+                node.output[k] = name + " of a layer that is gone"
+                same = onnx.helper.make_node("Identity", [instead[name]], [name])
+                shown.graph.node.insert(i + 1, same)
+    onnx.save(shown, path)
 
 
 # ---- rows ----
@@ -105,14 +138,15 @@ class Row:
         return own["agreement"] > other["agreement"]
 
     def students(self):
+        """What is asked of mlopt, or the layers that a plain student keeps, by name."""
         if not self.left:
             return {"mlopt": dict(self.ask)}
         own = dict(self.ask) or {"distill": [f"student:{self.left}"]}
-        kept = {"every other": evenly(self.layers, self.left), "first": range(self.left),
-                "last": range(self.layers - self.left, self.layers),
+        kept = {"every other": evenly(self.layers, self.left), "first": list(range(self.left)),
+                "last": list(range(self.layers - self.left, self.layers)),
                 "influence": influence(self.model, self.calib(), self.layers, self.left)}
         asked = {k: {"distill": "student:" + ",".join(map(str, v))} for k, v in kept.items()}
-        return {"mlopt": own, **asked}
+        return {"mlopt": own, **asked, **{f"plain {k}": v for k, v in kept.items()}}
 
 
 class Sst2(Row):
@@ -183,14 +217,15 @@ ROWS = [Sst2Four, Sst2Three, Sst2Untrained, Embeddings, Characters, Digits]
 def trained(row, ask, o):
     """What is asked of mlopt, with the training that the row allows."""
     ask = {k: list(v) if isinstance(v, list) else v for k, v in ask.items()}
-    if o.steps is not None and (row.minutes or "distill" in ask):
+    if not row.minutes:
+        if "distill" in ask:
+            ask["distill_steps"] = 0  # fitted in closed form, as pruning does, and no more
+    elif o.steps is not None:
         ask["distill_steps"] = o.steps
-    elif row.minutes:
+    else:
         given = ask.get("distill", [])
         minutes = o.minutes or row.minutes
         ask["distill"] = [*(given if isinstance(given, list) else [given]), minutes]
-    elif "distill" in ask:
-        ask["distill_steps"] = 0  # fitted in closed form, as pruning does, and no more
     return ask
 
 
@@ -237,13 +272,13 @@ def timed(kind, model, environment):
                                      env={**os.environ, **environment}).stdout)
 
 
-def speed(row, paths, cache):
+def speed(row, paths, cache, turns):
     """How many times faster than ONNX Runtime in fp32 on the teacher; both capped where mlopt is."""
     sys.path.insert(0, str(TREE / "bench/peers"))
     import capped
 
     best = {}
-    for _ in range(5):  # in turns, as clocks drift
+    for _ in range(turns):  # as clocks drift
         for level, path in paths.items():
             environment = capped.environment(level, cache) if level else {}
             for kind, model in (("onnxruntime", row.model), ("mlopt", path)):
@@ -255,7 +290,7 @@ def speed(row, paths, cache):
             for level in paths for i, where in enumerate(("at 128", "at its lengths"))}
 
 
-def quantized(row, path, batches, base):
+def quantized(row, path, batches, base, turns):
     """The student in eight bits: all levels, and AVX2 alone."""
     import mlopt
     made = {"": path.with_suffix(".int8.so"), "avx2": path.with_suffix(".int8-avx2.so")}
@@ -264,37 +299,69 @@ def quantized(row, path, batches, base):
         if not small.exists():
             mlopt.compile(str(path), str(small), int8="dynamic", calib=row.calib(), **capped)
     paths = {k: str(v) for k, v in made.items()}
-    return {**row.task.figures(answers(row, batches, paths[""]), base), **speed(row, paths, TREE / "build/bench/peers")}
+    return {**row.task.figures(answers(row, batches, paths[""]), base),
+            **speed(row, paths, TREE / "build/bench/peers", turns)}
 
 
-def measure(row, o):
+def make(row, ask, path, o):
+    """Writes the student, if it is not there; what that took."""
     import mlopt
 
+    if path.exists():
+        return {}
+    begun = time.monotonic()
+    if isinstance(ask, list):
+        plain(row.model, ask, str(path))
+    else:
+        mlopt.compile(row.model, str(path), emit="onnx", calib=row.calib(), **trained(row, ask, o))
+    return {"making": time.monotonic() - begun}
+
+
+def compared(row, rows):
+    """What mlopt's student is beside the others that were made."""
+    told = {"as wanted": bool(row.wanted(rows["mlopt"], rows["teacher"]))}
+    others = [k for k in rows if k not in ("mlopt", "mlopt --int8", "teacher")]
+    if others:  # alone, it is the best of nothing
+        told["best"] = all(row.better(rows["mlopt"], rows[k]) for k in others)
+        told["not better than"] = [k for k in others if not row.better(rows["mlopt"], rows[k])]
+    return told
+
+
+def measure(row, o, tell):
     started = time.monotonic()
     batches = row.task.batches()
     base = answers(row, batches, row.model)
     rows = {"teacher": row.task.figures(base, base)}
+    tell("teacher", rows["teacher"])
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
+        folder = o.keep or pathlib.Path(scratch)
         for name, ask in row.students().items():
-            if o.student and name not in o.student:
+            if o.student and name not in o.student and name.split()[0] not in o.student:
                 continue
-            path, begun = (o.keep or folder) / f"{row.name}, {name}.onnx", time.monotonic()
-            made = {}
-            if not path.exists():
-                mlopt.compile(row.model, str(path), emit="onnx", calib=row.calib(),
-                              **trained(row, ask, o))
-                made = {"making": time.monotonic() - begun}
+            path = folder / f"{row.name}, {name}.onnx"
+            made = make(row, ask, path, o)
             rows[name] = {**row.task.figures(answers(row, batches, str(path)), base), **made}
+            tell(name, rows[name])
             if name == "mlopt" and row.kind == "Sentiment" and row.minutes:
-                rows["mlopt --int8"] = quantized(row, path, batches, base)
-    if "mlopt" in rows:
-        rows["mlopt"]["as wanted"] = bool(row.wanted(rows["mlopt"], rows["teacher"]))
-        others = [r for k, r in rows.items() if k not in ("mlopt", "mlopt --int8", "teacher")]
-        if others:  # alone, it is the best of nothing
-            rows["mlopt"]["best"] = all(row.better(rows["mlopt"], r) for r in others)
+                turns = 1 if o.quick else 5
+                rows["mlopt --int8"] = quantized(row, path, batches, base, turns)
+                tell("mlopt --int8", rows["mlopt --int8"])
+    verdict = compared(row, rows) if "mlopt" in rows else {}
+    rows.setdefault("mlopt", {}).update(verdict)
     rows["teacher"]["seconds of the row"] = time.monotonic() - started
+    tell("in all", {**verdict, "seconds": rows["teacher"]["seconds of the row"]})
     return rows
+
+
+def shown(value):
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return str(value) if isinstance(value, bool) else f"{value:.5g}"
+
+
+def show(row, name, figures):
+    told = ", ".join(f"{k} {shown(v)}" for k, v in figures.items())
+    print(f"{row:24} {name:18} {told}", flush=True)
 
 
 def main():
@@ -305,15 +372,15 @@ def main():
         o.shared or os.environ.get("MLOPT_SHARED", "../shared/data")).resolve())
     os.environ["MLOPT_LIBRARY"] = o.library or os.environ.get("MLOPT_LIBRARY") or str(
         TREE / "build" / "libmlopt.so.0")
+    if o.quick:
+        global SAMPLES
+        SAMPLES, o.steps = 500, 40 if o.steps is None else o.steps
     results = {}
-    for make in ROWS:
-        if o.only and make.name not in o.only and make.name.split(",")[0] not in o.only:
+    for kind in ROWS:
+        if o.only and kind.name not in o.only and kind.name.split(",")[0] not in o.only:
             continue
-        results[make.name] = measure(make(), o)
-        for name, figures in {} if o.json else results[make.name].items():
-            told = ", ".join(f"{k} {v if isinstance(v, bool) else f'{v:.5g}'}"
-                             for k, v in figures.items())
-            print(f"{make.name:24} {name:14} {told}", flush=True)
+        tell = functools.partial(show, kind.name) if not o.json else lambda *told: None
+        results[kind.name] = measure(kind(), o, tell)
     if o.json:
         json.dump(results, sys.stdout, indent=2)
         print()
