@@ -158,8 +158,8 @@ recover(ml_trainer *t)
 	return t->recoveries++ < RECOVERIES;
 }
 
-/* What is held out has not come closer for long: what follows fits the samples alone.  Steps that
- * were asked for are made. */
+/* What is held out has not come closer for long: what follows fits the samples alone.  Not in the
+ * first half, as much is won while the rate falls; and steps that were asked for are made. */
 static bool
 is_done(ml_trainer *t)
 {
@@ -170,7 +170,8 @@ is_done(ml_trainer *t)
 		t->misses = 0;
 		return false;
 	}
-	if (++t->misses < PATIENCE || t->options->steps >= 0 || t->at >= t->steps)
+	bool late = t->at >= t->steps / 2 && t->at < t->steps;
+	if (++t->misses < PATIENCE || t->options->steps >= 0 || !late)
 		return false;
 	ml_record_note(t->px->record,
 		       "distillation ended at step %.0f of %.0f: the held-out error had not fallen "

@@ -261,7 +261,9 @@ check_need(const ml_pruning *p)
 			 ml_weight_bytes(p->m) * 1e-6);
 		break;
 	}
-	ml_hint(cx, "up to about half of what can go is worth trying");
+	ml_hint(cx, p->target.kind == ML_TARGET_LAYERS && p->units < 2
+			    ? "parts of layers can go: prune=25%%, or prune=1.5x"
+			    : "up to about half of what can go is worth trying");
 	return ML_ERR_ARG;
 }
 
