@@ -113,15 +113,23 @@ put_db(FILE *f, double db)
 		fprintf(f, " %10.2f", db);
 }
 
+enum { LEAST = 24, MOST = 96 /* columns of names, which longer ones push aside */ };
+
 static void
 put_text(const layers *l, FILE *f)
 {
-	fprintf(f, "%-48s %10s %10s\n", "layer (SQNR in dB)", "local", "cumulative");
+	int wide = LEAST;
+
+	for (int i = 0; i < l->count; i++) {
+		int n = (int)strlen(l->at[i].name);
+		wide = n > wide && n <= MOST ? n : wide;
+	}
+	fprintf(f, "%-*s %10s %10s\n", wide, "layer (SQNR in dB)", "local", "cumulative");
 	for (int i = 0; i < l->count; i++) {
 		const layer *at = &l->at[i];
-		int width = (int)strlen(at->name);
+		int n = (int)strlen(at->name);
 		cl_put_name(f, at->name, strlen(at->name), false);
-		fprintf(f, "%*s", width < 48 ? 48 - width : 0, "");
+		fprintf(f, "%*s", n < wide ? wide - n : 0, "");
 		put_db(f, sqnr(at, LOCAL));
 		put_db(f, sqnr(at, CUMULATIVE));
 		fputc('\n', f);
