@@ -285,6 +285,26 @@ choose_steps(ml_trainer *t, double step, double judged)
 	return ML_OK;
 }
 
+/* What training was good for, for people. */
+static void
+say_what_came_of_it(ml_trainer *t)
+{
+	ml_text text;
+
+	ml_text_init(&text, t->arena);
+	ml_put(&text, "distilled: %s%.0f steps", t->canceled ? "ended as asked after " : "", t->at);
+	if (t->canceled)
+		ml_put(&text, " of %.0f", t->steps);
+	if (t->best < t->first)
+		ml_put(&text, ": held-out error %.4g, was %.4g", t->best, t->first);
+	else
+		ml_put(&text, ": nothing came closer than before training, which is kept");
+	if (t->best < t->first && t->samples.agree.decides)
+		ml_put(&text, "; agreement %.4g %%, was %.4g %%", 100 * t->best_agreement,
+		       100 * t->first_agreement);
+	ml_record_note(t->px->record, "%s", text.at);
+}
+
 static void
 write_down(ml_trainer *t)
 {
@@ -295,6 +315,7 @@ write_down(ml_trainer *t)
 	if (t->samples.agree.decides)
 		ml_record_change(r, "held-out agreement", ML_UNIT_SHARE, t->first_agreement,
 				 t->best_agreement);
+	say_what_came_of_it(t);
 }
 
 /* Where an earlier training was left, or at the first step. */

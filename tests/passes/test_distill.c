@@ -170,6 +170,9 @@ test_canceled(void **state)
 	assert_int_equal(distill(&again), ML_OK);
 	assert_string_equal(printed(&again), printed(&b));
 	assert_string_equal(choice_of(&again, "stopped at"), "0");
+	assert_string_equal(again.record.notes.at[1],
+			    "distilled: ended as asked after 0 steps of 400: nothing came closer "
+			    "than before training, which is kept");
 	close_bench(&again);
 	close_bench(&b);
 }
@@ -382,7 +385,7 @@ test_diverges(void **state)
 	assert_int_equal(distill(&once), ML_OK);
 	assert_string_equal(choice_of(&once, "stopped at"), "400");
 	assert_true(once.best < 0.95 * once.first_error);
-	assert_int_equal(once.record.notes.count, 2); /* what was pruned, and that */
+	assert_int_equal(once.record.notes.count, 3); /* what was pruned, that, what came of it */
 	assert_string_equal(once.record.notes.at[1], "distillation diverged at step 151: went on "
 						     "from the best weights, more slowly");
 	open_losing(&always, 5, 1000);
