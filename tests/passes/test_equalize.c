@@ -1,0 +1,198 @@
+/* test_equalize.c -- channels between layers: factors against the published formula, and what
+ * static quantization loses with and without them.
+ */
+#include "harness_exec.h"
+#include "passes/pipeline.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static ml_context cx;
+
+enum { CHANNELS = 8, INPUTS = 3, TAPS = 9, RESULTS = 6 };
+
+/* Weight 1 makes rows of very different size, weight 2 takes that back. */
+static const char text[] =
+	"module \"m\" {\n"
+	"  in %x \"x\" : f32[2, 3, 8, 8]\n"
+	"  %0 = const {0} : f32[]\n"
+	"  %w = const #0000000000000001 : f32[8, 3, 3, 3]\n"
+	"  %v = const #0000000000000002 : f32[6, 8, 3, 3]\n"
+	"  %c = const #0000000000000003 : f32[8]\n"
+	"  %1 = conv %x, %w, %c {stride = [1, 1], dilation = [1, 1], low = [1, 1], high = [1, 1]}"
+	" : f32[2, 8, 8, 8]\n"
+	"  %2 = max %1, %0 : f32[2, 8, 8, 8]\n"
+	"  %3 = conv %2, %v {stride = [1, 1], dilation = [1, 1], low = [1, 1], high = [1, 1]}"
+	" : f32[2, 6, 8, 8]\n"
+	"  out \"3\" = %3\n"
+	"}\n";
+
+static double
+size_of(int64_t channel)
+{
+	return pow(10, (double)(channel % 4) - 2); /* .01 .. 10 */
+}
+
+static ml_blob *
+badly_scaled(void *user, uint64_t seed, const ml_type *t)
+{
+	ml_blob **lent = user;
+	uint64_t which = seed;
+	int64_t count;
+	void *bytes;
+
+	assert_true(ml_type_static_count(t, &count));
+	if (*lent)
+		ml_blob_drop(*lent);
+	*lent = ml_blob_new(&cx.memory, (uint64_t)count * sizeof(float), &bytes);
+	for (int64_t i = 0; i < count; i++) {
+		double x = harness_random(&seed);
+		if (which == 2)
+			x /= size_of(i / TAPS % CHANNELS);
+		else
+			x *= size_of(which == 1 ? i / (INPUTS * TAPS) : i);
+		((float *)bytes)[i] = (float)x;
+	}
+	return *lent;
+}
+
+static ml_module *
+parsed(void)
+{
+	ml_blob *lent = NULL;
+	ml_module *m;
+
+	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, badly_scaled, &lent, &m), ML_OK);
+	ml_blob_drop(lent);
+	return m;
+}
+
+static void
+apply(ml_module *m, const char *passes, ml_arena *arena)
+{
+	harness_samples samples = {{0}};
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = harness_data(&samples);
+	ml_pipeline_options o = {.opt_level = 3,
+				 .passes = passes,
+				 .verify_each = true,
+				 .fuel = -1,
+				 .exec = &exec,
+				 .data = &data,
+				 .max_loss = 1};
+	ml_pipeline p;
+
+	ml_arena_init(&samples.arena, &cx.memory);
+	assert_int_equal(ml_pipeline_init(&p, &cx, arena, &o, NULL, 0), ML_OK);
+	assert_int_equal(ml_pipeline_run(&p, m, &o), ML_OK);
+	ml_arena_free(&samples.arena);
+}
+
+/* Of rows of the first layer and inputs of the second. */
+static void
+ranges(const ml_module *m, double *r1, double *r2)
+{
+	const ml_node *layer[2];
+	int n = 0;
+
+	for (const ml_node *at = m->main->first; at; at = at->next)
+		if (at->op == ML_OP_conv)
+			layer[n++] = at;
+	assert_int_equal(n, 2);
+	memset(r1, 0, CHANNELS * sizeof *r1);
+	memset(r2, 0, CHANNELS * sizeof *r2);
+	for (int64_t i = 0; i < CHANNELS * INPUTS * TAPS; i++)
+		r1[i / (INPUTS * TAPS)] =
+			fmax(r1[i / (INPUTS * TAPS)], fabs(ml_const_f64(ml_in(layer[0], 1), i)));
+	for (int64_t i = 0; i < RESULTS * CHANNELS * TAPS; i++)
+		r2[i / TAPS % CHANNELS] =
+			fmax(r2[i / TAPS % CHANNELS], fabs(ml_const_f64(ml_in(layer[1], 1), i)));
+}
+
+/* s = sqrt(r1 r2) / r2 makes r1 / s and r2 s the same: sqrt(r1 r2). */
+static void
+test_formula(void **state)
+{
+	double r1[CHANNELS], r2[CHANNELS], s1[CHANNELS], s2[CHANNELS];
+	ml_arena arena;
+	ml_module *m = parsed();
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	ranges(m, r1, r2);
+	apply(m, "equalize_layers", &arena);
+	ranges(m, s1, s2);
+	for (int i = 0; i < CHANNELS; i++) {
+		double want = sqrt(r1[i] * r2[i]);
+		assert_true(fabs(s1[i] / want - 1) < 1e-6);
+		assert_true(fabs(s2[i] / want - 1) < 1e-6);
+	}
+	ml_module_free(m);
+	ml_arena_free(&arena);
+}
+
+/* ---- what it is for ---- */
+
+static const float *
+evaluated(const ml_module *m, const ml_tensor *x, ml_arena *arena)
+{
+	ml_tensor *out = ML_NEW_ARRAY(arena, ml_tensor, 1);
+	ml_eval_options o = {0};
+
+	assert_int_equal(ml_evaluate(m, x, out, arena, &o), ML_OK);
+	return out->data;
+}
+
+/* Squared, in parts of the results of m0. */
+static double
+error_after(const char *passes, ml_arena *arena)
+{
+	uint64_t seed = 3;
+	ml_module *m = parsed();
+	ml_tensor x = harness_input(arena, m, m->main->arg[0], &seed);
+	const float *want = evaluated(m, &x, arena);
+	double lost = 0, all = 0;
+
+	apply(m, passes, arena);
+	const float *got = evaluated(m, &x, arena);
+	for (int i = 0; i < 2 * RESULTS * 64; i++) {
+		lost += pow((double)got[i] - (double)want[i], 2);
+		all += pow((double)want[i], 2);
+	}
+	ml_module_free(m);
+	return lost / all;
+}
+
+static void
+test_error(void **state)
+{
+	ml_arena arena;
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	assert_true(error_after("equalize_layers", &arena) < 1e-12);
+	double without = error_after("quantize_static", &arena);
+	double with = error_after("equalize_layers,quantize_static", &arena);
+	print_message("static: %.3g, equalized %.3g\n", without, with);
+	assert_true(with < .05 * without);
+	ml_arena_free(&arena);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_formula),
+		cmocka_unit_test(test_error),
+	};
+	jmp_buf nomem;
+
+	cx.memory = ml_memory_libc();
+	cx.memory.on_fail = &nomem;
+	ml_arena_init(&cx.arena, &cx.memory);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	ml_arena_free(&cx.arena);
+	return failed;
+}
