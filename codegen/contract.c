@@ -54,7 +54,7 @@ choose_shape(const ml_target *t, ml_contract_form form)
 		return zmm ? (shape){8, 2, 4, 4, IN_REGISTERS} : (shape){3, 1, 2, 1, IN_REGISTERS};
 
 	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))
-		return (shape){64, 2, 1, 8, FOLD};
+		return (shape){128, 2, 1, 8, FOLD};
 	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
 		return (shape){4, 8, 0, 8, WIDE};
 	if (form == ML_CONTRACT_U8S8 && t->level == ML_LEVEL_DOTPROD)
@@ -63,12 +63,18 @@ choose_shape(const ml_target *t, ml_contract_form form)
 }
 
 static ml_v
+ceil_div(ml_emit *e, ml_v n, ml_v by)
+{
+	return LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, n, by), ml_i64(e, 1)), by, "");
+}
+
+static ml_v
 declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 {
 	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
-	/* a, lda, b, panel_stride, k, rows, panels, acc; fold: corrections, order; else: ahead,
-	 * pass */
+	/* a, lda, b, panel_stride, k, rows, panels (fold: columns), acc; fold: corrections, order;
+	 * else: ahead, pass */
 	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
 					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64};
 
@@ -133,6 +139,9 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 	} else if (form == ML_CONTRACT_BF16) {
 		ml_tile_bf16(e, &t);
 	} else if (kind == FOLD) {
+		ml_v lanes = ml_i64(e, ML_LANES);
+		t.columns_given = LLVMGetParam(f, 6);
+		t.panels_given = ceil_div(e, t.columns_given, lanes);
 		t.corrections = LLVMGetParam(f, 8);
 		t.order = LLVMGetParam(f, 9);
 		ml_if single = ml_if_begin(
@@ -169,6 +178,7 @@ emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s
 	ml_v which = ml_mul(e, panels_given, ml_i64(e, s->rows));
 	ml_v jump = LLVMBuildSwitch(e->b, ml_add(e, LLVMGetParam(f, 5), which), none,
 				    (unsigned)(s->rows * s->panels));
+
 
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildUnreachable(e->b);
@@ -272,12 +282,6 @@ typedef struct deal {
 	ml_v from, count;
 } deal;
 
-static ml_v
-ceil_div(ml_emit *e, ml_v n, ml_v by)
-{
-	return LLVMBuildUDiv(e->b, ml_sub(e, ml_add(e, n, by), ml_i64(e, 1)), by, "");
-}
-
 /* most: units of a part */
 static deal
 deal_begin(ml_emit *e, ml_v from, ml_v to, ml_v most, ml_v unit, const char *name)
@@ -334,6 +338,8 @@ emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const de
 
 	if (f->order) {
 		ml_v column = ml_mul(e, panels->from, ml_i64(e, ML_LANES));
+		ml_v all = ml_mul(e, panels->count, ml_i64(e, ML_LANES));
+		args[6] = ml_min_s(e, all, ml_sub(e, c->columns, column));
 		args[8] = ml_gep(e, e->i32, f->corrections, column);
 		args[9] = ml_gep(e, e->i8, f->order, ml_mul(e, panels->from, f->order_bytes));
 	} else {
@@ -397,7 +403,7 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
 	/* The fold form has tiles of its own. */
 	ml_v one = ml_i64(e, 1), unit = ml_i64(e, s.kind == FOLD ? 1 : s.rows);
-	ml_v blocks = ml_i64(e, s.kind == FOLD ? MAX_ROWS : blocks_of_segment(&s));
+	ml_v blocks = ml_i64(e, s.kind == FOLD ? s.rows : blocks_of_segment(&s));
 	deal g = deal_begin(e, c->row_begin, c->row_end, blocks, unit, "segment");
 	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");
 	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), f.passes, ml_i64(e, 1), NULL, 0, "pass");

@@ -23,6 +23,7 @@ typedef struct ml_tile {
 	ml_v rest;  /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
+	ml_v columns_given;      /* fold: the last panel's may be fewer than 16 */
 	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
 } ml_tile;
 

@@ -16,14 +16,16 @@
 #include "contract.h"
 #include "tile.h"
 
-/* Whose weights: folded on the fly, folded in a buffer, plain, or all plain and in order. */
-typedef enum source { FEW, MANY, PLAIN, IN_ORDER } source;
+/* Whose weights: folded on the fly, folded in a buffer, plain, or all plain and in order, of a
+ * whole panel or of one of its registers. */
+typedef enum source { FEW, MANY, PLAIN, IN_ORDER, HALF_IN_ORDER, SOURCES } source;
 
 typedef struct fold {
 	ml_emit *e;
 	int lanes;                        /* of 32 bits in a register */
 	LLVMTypeRef words, halves, bytes; /* a register */
 	source source;
+	int rows, registers; /* of a register tile */
 } fold;
 
 /* A register of weights; flip: NULL when they are plain. */
@@ -37,16 +39,24 @@ ml_tile_folds(const ml_target *t)
 	return t->level == ML_LEVEL_AVX2 || t->level == ML_LEVEL_AVX512;
 }
 
-/* Of a register tile: sums fit in registers beside weights and products, and the rows' addresses,
- * even where vector registers abound, beside what a step of the list needs. */
-enum { MOST_ROWS = 6 };
+enum {
+	/* Of a register tile: sums fit in registers beside weights and products, and the rows'
+	 * addresses, even where vector registers abound, beside what a step of the list needs. */
+	MOST_ROWS = 6,
+	/* Of one of two registers: each word of a row is spread once for both. */
+	MOST_WIDE_ROWS = 3,
+	MOST_REGISTERS = 2,
+};
 
 static fold
 fold_open(ml_emit *e, source source)
 {
 	int lanes = e->target->vector_bits / 32;
+	bool wide = source == IN_ORDER && lanes < ML_LANES;
 
 	return (fold){.e = e,
+		      .rows = wide ? MOST_WIDE_ROWS : MOST_ROWS,
+		      .registers = wide ? MOST_REGISTERS : 1,
 		      .lanes = lanes,
 		      .words = LLVMVectorType(e->i32, (unsigned)lanes),
 		      .halves = LLVMVectorType(e->i16, 2 * (unsigned)lanes),
@@ -86,13 +96,14 @@ fold_weights(const fold *f, ml_v from)
 	};
 }
 
-/* Number `i` of the buffer, or group `group` of the panel. */
+/* Number `i` of the buffer, or group `group` of the panel, of which it is register `part`. */
 static folded
-weights_at(const fold *f, ml_v b, ml_v i, ml_v group)
+weights_at(const fold *f, ml_v b, ml_v i, ml_v group, int part)
 {
 	ml_emit *e = f->e;
+	ml_v line = ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes));
 
-	ml_v from = ml_gep(e, f->words, b, ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes)));
+	ml_v from = ml_gep(e, f->words, b, ml_add(e, line, ml_i64(e, part)));
 	if (f->source >= PLAIN)
 		return (folded){ml_load(e, f->bytes, from, 4), NULL};
 	if (f->source == FEW)
@@ -103,13 +114,20 @@ weights_at(const fold *f, ml_v b, ml_v i, ml_v group)
 				ML_TILE_ALIGN / 2)};
 }
 
-/* The group's products with one row, added in pairs: 16 bits each. */
+/* The group's bytes of one row. */
 static ml_v
-products(const fold *f, ml_v row, ml_v group, const folded *w)
+row_at(const fold *f, ml_v row, ml_v group)
 {
 	ml_emit *e = f->e;
-	ml_v a = ml_tile_all_lanes(e, f->lanes,
-				   ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
+
+	return ml_tile_all_lanes(e, f->lanes, ml_load(e, e->i32, ml_gep(e, e->i32, row, group), 1));
+}
+
+/* Their products, added in pairs: 16 bits each. */
+static ml_v
+products(const fold *f, ml_v a, const folded *w)
+{
+	ml_emit *e = f->e;
 	ml_v factors[] = {LLVMBuildBitCast(e->b, a, f->bytes, ""), w->magnitude};
 
 	if (w->flip) {
@@ -148,6 +166,8 @@ enum {
 	RUN_ROWS,
 	RUN_ACC,
 	RUN_STRIDE,
+	RUN_FROM, /* what sums begin with, as far apart as RUN_STEP says: 0 = alike in all rows */
+	RUN_STEP,
 	RUN_N
 };
 
@@ -159,30 +179,38 @@ listed_group(const fold *f, ml_v order, ml_v i)
 	return LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, order, i), 1), e->i64, "");
 }
 
-/* Groups from..to of the list, `count` (1 or 2) at a time. */
+/* Groups from..to of the list, `count` (1 or 2) at a time; acc[row][register]. */
 static void
 run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row, ml_v *acc)
 {
 	ml_emit *e = f->e;
+	int n = rows * f->registers;
 	ml_v b = LLVMGetParam(e->fn, RUN_B), order = LLVMGetParam(e->fn, RUN_ORDER), group[2];
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, count), acc, rows, "k");
-	folded w[2];
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, count), acc, n, "k");
+	folded w[2][MOST_REGISTERS];
 
 	for (int j = 0; j < count; j++) {
 		ml_v i = ml_add(e, l.i, ml_i64(e, j));
-		group[j] = f->source == IN_ORDER ? i : listed_group(f, order, i);
-		w[j] = weights_at(f, b, i, group[j]);
+		group[j] = f->source >= IN_ORDER ? i : listed_group(f, order, i);
+		for (int p = 0; p < f->registers; p++)
+			w[j][p] = weights_at(f, b, i, group[j], p);
 		if (f->source != MANY)
 			prefetch_next(f, b, group[j]);
 	}
 	for (int i = 0; i < rows; i++) {
-		ml_v sums = products(f, row[i], group[0], &w[0]);
-		if (count == 2)
-			sums = LLVMBuildAdd(e->b, sums, products(f, row[i], group[1], &w[1]), "");
-		acc[i] = accumulate(f, l.carry[i], sums);
+		ml_v a[2];
+		for (int j = 0; j < count; j++)
+			a[j] = row_at(f, row[i], group[j]);
+		for (int p = 0; p < f->registers; p++) {
+			ml_v sums = products(f, a[0], &w[0][p]);
+			if (count == 2)
+				sums = LLVMBuildAdd(e->b, sums, products(f, a[1], &w[1][p]), "");
+			int at = i * f->registers + p;
+			acc[at] = accumulate(f, l.carry[at], sums);
+		}
 	}
 	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < rows; i++)
+	for (int i = 0; i < n; i++)
 		acc[i] = l.carry[i];
 }
 
@@ -190,44 +218,56 @@ static void
 run_tile(const fold *f, int rows, ml_v first)
 {
 	ml_emit *e = f->e;
+	int n = rows * f->registers;
 	ml_v lda = LLVMGetParam(e->fn, RUN_LDA), stride = LLVMGetParam(e->fn, RUN_STRIDE);
+	ml_v from = LLVMGetParam(e->fn, RUN_FROM), step = LLVMGetParam(e->fn, RUN_STEP);
 	ml_v a = ml_gep(e, e->i8, LLVMGetParam(e->fn, RUN_A), ml_mul(e, first, lda));
 	ml_v to = ml_gep(e, e->i32, LLVMGetParam(e->fn, RUN_ACC), ml_mul(e, first, stride));
 	ml_v pairs = LLVMGetParam(e->fn, RUN_PAIRS);
 	ml_v row[ML_TILE_MAX], at[ML_TILE_MAX], acc[ML_TILE_MAX];
 
-	for (int i = 0; i < rows; i++) {
+	for (int i = 0; i < rows; i++)
 		row[i] = ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i)));
-		at[i] = ml_gep(e, e->i32, to, ml_mul(e, stride, ml_i64(e, i)));
-		acc[i] = f->source == IN_ORDER ? LLVMConstNull(f->words)
-					       : ml_load(e, f->words, at[i], ML_TILE_ALIGN / 2);
+	from = ml_gep(e, e->i32, from, ml_mul(e, first, step));
+	for (int i = 0; i < n; i++) {
+		ml_v number = ml_i64(e, i / f->registers);
+		ml_v column = ml_i64(e, (int64_t)i % f->registers * f->lanes);
+		at[i] = ml_gep(e, e->i32, to, ml_add(e, ml_mul(e, stride, number), column));
+		if (f->source >= IN_ORDER) {
+			acc[i] = LLVMConstNull(f->words);
+			continue;
+		}
+		ml_v begin = ml_add(e, ml_mul(e, step, number), column);
+		acc[i] = ml_load(e, f->words, ml_gep(e, e->i32, from, begin), 4);
 	}
 	run_list(f, ml_i64(e, 0), pairs, 2, rows, row, acc);
 	if (f->source < PLAIN)
 		run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
-	for (int i = 0; i < rows; i++)
+	for (int i = 0; i < n; i++)
 		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
 }
 
-/* run(a, lda, b, order, pairs, groups, rows, acc, stride): acc[row * stride ...] += one register
- * of columns.  `pairs` of the listed groups are to be taken two at a time. */
+/* run(a, lda, b, order, pairs, groups, rows, acc, stride, from, step): acc[row * stride ...] =
+ * from[row * step ...] + a tile's registers of columns.  `pairs` of the listed groups are to be
+ * taken two at a time. */
 static ml_v
 define_run(const fold *f, LLVMTypeRef *type)
 {
 	ml_emit *e = f->e;
-	LLVMTypeRef params[RUN_N] = {e->ptr, e->i64, e->ptr, e->ptr, e->i64,
-				     e->i64, e->i64, e->ptr, e->i64};
+	LLVMTypeRef params[RUN_N] = {e->ptr, e->i64, e->ptr, e->ptr, e->i64, e->i64,
+				     e->i64, e->ptr, e->i64, e->ptr, e->i64};
 	ml_v caller = e->fn, zero = ml_i64(e, 0), one = ml_i64(e, 1);
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-	static const char *const names[] = {"fold_few", "fold_many", "fold_plain", "fold_in_order"};
+	static const char *const names[] = {"fold_few", "fold_many", "fold_plain", "fold_in_order",
+					    "fold_half_in_order"};
 	ml_v fn = ml_emit_function(e, names[f->source], e->none, params, RUN_N);
 	ml_v rows = LLVMGetParam(fn, RUN_ROWS), row = zero;
 
 	*type = LLVMFunctionType(e->none, params, RUN_N, 0);
 	LLVMSetLinkage(fn, LLVMInternalLinkage);
 	ml_tile_forbid_inlining(e, fn);
-	ml_v blocks = LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, MOST_ROWS - 1)),
-				    ml_i64(e, MOST_ROWS), "");
+	ml_v blocks = LLVMBuildUDiv(e->b, ml_add(e, rows, ml_i64(e, f->rows - 1)),
+				    ml_i64(e, f->rows), "");
 	/* divided once, not for every block: small layers' blocks take less than a division */
 	ml_v none_at_all = LLVMBuildICmp(e->b, LLVMIntEQ, blocks, zero, "");
 	ml_v by = LLVMBuildSelect(e->b, none_at_all, one, blocks, "");
@@ -238,8 +278,8 @@ define_run(const fold *f, LLVMTypeRef *type)
 	ml_v count = ml_add(e, least, LLVMBuildZExt(e->b, more, e->i64, ""));
 	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, fn, "none");
 	LLVMBasicBlockRef next = LLVMAppendBasicBlockInContext(e->lc, fn, "next");
-	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)MOST_ROWS);
-	for (int i = 1; i <= MOST_ROWS; i++) {
+	ml_v jump = LLVMBuildSwitch(e->b, count, none, (unsigned)f->rows);
+	for (int i = 1; i <= f->rows; i++) {
 		LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, fn, "tile");
 		LLVMAddCase(jump, ml_i64(e, i), block);
 		LLVMPositionBuilderAtEnd(e->b, block);
@@ -266,7 +306,7 @@ prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
 	ml_emit *e = f->e;
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), groups, ml_i64(e, 1), NULL, 0, "fold");
 	ml_v group = listed_group(f, order, l.i);
-	folded w = weights_at(f, b, l.i, group);
+	folded w = weights_at(f, b, l.i, group, 0);
 	prefetch_next(f, b, group);
 	ml_v at = ml_mul(e, l.i, ml_i64(e, 2));
 
@@ -279,10 +319,12 @@ prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
 /* What the loops of a call share, and the panel they are at. */
 typedef struct call {
 	const ml_tile *t;
-	ml_v run[IN_ORDER + 1]; /* run() by source */
+	ml_v run[SOURCES]; /* run() by source */
 	LLVMTypeRef type;
-	ml_v buffer, stride; /* of folded weights; of a row of sums, elements */
-	ml_v b, order, acc;  /* of the panel */
+	ml_v buffer, stride;             /* of folded weights; of a row of sums, elements */
+	ml_v b, order, acc, corrections; /* of the panel, */
+	ml_v half;                       /* and whether it has a register of columns only */
+	ml_v columns;                    /* of its registers */
 } call;
 
 /* A chunk's part of the table. */
@@ -303,13 +345,27 @@ read_list(const fold *f, ml_v at, ml_v groups)
 			.list = ml_gep(e, e->i8, at, two)};
 }
 
+/* Sums begin with what does not depend on A, or, unless `fresh`, with what they are. */
+static void
+begin_with(const fold *f, const call *c, ml_v fresh, ml_v column, ml_v args[RUN_N])
+{
+	ml_emit *e = f->e;
+	ml_v first = ml_gep(e, e->i32, c->corrections, column);
+
+	args[RUN_ACC] = ml_gep(e, e->i32, c->acc, column);
+	args[RUN_STRIDE] = c->stride;
+	args[RUN_FROM] = LLVMBuildSelect(e->b, fresh, first, args[RUN_ACC], "");
+	args[RUN_STEP] = LLVMBuildSelect(e->b, fresh, ml_i64(e, 0), c->stride, "");
+}
+
 /* The listed groups from `k` on with all rows, one register of columns. */
 static void
 run_register(const fold *f, const call *c, const listed *l, ml_v args[RUN_N])
 {
 	ml_emit *e = f->e;
 	ml_v zero = ml_i64(e, 0), most = ml_i64(e, MOST_ROWS), b = args[RUN_B];
-	ml_if plain = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, l->plain, zero, ""));
+	ml_v any = LLVMBuildICmp(e->b, LLVMIntSGT, l->plain, zero, "");
+	ml_if plain = ml_if_begin(e, any);
 
 	args[RUN_ORDER] = l->list;
 	args[RUN_PAIRS] = args[RUN_GROUPS] = l->plain;
@@ -320,6 +376,8 @@ run_register(const fold *f, const call *c, const listed *l, ml_v args[RUN_N])
 	args[RUN_ORDER] = ml_gep(e, e->i8, l->list, l->plain);
 	args[RUN_PAIRS] = l->pairs;
 	args[RUN_GROUPS] = groups;
+	args[RUN_FROM] = LLVMBuildSelect(e->b, any, args[RUN_ACC], args[RUN_FROM], "");
+	args[RUN_STEP] = LLVMBuildSelect(e->b, any, c->stride, args[RUN_STEP], "");
 	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, args[RUN_ROWS], most, ""));
 	prepare(f, b, args[RUN_ORDER], groups, c->buffer);
 	args[RUN_B] = c->buffer;
@@ -336,17 +394,16 @@ static void
 run_chunk(const fold *f, const call *c, ml_v k, const listed *l)
 {
 	ml_emit *e = f->e;
-	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
-				  0, "register");
+	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), c->columns, ml_i64(e, f->lanes), NULL, 0,
+				  "register");
 	ml_v args[RUN_N] = {
 		[RUN_A] = ml_gep(e, e->i32, c->t->a, k),
 		[RUN_LDA] = c->t->lda,
 		[RUN_B] = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, k), h.i),
 		[RUN_ROWS] = c->t->rows_given,
-		[RUN_ACC] = ml_gep(e, e->i32, c->acc, h.i),
-		[RUN_STRIDE] = c->stride,
 	};
 
+	begin_with(f, c, LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), ""), h.i, args);
 	run_register(f, c, l, args);
 	ml_loop_end(e, &h, NULL);
 }
@@ -361,30 +418,31 @@ run_rest(const fold *f, const call *c, ml_v whole)
 	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntNE, some, zero, ""));
 
 	ml_store(e, LLVMConstNull(e->i8), first, 1);
-	ml_loop h = ml_loop_begin(e, zero, ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL, 0,
-				  "register");
-	ml_v args[RUN_N] = {c->t->rest,
-			    ml_i64(e, ML_TILE_GROUP),
-			    ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, whole), h.i),
-			    first,
-			    zero,
-			    ml_i64(e, 1),
-			    c->t->rows_given,
-			    ml_gep(e, e->i32, c->acc, h.i),
-			    c->stride};
+	ml_loop h = ml_loop_begin(e, zero, c->columns, ml_i64(e, f->lanes), NULL, 0, "register");
+	ml_v args[RUN_N] = {
+		c->t->rest,
+		ml_i64(e, ML_TILE_GROUP),
+		ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, whole), h.i),
+		first,
+		zero,
+		ml_i64(e, 1),
+		c->t->rows_given,
+	};
+	begin_with(f, c, LLVMBuildICmp(e->b, LLVMIntEQ, whole, zero, ""), h.i, args);
 	LLVMBuildCall2(e->b, c->type, c->run[FEW], args, RUN_N, "");
 	ml_loop_end(e, &h, NULL);
 	ml_if_end(e, &rest);
 }
 
-/* Sums begin with what does not depend on A. */
+/* Sums of some columns, of which nothing is to be added. */
 static void
-begin_rows(const call *c, ml_emit *e, ml_v corrections)
+clear_rows(ml_emit *e, const call *c, LLVMTypeRef type, int column)
 {
-	ml_v v = ml_load(e, ml_vec_type(e->i32), corrections, 4);
+	ml_v acc = ml_gep(e, e->i32, c->acc, ml_i64(e, column));
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), c->t->rows_given, ml_i64(e, 1), NULL, 0, "row");
 
-	ml_store(e, v, ml_gep(e, e->i32, c->acc, ml_mul(e, l.i, c->stride)), ML_TILE_ALIGN);
+	ml_store(e, LLVMConstNull(type), ml_gep(e, e->i32, acc, ml_mul(e, l.i, c->stride)),
+		 ML_TILE_ALIGN / 2);
 	ml_loop_end(e, &l, NULL);
 }
 
@@ -414,14 +472,19 @@ run_in_order(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
-	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, ML_LANES), ml_i64(e, f->lanes), NULL,
-				  0, "register");
-	ml_v args[RUN_N] = {
-		c->t->a, c->t->lda,        ml_gep(e, e->i32, c->b, h.i),   c->order, whole,
-		whole,   c->t->rows_given, ml_gep(e, e->i32, c->acc, h.i), c->stride};
+	ml_v args[RUN_N] = {c->t->a,     c->t->lda,        c->b,   c->order,  whole,
+			    whole,       c->t->rows_given, c->acc, c->stride, c->corrections,
+			    ml_i64(e, 0)};
 
+	if (f->lanes == ML_LANES) {
+		LLVMBuildCall2(e->b, c->type, c->run[IN_ORDER], args, RUN_N, "");
+		return;
+	}
+	ml_if half = ml_if_begin(e, c->half);
+	LLVMBuildCall2(e->b, c->type, c->run[HALF_IN_ORDER], args, RUN_N, "");
+	ml_if_else(e, &half);
 	LLVMBuildCall2(e->b, c->type, c->run[IN_ORDER], args, RUN_N, "");
-	ml_loop_end(e, &h, NULL);
+	ml_if_end(e, &half);
 }
 
 static void
@@ -447,22 +510,33 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 	ml_v lanes = ml_i64(e, ML_LANES);
 	call c = {.t = t, .stride = ml_mul(e, t->panels_given, lanes)};
 
-	for (source s = FEW; s <= IN_ORDER; s++) {
+	for (source s = FEW; s < (f.lanes < ML_LANES ? SOURCES : HALF_IN_ORDER); s++) {
 		fold by = fold_open(e, s);
 		c.run[s] = define_run(&by, &c.type);
 	}
 	c.buffer =
 		ml_alloca(e, LLVMArrayType2(f.bytes, 2 * (uint64_t)ML_FOLD_CHUNK), ML_TILE_ALIGN);
 	ml_loop p = ml_loop_begin(e, ml_i64(e, 0), t->panels_given, ml_i64(e, 1), NULL, 0, "panel");
-	ml_v column = ml_mul(e, p.i, lanes);
+	ml_v column = ml_mul(e, p.i, lanes), zero = ml_i64(e, 0), one = ml_i64(e, f.lanes);
 	c.b = ml_gep(e, e->i8, t->b, ml_mul(e, p.i, t->panel_stride));
 	c.order = ml_gep(e, e->i8, t->order, ml_mul(e, p.i, ml_order_bytes(e, t->k)));
 	c.acc = ml_gep(e, e->i32, t->acc, column);
+	c.corrections = ml_gep(e, e->i32, t->corrections, column);
+	ml_v left = ml_sub(e, t->columns_given, column);
+	c.half = LLVMBuildICmp(e->b, LLVMIntSLE, left, one, "");
+	c.columns = LLVMBuildSelect(e->b, c.half, one, lanes, "");
 	ml_if ordered = ml_if_begin(e, in_order(&f, &c));
 	run_in_order(&f, &c);
 	ml_if_else(e, &ordered);
-	begin_rows(&c, e, ml_gep(e, e->i32, t->corrections, column));
 	run_panel(&f, &c);
+	ml_if none = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntEQ, t->k, zero, ""));
+	clear_rows(e, &c, ml_vec_type(e->i32), 0);
+	ml_if_end(e, &none);
 	ml_if_end(e, &ordered);
+	if (f.lanes < ML_LANES) {
+		ml_if half = ml_if_begin(e, c.half);
+		clear_rows(e, &c, f.words, f.lanes);
+		ml_if_end(e, &half);
+	}
 	ml_loop_end(e, &p, NULL);
 }
