@@ -179,13 +179,22 @@ emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s
 	ml_v jump = LLVMBuildSwitch(e->b, ml_add(e, LLVMGetParam(f, 5), which), none,
 				    (unsigned)(s->rows * s->panels));
 
+	LLVMBasicBlockRef alone = NULL;
 
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildUnreachable(e->b);
 	for (int panels = 1; most_rows(s, panels); panels++)
 		for (int rows = 1; rows <= most_rows(s, panels); rows++) {
+			bool any_panels =
+				rows == 1 && form == ML_CONTRACT_U8S8 && s->kind == IN_REGISTERS;
+			ml_v size = ml_i64(e, panels * s->rows + rows);
+			if (any_panels && alone) {
+				LLVMAddCase(jump, size, alone);
+				continue;
+			}
 			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
-			LLVMAddCase(jump, ml_i64(e, panels * s->rows + rows), block);
+			LLVMAddCase(jump, size, block);
+			alone = any_panels ? block : alone;
 			LLVMPositionBuilderAtEnd(e->b, block);
 			emit_tile(e, f, rest, form, s->kind, rows, panels);
 		}
