@@ -66,7 +66,7 @@ save(void *user, const ml_text *state)
 
 /* What was measured before training is not measured again. */
 static bool
-take_decisions(const ml_checkpoint *c, ml_reader *r)
+take_decisions(const ml_checkpoint *c, ml_bytes *r)
 {
 	ml_arena *arena = c->record->arena;
 	uint32_t n;
@@ -99,7 +99,7 @@ refuse(const ml_checkpoint *c, const char *what)
 static ml_status
 take_all(ml_checkpoint *c, const ml_text *file, ml_distill_options *d)
 {
-	ml_reader r;
+	ml_bytes r;
 	uint64_t key;
 
 	switch (ml_saved_open(file, KIND, &key, &r)) {
@@ -112,7 +112,7 @@ take_all(ml_checkpoint *c, const ml_text *file, ml_distill_options *d)
 	if (!take_decisions(c, &r))
 		return refuse(c, "is damaged");
 	d->saved = r.at;
-	d->saved_bytes = r.left;
+	d->saved_bytes = r.size;
 	return ML_OK;
 }
 

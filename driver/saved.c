@@ -34,41 +34,29 @@ ml_saved_end(ml_text *t)
 
 /* ---- reading ---- */
 
-bool
-ml_take(ml_reader *r, void *to, size_t bytes)
-{
-	if (bytes > r->left)
-		return false;
-	if (bytes)
-		memcpy(to, r->at, bytes);
-	r->at += bytes;
-	r->left -= bytes;
-	return true;
-}
-
 const char *
-ml_take_text(ml_reader *r, ml_arena *arena)
+ml_take_text(ml_bytes *r, ml_arena *arena)
 {
 	uint32_t n;
 
-	if (!ml_take(r, &n, sizeof n) || n > r->left)
+	if (!ml_take(r, &n, sizeof n) || n > r->size)
 		return NULL;
-	r->at += n;
-	r->left -= n;
-	return ml_strndup(arena, r->at - n, n);
+	char *text = ml_alloc(arena, (size_t)n + 1);
+	ml_take(r, text, n);
+	return text;
 }
 
 ml_saved
-ml_saved_open(const ml_text *file, const char kind[ML_SAVED_KIND], uint64_t *key, ml_reader *r)
+ml_saved_open(const ml_text *file, const char kind[ML_SAVED_KIND], uint64_t *key, ml_bytes *r)
 {
 	char is[ML_SAVED_KIND];
 	uint64_t sum;
 
-	*r = (ml_reader){file->at, file->length};
-	if (!ml_take(r, is, sizeof is) || memcmp(is, kind, sizeof is) || r->left < sizeof sum)
+	*r = (ml_bytes){file->at, file->length};
+	if (!ml_take(r, is, sizeof is) || memcmp(is, kind, sizeof is) || r->size < sizeof sum)
 		return ML_SAVED_OTHER;
 	memcpy(&sum, file->at + file->length - sizeof sum, sizeof sum);
-	r->left -= sizeof sum;
+	r->size -= sizeof sum;
 	if (sum != ml_hash_bytes(file->at, file->length - sizeof sum, 0))
 		return ML_SAVED_DAMAGED;
 	return ml_take(r, key, sizeof *key) ? ML_SAVED_GOOD : ML_SAVED_DAMAGED;

@@ -6,12 +6,6 @@
 
 enum { ML_SAVED_KIND = 16 /* bytes of a file's kind and version */ };
 
-/* What is left of a file. */
-typedef struct ml_reader {
-	const char *at;
-	size_t left;
-} ml_reader;
-
 typedef enum ml_saved { ML_SAVED_GOOD, ML_SAVED_OTHER, ML_SAVED_DAMAGED } ml_saved;
 
 void ml_saved_begin(ml_text *, const char kind[ML_SAVED_KIND], uint64_t key);
@@ -20,11 +14,9 @@ void ml_saved_end(ml_text *);
 
 /* Finds the contents of a file of this kind, and its key. */
 ml_saved ml_saved_open(const ml_text *file, const char kind[ML_SAVED_KIND], uint64_t *key,
-		       ml_reader *);
-/* False, and nothing is taken, when less is left. */
-bool ml_take(ml_reader *, void *to, size_t bytes);
+		       ml_bytes *);
 /* NULL when less is left. */
-const char *ml_take_text(ml_reader *, ml_arena *);
+const char *ml_take_text(ml_bytes *, ml_arena *);
 
 /* Reads a regular file whole; false when there is none or it cannot be read. */
 bool ml_read_whole(const char *path, ml_text *);

@@ -32,16 +32,16 @@ refuse(ml_context *cx, const char *path, const char *what)
 }
 
 static bool
-take_numbers(ml_reader *r, ml_arena *arena, int64_t n, size_t each, void **at)
+take_numbers(ml_bytes *r, ml_arena *arena, int64_t n, size_t each, void **at)
 {
-	if (n < 0 || (uint64_t)n > r->left / each)
+	if (n < 0 || (uint64_t)n > r->size / each)
 		return false;
 	*at = ml_alloc(arena, (size_t)n * each);
 	return ml_take(r, *at, (size_t)n * each);
 }
 
 static bool
-take_figures(ml_reader *r, ml_arena *arena, ml_figures *f)
+take_figures(ml_bytes *r, ml_arena *arena, ml_figures *f)
 {
 	void *number, *row;
 
@@ -61,7 +61,7 @@ static ml_status
 read_file(ml_context *cx, const char *path, uint64_t key, ml_known *known)
 {
 	ml_text file;
-	ml_reader r;
+	ml_bytes r;
 	uint64_t of;
 
 	ml_text_init(&file, known->arena);
@@ -74,7 +74,7 @@ read_file(ml_context *cx, const char *path, uint64_t key, ml_known *known)
 	}
 	if (of != key)
 		return refuse(cx, path, "is of another model, or of other options");
-	while (r.left) {
+	while (r.size) {
 		ml_figures f;
 		if (!take_figures(&r, known->arena, &f))
 			return refuse(cx, path, "is damaged");

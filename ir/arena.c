@@ -148,6 +148,18 @@ ml_vec_grow(ml_arena *arena, const void *at, int count, int *room, size_t size)
 	return grown;
 }
 
+bool
+ml_take(ml_bytes *from, void *to, size_t bytes)
+{
+	if (bytes > from->size)
+		return false;
+	if (bytes)
+		memcpy(to, from->at, bytes);
+	from->at = (const char *)from->at + bytes;
+	from->size -= bytes;
+	return true;
+}
+
 void
 ml_text_init(ml_text *t, ml_arena *arena)
 {

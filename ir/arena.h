@@ -3,6 +3,7 @@
 #define ML_ARENA_H
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Where all memory comes from.  `resize(user, NULL, 0, n)` allocates, `resize(user, p, old, 0)`
@@ -59,6 +60,8 @@ typedef struct ml_bytes {
 	const void *at;
 	size_t size;
 } ml_bytes;
+/* Copies from the beginning, and moves it; false, and nothing is taken, when there is less. */
+bool ml_take(ml_bytes *, void *to, size_t bytes);
 
 /* Text under construction. */
 typedef struct ml_text {

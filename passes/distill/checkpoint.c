@@ -6,8 +6,7 @@
 /* One walk over the state, that writes or reads. */
 typedef struct walk {
 	ml_text *to;
-	const char *from;
-	size_t left;
+	ml_bytes from;
 	bool fails;
 } walk;
 
@@ -18,13 +17,7 @@ pass(walk *w, void *at, size_t bytes)
 		ml_put_bytes(w->to, at, bytes);
 		return;
 	}
-	w->fails |= bytes > w->left;
-	if (w->fails)
-		return;
-	if (bytes)
-		memcpy(at, w->from, bytes);
-	w->from += bytes;
-	w->left -= bytes;
+	w->fails = w->fails || !ml_take(&w->from, at, bytes);
 }
 
 static void
@@ -123,7 +116,7 @@ ml_status
 ml_checkpoint_load(ml_trainer *t, bool *there)
 {
 	const ml_distill_options *o = t->options;
-	walk w = {.from = o->saved, .left = o->saved_bytes};
+	walk w = {.from = {o->saved, o->saved_bytes}};
 	uint64_t key;
 
 	*there = o->saved;
@@ -133,7 +126,7 @@ ml_checkpoint_load(ml_trainer *t, bool *there)
 	pass(&w, &key, sizeof key);
 	if (!w.fails && key == t->key)
 		pass_all(&w, t);
-	if (!w.fails && key == t->key && !w.left)
+	if (!w.fails && key == t->key && !w.from.size)
 		return ML_OK;
 	ml_error(t->px->cx, ML_ERR_ARG, NULL,
 		 "the checkpoint is of other calibration data, or of another student");

@@ -49,29 +49,13 @@ ml_planned_key(const ml_pass_ctx *px, const ml_module *m)
 
 /* ---- reading ---- */
 
-typedef struct reader {
-	const char *at;
-	size_t left;
-} reader;
-
 static bool
-take(reader *r, void *to, size_t bytes)
-{
-	if (bytes > r->left)
-		return false;
-	memcpy(to, r->at, bytes);
-	r->at += bytes;
-	r->left -= bytes;
-	return true;
-}
-
-static bool
-take_layer(ml_module *m, ml_planned *l, reader *r)
+take_layer(ml_module *m, ml_planned *l, ml_bytes *r)
 {
 	layer_array a[ARRAYS];
 	layer_head h;
 
-	if (!take(r, &h, sizeof h))
+	if (!ml_take(r, &h, sizeof h))
 		return false;
 	l->alpha = h.alpha;
 	arrays_of(l, &h, a);
@@ -79,11 +63,11 @@ take_layer(ml_module *m, ml_planned *l, reader *r)
 		void *bytes;
 		if (!a[k].blob)
 			continue;
-		if (a[k].bytes > r->left)
+		if (a[k].bytes > r->size)
 			return false;
 		*a[k].blob = ml_blob_new(&m->cx->memory, a[k].bytes, &bytes);
 		ML_PUSH(&m->arena, m->blobs, *a[k].blob);
-		take(r, bytes, a[k].bytes);
+		ml_take(r, bytes, a[k].bytes);
 	}
 	return true;
 }
@@ -91,12 +75,12 @@ take_layer(ml_module *m, ml_planned *l, reader *r)
 bool
 ml_find_planned(ml_pass_ctx *px, ml_module *m, ml_bytes key, ml_planned_list *list)
 {
-	ml_bytes body;
+	ml_bytes body = {0};
 	bool found = key.size && px->results->find(px->results->user, key, &body);
-	reader r = {found ? body.at : NULL, found ? body.size : 0};
+
 	for (int i = 0; i < list->count && found; i++)
-		found = take_layer(m, &list->at[i], &r);
-	found &= !r.left;
+		found = take_layer(m, &list->at[i], &body);
+	found &= !body.size;
 	for (int i = 0; i < list->count && !found; i++)
 		list->at[i].plan = (ml_linear_plan){0};
 	return found;
