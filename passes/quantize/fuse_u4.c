@@ -1,20 +1,26 @@
-/* fuse_u4.c -- layers on weights that a model stores in four bits become linear_u4.
+/* fuse_u4.c -- layers on weights that a model stores in four bits become linear_u4, and those on
+ * eight bits in groups two of them.
  *
  *   x . dequantize(w[g, size, n], s[g, 1, n], z[g, 1, n])  =>  linear_u4(x, w[k, n], s, z)
  *
  * The weights may stand transposed: [n, g, size].  Exporters write DequantizeLinear with a block
- * size, or MatMulNBits; the frontend makes this of both.
+ * size, or MatMulNBits; the frontend makes this of both.  Of eight bits, w = 16 high + low and z
+ * likewise, so that (w - z) s = (high - zh) 16 s + (low - zl) s, no byte being read twice.
  */
 #include "scales.h"
+#include <math.h>
 
-enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 256, ZERO = 8 /* without zero points */, SQUARE = 64 };
+enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 256, SQUARE = 64 };
+/* Zero points where there are none, of four and of eight bits; 16 of the largest factor are one. */
+enum { ZERO = 8, BYTE_ZERO = 128, LARGEST_HALF = 65504 / 16 };
 
 /* How the weights lie. */
 typedef struct blocks {
 	const ml_node *dequantize;
 	bool turned; /* columns first */
 	int64_t k, n, groups;
-	int offset; /* from the stored weights to 0..15 */
+	int offset; /* from the stored weights to 0..15, or 0..255 */
+	int shift;  /* of levels: which four of eight bits are meant */
 } blocks;
 
 /* x[.., k] . w[k, n], or w[n, k] contracted along k, in f32 without batch axes */
@@ -108,7 +114,7 @@ find_blocks(ml_match *m, blocks *b)
 		return m->why = "its groups are too short or too long", false;
 	if (scale->type.rank == 0 || !goes_by_group(scale, b) || !goes_by_group(zero, b))
 		return m->why = "its scales do not go by groups", false;
-	return (w->type.dtype == ML_s8 || w->type.dtype == ML_u8) && fit_four_bits(zero, b->offset);
+	return w->type.dtype == ML_s8 || w->type.dtype == ML_u8;
 }
 
 /* ---- operands ---- */
@@ -141,10 +147,13 @@ levels(ml_match *m, const blocks *b, const ml_value *v, int64_t rows)
 			for (int64_t k = i; k < rows && k < i + SQUARE; k++)
 				for (int64_t l = j; l < b->n && l < j + SQUARE; l++)
 					to[k * b->n + l] =
-						level_of(v, b->offset, k * down + l * right);
+						level_of(v, b->offset, k * down + l * right) >>
+							b->shift &
+						15;
 	return result;
 }
 
+/* As large as the bits that are meant. */
 static ml_value *
 scales(ml_match *m, const blocks *b)
 {
@@ -156,7 +165,8 @@ scales(ml_match *m, const blocks *b)
 	for (int64_t i = 0; i < b->groups; i++)
 		for (int64_t j = 0; j < b->n; j++) {
 			int64_t at = b->turned ? j * b->groups + i : i * b->n + j;
-			ml_write_f64(dtype, bytes, i * b->n + j, ml_const_f64(v, at));
+			ml_write_f64(dtype, bytes, i * b->n + j,
+				     ml_const_f64(v, at) * (1 << b->shift));
 		}
 	return result;
 }
@@ -169,14 +179,21 @@ has_zero_points(const blocks *b)
 	return !ml_is_splat(ml_in(b->dequantize, 2), &zero) || (int)zero + b->offset != ZERO;
 }
 
+/* It is asked last, since it takes longest. */
+static bool
+has_four_bits(const blocks *b)
+{
+	return fit_four_bits(ml_in(b->dequantize, 2), b->offset) &&
+	       fit_four_bits(ml_in(b->dequantize, 0), b->offset);
+}
+
 /* Letters of the replacement: w, s, and with zero points z. */
 static bool
 has_levels(ml_match *m, bool zeros)
 {
 	blocks b;
 
-	if (!find_blocks(m, &b) || has_zero_points(&b) != zeros ||
-	    !fit_four_bits(ml_in(b.dequantize, 0), b.offset))
+	if (!find_blocks(m, &b) || !has_four_bits(&b) || has_zero_points(&b) != zeros)
 		return false;
 	GOT(m, w) = levels(m, &b, ml_in(b.dequantize, 0), b.k);
 	GOT(m, s) = scales(m, &b);
@@ -196,6 +213,41 @@ is_asymmetric(ml_match *m)
 	return has_levels(m, true);
 }
 
+static bool
+scales_fit(ml_match *m, const blocks *b)
+{
+	const ml_value *v = ml_in(b->dequantize, 1);
+	bool fit = true;
+
+	for (int64_t i = 0; i < b->groups * b->n && v->type.dtype == ML_f16; i++)
+		fit &= fabs(ml_const_f64(v, i)) <= LARGEST_HALF;
+	if (!fit)
+		m->why = "its scales leave 16 bits";
+	return fit;
+}
+
+/* Letters of the replacement: w, s, z of the low bits, h, t, o of the high ones. */
+static bool
+is_eight_bits(ml_match *m)
+{
+	blocks b;
+
+	if (!find_blocks(m, &b) || has_four_bits(&b) || !scales_fit(m, &b))
+		return false;
+	b.offset = b.offset ? BYTE_ZERO : 0;
+	GOT(m, w) = levels(m, &b, ml_in(b.dequantize, 0), b.k);
+	GOT(m, s) = scales(m, &b);
+	GOT(m, z) = levels(m, &b, ml_in(b.dequantize, 2), b.groups);
+	b.shift = 4;
+	GOT(m, h) = levels(m, &b, ml_in(b.dequantize, 0), b.k);
+	GOT(m, t) = scales(m, &b);
+	GOT(m, o) = levels(m, &b, ml_in(b.dequantize, 2), b.groups);
+	return true;
+}
+
+#define U4_HIGH OP(linear_u4, ANY(x), ANY(h), ANY(t), ANY(o))
+#define U4_LOW  OP(linear_u4, ANY(x), ANY(w), ANY(s), ANY(z))
+
 /* clang-format off */
 static const ml_rule rules[] = {
 	{"linear_four_bits",            /* zero points of 8 alone */
@@ -203,8 +255,12 @@ static const ml_rule rules[] = {
 	 .rhs = OP(linear_u4, ANY(x), ANY(w), ANY(s)), .when = is_symmetric, .shared = true},
 	{"linear_four_bits_with_zeros", /* the general form */
 	 .lhs = OP(dot, ANY(x), ANY(y)),
-	 .rhs = OP(linear_u4, ANY(x), ANY(w), ANY(s), ANY(z)), .when = is_asymmetric, .shared = true},
+	 .rhs = U4_LOW, .when = is_asymmetric, .shared = true},
+	{"linear_eight_bits",           /* (16 h + w - 16 o - z) s  =  (h - o) 16 s + (w - z) s */
+	 .lhs = OP(dot, ANY(x), ANY(y)),
+	 .rhs = OP(add, U4_HIGH, U4_LOW), .when = is_eight_bits, .shared = true},
 };
 /* clang-format on */
 
-ML_RULE_PASS(fuse_u4, ML_LOSSY, rules, "layers on stored 4-bit weights read them as they are");
+ML_RULE_PASS(fuse_u4, ML_LOSSY, rules,
+	     "layers on stored weights of 4 bits, or 8 in groups, read them as they are");
