@@ -50,7 +50,7 @@ choose_shape(const ml_target *t, ml_contract_form form)
 {
 	bool zmm = t->vector_bits == 512;
 
-	if (form == ML_CONTRACT_BF16 && !ml_tile_has_bf16(t))
+	if (form == ML_CONTRACT_BF16 && !ml_target_has_bf16(t))
 		return zmm ? (shape){8, 2, 4, 4, IN_REGISTERS} : (shape){3, 1, 2, 1, IN_REGISTERS};
 
 	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))

@@ -67,6 +67,12 @@ has_avxvnni(void)
 #endif
 
 bool
+ml_target_has_bf16(const ml_target *t)
+{
+	return t->level == ML_LEVEL_AVX512BF16;
+}
+
+bool
 ml_target_runs_here(const ml_target *t)
 {
 	if (!cpuinfo_initialize())

@@ -30,7 +30,6 @@ typedef struct ml_tile {
 void ml_tile_f32(ml_emit *, const ml_tile *);
 /* Two k at a time: by the instruction that multiplies pairs of bf16, or by fma on f32. */
 void ml_tile_bf16(ml_emit *, const ml_tile *);
-bool ml_tile_has_bf16(const ml_target *);
 /* By instructions that multiply u8 by s8 and add four products to s32; of one row, ignores
  * `panels`. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);

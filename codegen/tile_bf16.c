@@ -5,12 +5,6 @@
  */
 #include "tile.h"
 
-bool
-ml_tile_has_bf16(const ml_target *t)
-{
-	return t->level == ML_LEVEL_AVX512BF16;
-}
-
 static ml_v
 multiply_pairs(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 {
@@ -42,7 +36,7 @@ widen_and_multiply(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 void
 ml_tile_bf16(ml_emit *e, const ml_tile *t)
 {
-	bool pairs = ml_tile_has_bf16(e->target);
+	bool pairs = ml_target_has_bf16(e->target);
 
 	ml_tile_words(e, t, ML_CONTRACT_BF16, pairs ? multiply_pairs : widen_and_multiply);
 }

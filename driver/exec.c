@@ -207,6 +207,17 @@ exec_macs(void *user, ml_runnable *r, double *macs)
 	return status == ML_OK ? ML_OK : ml_error(o->cx, status, NULL, "no run to be counted");
 }
 
+static ml_status
+exec_likes_bf16(void *user, bool *likes)
+{
+	const ml_candidates *c = user;
+	ml_levels levels;
+
+	ML_STEP(ml_choose_levels(c->o, true, &levels));
+	*likes = ml_target_has_bf16(levels.at[0]);
+	return ML_OK;
+}
+
 ml_exec
 ml_exec_by_jit(ml_candidates *c)
 {
@@ -216,5 +227,6 @@ ml_exec_by_jit(ml_candidates *c)
 			 .run_into = exec_run_into,
 			 .time = exec_time,
 			 .macs = exec_macs,
+			 .likes_bf16 = exec_likes_bf16,
 			 .free = exec_free};
 }

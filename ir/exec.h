@@ -28,6 +28,8 @@ typedef struct ml_exec {
 			  double *seconds);
 	/* Multiply-adds of the last run.  NULL: nobody counts them. */
 	ml_status (*macs)(void *user, ml_runnable *, double *);
+	/* Are products of bf16 faster than those of f32?  NULL: no. */
+	ml_status (*likes_bf16)(void *user, bool *);
 	void (*free)(void *user, ml_runnable *);
 } ml_exec;
 

@@ -96,6 +96,11 @@ struct ml_trainer;
 /* Of each weight, as in ml_train_options; NULL where steps go along its axes. */
 ml_status ml_find_bases(struct ml_trainer *, const double ***bases);
 
+/* ---- products.c: of bf16 ---- */
+
+/* What layers and their gradients multiply is rounded to bf16. */
+ml_status ml_round_products(ml_module *);
+
 /* ---- trainer.c ---- */
 
 typedef struct ml_trainer {
@@ -107,6 +112,7 @@ typedef struct ml_trainer {
 	ml_pool pool;
 	ml_goal goal;
 	ml_weights weights;
+	bool narrow;            /* products are of bf16 */
 	ml_runnable *target;    /* teacher's targets of a batch */
 	ml_runnable *step;      /* of training */
 	ml_runnable *judged;    /* the student's outputs, by its weights */

