@@ -322,8 +322,9 @@ def compared(row, rows):
     told = {"as wanted": bool(row.wanted(rows["mlopt"], rows["teacher"]))}
     others = [k for k in rows if k not in ("mlopt", "mlopt --int8", "teacher")]
     if others:  # alone, it is the best of nothing
-        told["best"] = all(row.better(rows["mlopt"], rows[k]) for k in others)
-        told["not better than"] = [k for k in others if not row.better(rows["mlopt"], rows[k])]
+        ahead = [k for k in others if not row.better(rows["mlopt"], rows[k])]
+        told["best"] = not ahead
+        told.update({"not better than": ahead} if ahead else {})
     return told
 
 
@@ -355,7 +356,7 @@ def measure(row, o, tell):
 
 def shown(value):
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return ", ".join(value)
     return str(value) if isinstance(value, bool) else f"{value:.5g}"
 
 
