@@ -49,6 +49,7 @@ typedef struct ml_cuts {
 	int64_t *cut;
 	double error;   /* as judged */
 	double seconds; /* of a run; 0 when time was not asked for */
+	int row;        /* in the table of what was tried */
 } ml_cuts;
 
 /* The teacher's values where candidates begin to differ from it. */

@@ -166,7 +166,10 @@ choose_repaired(ml_pruning *p, ml_cuts **best)
 		ml_module *student = NULL;
 		ML_STEP(make_student(p, &p->plan.at[i], &student));
 		ml_module_free(student);
-		if (p->plan.at[i].error < (*best)->error)
+		const ml_cuts *c = &p->plan.at[i];
+		ml_table_number(ml_record_table(p->px->record, "prune_tried", ""), c->row,
+				"loss after repair", ML_UNIT_NONE, c->error);
+		if (c->error < (*best)->error)
 			*best = &p->plan.at[i];
 	}
 	p->rough = false;

@@ -244,10 +244,10 @@ takes_branches(const ml_pruning *p, const ml_cuts *c)
 
 /* A row of the table of what was tried. */
 static void
-write_down(const ml_pruning *p, const ml_cuts *c)
+write_down(const ml_pruning *p, ml_cuts *c)
 {
 	ml_table *t = ml_record_table(p->px->record, "prune_tried", "Cuts that were tried");
-	int row = ml_table_row(t, ml_format(p->arena, "%d", t->rows.count + 1));
+	int row = c->row = ml_table_row(t, ml_format(p->arena, "%d", t->rows.count + 1));
 
 	ml_table_text(t, row, "the model", ml_prune_words(p, c));
 	ml_table_number(t, row, "loss before repair", ML_UNIT_NONE, c->error);
