@@ -128,7 +128,7 @@ fetch_run(pack_emit *w, ml_v other)
 	ml_expr_set_symbol(x, w->other, other);
 	ml_v run = ml_gep(e, element, x->buffer[leaf->index], ml_expr_dim(x, address));
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), w->run, line, NULL, 0, "line");
-	ml_tile_fetch(e, ml_gep(e, element, run, l.i));
+	ml_tile_fetch(e, ml_gep(e, element, run, l.i), 2);
 	ml_loop_end(e, &l, NULL);
 }
 

@@ -305,8 +305,8 @@ emit_step(u4_emit *w, const block *b, ml_v k, ml_v *acc)
 			ml_gep(e, e->i8, b->values[j], ml_mul(e, k, ml_i64(e, ML_U4_COLUMNS / 2)));
 		ml_v line = ml_load(e, ml_vec_type(e->i32), at, 64);
 		if (b->rows == 1)
-			ml_tile_fetch(e,
-				      ml_gep(e, e->i8, at, ml_i64(e, AHEAD * ML_U4_COLUMNS / 2)));
+			ml_tile_fetch(e, ml_gep(e, e->i8, at, ml_i64(e, AHEAD * ML_U4_COLUMNS / 2)),
+				      2);
 		ml_v nibbles[] = {
 			LLVMBuildAnd(e->b, line, mask, ""),
 			LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, line, four, ""), mask, "")};

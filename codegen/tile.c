@@ -50,10 +50,10 @@ ml_tile_forbid_inlining(ml_emit *e, ml_v fn)
 }
 
 void
-ml_tile_fetch(ml_emit *e, ml_v line)
+ml_tile_fetch(ml_emit *e, ml_v line, int level)
 {
-	/* read, into L2 and not L1, data */
-	ml_v args[] = {line, ml_i32(e, 0), ml_i32(e, 2), ml_i32(e, 1)};
+	/* read, into L1 (as 3) or L2 and not L1 (as 2), data */
+	ml_v args[] = {line, ml_i32(e, 0), ml_i32(e, 4 - level), ml_i32(e, 1)};
 
 	ml_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
 }
@@ -62,7 +62,7 @@ void
 ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v at)
 {
 	if (t->ahead)
-		ml_tile_fetch(e, ml_gep(e, element, t->ahead, at));
+		ml_tile_fetch(e, ml_gep(e, element, t->ahead, at), 2);
 }
 
 /* ---- words ---- */

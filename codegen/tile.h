@@ -51,7 +51,8 @@ ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 
 /* What the sums begin with: acc[n]. */
 void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *acc, int n);
-void ml_tile_fetch(ml_emit *, ml_v line);
+/* Into a cache: 1 = the nearest, 2 = the next. */
+void ml_tile_fetch(ml_emit *, ml_v line, int level);
 /* Of a function that has the registers to itself. */
 void ml_tile_forbid_inlining(ml_emit *, ml_v fn);
 /* The line of what comes next that belongs to element `at` of a panel. */

@@ -71,10 +71,8 @@ prefetch_next(const fold *f, ml_v b, ml_v group)
 {
 	ml_emit *e = f->e;
 	ml_v line = ml_add(e, group, ml_i64(e, ML_FOLD_CHUNK));
-	ml_v args[] = {ml_gep(e, ml_vec_type(e->i32), b, line), ml_i32(e, 0), ml_i32(e, 3),
-		       ml_i32(e, 1)};
 
-	ml_intrinsic(e, "llvm.prefetch", &e->ptr, 1, args, 4);
+	ml_tile_fetch(e, ml_gep(e, ml_vec_type(e->i32), b, line), 1);
 }
 
 /* ---- one step of k ---- */

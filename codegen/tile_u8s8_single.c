@@ -124,7 +124,7 @@ run_words(const single *s, ml_v b, ml_v begin, ml_v end, int steps, ml_v *acc)
 	for (int i = 0; i < steps; i++) {
 		ml_v word = ml_add(e, l.i, ml_i64(e, i));
 		ml_v ahead = ml_add(e, word, ml_i64(e, AHEAD));
-		ml_tile_fetch(e, ml_gep(e, ml_vec_type(e->i32), b, ahead));
+		ml_tile_fetch(e, ml_gep(e, ml_vec_type(e->i32), b, ahead), 1);
 		add_products(s, b, word, sums);
 	}
 	widen(s, sums, acc);
