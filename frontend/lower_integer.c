@@ -11,6 +11,7 @@
 #include "../ir/text.h"
 #include "lower_quant.h"
 #include <string.h>
+#include <string.h>
 
 enum { OFFSET = 128 /* between s8 and u8 */ };
 
@@ -134,10 +135,51 @@ less(ml_lower *x, ml_value *sum, ml_value *zero, ml_value *t)
 	return ML_X2(add, sum, ML_X1(neg, ML_X2(mul, zero, t)));
 }
 
+/* The same of constant bytes, at once: as s32 they are too large to be folded, and would be kept
+ * beside what kernels read. */
+static ml_value *
+constant_total(ml_lower *x, const ml_value *v, const int64_t *axes, int n)
+{
+	int64_t step[ML_MAX_RANK] = {0}, size[ML_MAX_RANK], at[ML_MAX_RANK] = {0}, to = 0;
+	int64_t count = 1, results = 1;
+	int rank = v->type.rank;
+	ml_type t = v->type;
+	void *bytes;
+
+	t.dtype = ML_s32;
+	for (int i = 0; i < n; i++)
+		t.dim[axes[i]] = ML_INT(1);
+	for (int i = rank - 1; i >= 0; i--) {
+		ml_dim_is_int(v->type.dim[i], &size[i]);
+		step[i] = t.dim[i] == v->type.dim[i] ? results : 0;
+		results *= step[i] ? size[i] : 1;
+		count *= size[i];
+	}
+	ml_blob *blob = ml_blob_new(&x->cx->memory, (uint64_t)results * sizeof(uint32_t), &bytes);
+	const uint8_t *from = ml_const_blob(v)->bytes;
+	uint32_t *sum = bytes;
+	memset(sum, 0, (size_t)results * sizeof *sum);
+	for (int64_t i = 0; i < count; i++) {
+		sum[to] += v->type.dtype == ML_s8 ? (uint32_t)(int8_t)from[i] : from[i];
+		for (int k = rank - 1; k >= 0; k--) {
+			to += step[k];
+			if (++at[k] < size[k])
+				break;
+			to -= step[k] * size[k];
+			at[k] = 0;
+		}
+	}
+	return ml_build_const(x->b, &t, blob);
+}
+
 /* Sums over the axes, in s32, those axes kept. */
 static ml_value *
 total(ml_lower *x, ml_value *v, const int64_t *axes, int n)
 {
+	int64_t count;
+
+	if (v && is_byte(v) && ml_is_const(v) && ml_type_static_count(&v->type, &count) && count)
+		return constant_total(x, v, axes, n);
 	v = as_s32(x, v);
 	return v ? ml_build_reduce(x->b, ML_OP_reduce_sum, v, axes, n) : NULL;
 }

@@ -98,6 +98,9 @@ test_zero_points(void **state)
 	       "node MatMulInteger a b p q -> y\n" Y,
 	       "a u8[2,1,2] 3 200 1 2\nb s8[2,2,1] 1 -1 4 5\np u8[2,1,1] 1 0\nq s8[2,1,1] 0 4",
 	       "y s32[2,1,1] -197 2");
+	expect("in a u8[2,1,2]\nconst b s8[2,2,1] 1 -1 4 5\nin p u8[2,1,1]\nin q s8[2,1,1]\n"
+	       "node MatMulInteger a b p q -> y\n" Y,
+	       "a u8[2,1,2] 3 200 1 2\np u8[2,1,1] 1 0\nq s8[2,1,1] 0 4", "y s32[2,1,1] -197 2");
 	/* groups, windows at the edge, a zero point for each output channel */
 	expect("in x u8[1,2,2]\nconst w u8[2,1,2] 250 1 0 255\nconst z u8[] 1\nconst q u8[2] 10 "
 	       "20\n"
