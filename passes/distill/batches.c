@@ -7,11 +7,9 @@
 
 enum { LEAST_TOKENS = 16 }; /* different ones, else they are flags */
 static const double REPLACED = 0.15, CHANGED = 0.5, SPLICED = 0.5;
-/* Where numbers are to be the teacher's every row is changed, a few tokens of it or many: a few
- * samples are soon known by heart, and texts of other kinds have other tokens beside each other. */
-static const double MOST_REPLACED = 0.5;
-/* Of what replaces tokens there: any that the model knows. */
-static const double FOREIGN = 0.7;
+/* Of what replaces tokens where numbers are to be the teacher's: any that the model knows, since it
+ * will meet others than the samples have. */
+static const double FOREIGN = 0.5;
 
 /* splitmix64 */
 uint64_t
@@ -176,8 +174,7 @@ ml_pool_init(ml_pool *p, const ml_samples *s, const ml_module *m, uint64_t seed,
 	p->cut = find_cut(p);
 	for (int i = 0; i < p->inputs && p->tokens < 0 && p->cut; i++)
 		find_tokens(p, i);
-	p->much = p->tokens >= 0 && !s->agree.decides;
-	if (p->much)
+	if (p->tokens >= 0 && !s->agree.decides)
 		p->known = ml_rows_numbered_by(m->main->arg[p->tokens]);
 	p->order = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
 	p->shuffled = ML_NEW_ARRAY(arena, int, p->sample.count + 1);
@@ -303,10 +300,9 @@ replace_tokens(ml_pool *p, int row)
 {
 	ml_tensor *x = &p->in[p->tokens];
 	int64_t length = x->dim[1];
-	double share = p->much ? MOST_REPLACED * uniform(p) : REPLACED;
 
 	for (int64_t i = 1; i + 1 < length; i++)
-		if (uniform(p) < share)
+		if (uniform(p) < REPLACED)
 			ml_write_s64(x->dtype, x->data, row * length + i, any_token(p));
 }
 
@@ -400,7 +396,7 @@ change(ml_pool *p, int row, int first, int end, int64_t length)
 
 	if (spliced)
 		splice(p, row, (int)below(p, end - first), length);
-	bool changed = p->much || uniform(p) < CHANGED;
+	bool changed = uniform(p) < CHANGED;
 	if (spliced || changed)
 		p->row[row] = -1;
 	if (!changed)

@@ -76,7 +76,6 @@ typedef struct ml_pool {
 	int64_t *usual; /* tokens as often as they are in the samples */
 	int64_t nusual;
 	int64_t known; /* tokens that the model has a row for, from 0 on; 0: nobody knows */
-	bool much;     /* is changed of each row */
 	uint64_t random;
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */

@@ -86,8 +86,7 @@ check_row(const bench *b, const int64_t *row, int64_t number, int *replaced)
 	return runs_of(row, replaced) == 2;
 }
 
-/* Where something is decided, rows are samples, or begin as one and end as another; some of the
- * tokens are others. */
+/* Rows are samples, or begin as one and end as another; some of the tokens are others. */
 static void
 test_rows(void **state)
 {
@@ -96,8 +95,6 @@ test_rows(void **state)
 
 	(void)state;
 	open_bench(&b, 1);
-	b.samples.agree.decides = true;
-	ml_pool_init(&b.pool, &b.samples, b.m, 1, &b.cx.arena);
 	for (int k = 0; k < BATCHES; k++) {
 		const ml_tensor *in = ml_pool_next(&b.pool);
 		assert_int_equal(in->dim[1], LENGTH);
@@ -134,25 +131,12 @@ test_seed(void **state)
 	close_bench(&a);
 }
 
-static int
-foreign_in(const int64_t *row)
-{
-	int n = 0;
-
-	for (int i = 0; i < LENGTH; i++) {
-		assert_in_range(row[i], 0, 8999);
-		n += row[i] >= SAMPLES * WIDTH;
-	}
-	return n;
-}
-
-/* Most of the tokens that replace others are any that the model knows, in some rows half of what
- * they have; what decides gets none. */
+/* Half of the tokens that replace others are any that the model knows; what decides gets none. */
 static void
 test_foreign(void **state)
 {
 	for (int decides = 0; decides < 2; decides++) {
-		int foreign = 0, rows = 0, most = 0;
+		int foreign = 0, tokens = 0;
 		bench b;
 
 		(void)state;
@@ -161,17 +145,13 @@ test_foreign(void **state)
 		ml_pool_init(&b.pool, &b.samples, b.m, 1, &b.cx.arena);
 		for (int k = 0; k < BATCHES; k++) {
 			const ml_tensor *in = ml_pool_next(&b.pool);
-			for (int64_t r = 0; r < in->dim[0]; r++, rows++) {
-				const int64_t *row = (const int64_t *)in->data + r * LENGTH;
-				int own = foreign_in(row);
-				foreign += own;
-				most += own > (LENGTH - 2) / 3;
-				assert_true(decides || b.pool.row[r] < 0);
+			for (int64_t i = 0; i < in->dim[0] * LENGTH; i++, tokens++) {
+				int64_t token = ((const int64_t *)in->data)[i];
+				assert_in_range(token, 0, 8999);
+				foreign += token >= SAMPLES * WIDTH;
 			}
 		}
-		int tokens = rows * LENGTH;
-		assert_in_range(foreign, decides ? 0 : tokens / 12, decides ? 0 : tokens / 5);
-		assert_in_range(most, decides ? 0 : rows / 10, decides ? 0 : rows / 2);
+		assert_in_range(foreign, decides ? 0 : tokens / 100, decides ? 0 : tokens / 20);
 		close_bench(&b);
 	}
 }
