@@ -1,15 +1,13 @@
 /* test_calibrated.c -- what linear layers become by calibration data, against published formulas.
  */
+#include "harness_context.h"
 #include "harness_exec.h"
 #include "passes/pipeline.h"
 #include "passes/quantize/moments.h"
 #include "passes/quantize/quantize.h"
 #include "passes/quantize/smooth.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 
 static ml_context cx;
 
@@ -420,12 +418,6 @@ main(void)
 		cmocka_unit_test(test_clipping), cmocka_unit_test(test_feedback),
 		cmocka_unit_test(test_bias),
 	};
-	jmp_buf nomem;
 
-	cx.memory = ml_memory_libc();
-	cx.memory.on_fail = &nomem;
-	ml_arena_init(&cx.arena, &cx.memory);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	ml_arena_free(&cx.arena);
-	return failed;
+	return HARNESS_RUN(&cx, tests);
 }

@@ -1,13 +1,11 @@
 /* test_equalize.c -- channels between layers: factors against the published formula, and what
  * static quantization loses with and without them.
  */
+#include "harness_context.h"
 #include "harness_exec.h"
 #include "passes/pipeline.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 
 static ml_context cx;
 
@@ -187,12 +185,6 @@ main(void)
 		cmocka_unit_test(test_formula),
 		cmocka_unit_test(test_error),
 	};
-	jmp_buf nomem;
 
-	cx.memory = ml_memory_libc();
-	cx.memory.on_fail = &nomem;
-	ml_arena_init(&cx.arena, &cx.memory);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	ml_arena_free(&cx.arena);
-	return failed;
+	return HARNESS_RUN(&cx, tests);
 }

@@ -1,11 +1,9 @@
 /* test_gate.c -- layers that hurt stay in floats, those that cost least time; choices repeat. */
+#include "harness_context.h"
 #include "harness_exec.h"
 #include "passes/gate.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 
 static ml_context cx;
 
@@ -199,12 +197,6 @@ main(void)
 		cmocka_unit_test(test_choose_levels),
 		cmocka_unit_test(test_keeps),
 	};
-	jmp_buf nomem;
 
-	cx.memory = ml_memory_libc();
-	cx.memory.on_fail = &nomem;
-	ml_arena_init(&cx.arena, &cx.memory);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	ml_arena_free(&cx.arena);
-	return failed;
+	return HARNESS_RUN(&cx, tests);
 }

@@ -1,13 +1,11 @@
 /* test_levels.c -- what may be lost decides how coarse layers become, in every mode of
  * quantization.
  */
+#include "harness_context.h"
 #include "harness_exec.h"
 #include "passes/pipeline.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 
 static ml_context cx;
 
@@ -149,12 +147,6 @@ main(void)
 		cmocka_unit_test(test_dynamic),
 		cmocka_unit_test(test_four_bits),
 	};
-	jmp_buf nomem;
 
-	cx.memory = ml_memory_libc();
-	cx.memory.on_fail = &nomem;
-	ml_arena_init(&cx.arena, &cx.memory);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	ml_arena_free(&cx.arena);
-	return failed;
+	return HARNESS_RUN(&cx, tests);
 }

@@ -1,10 +1,8 @@
 /* test_record.c -- tables, curves, changes and decisions as passes write them. */
+#include "harness_context.h"
 #include "passes/record.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 
 static ml_context cx;
 
@@ -97,12 +95,6 @@ main(void)
 		cmocka_unit_test(test_decisions),
 		cmocka_unit_test(test_units),
 	};
-	jmp_buf nomem;
 
-	cx.memory = ml_memory_libc();
-	cx.memory.on_fail = &nomem;
-	ml_arena_init(&cx.arena, &cx.memory);
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	ml_arena_free(&cx.arena);
-	return failed;
+	return HARNESS_RUN(&cx, tests);
 }
