@@ -1,4 +1,5 @@
 /* lower_conv.c -- convolutions. */
+#include "lower_activation.h"
 #include "lower_spatial.h"
 #include <string.h>
 
@@ -77,27 +78,25 @@ ml_value *
 ml_lower_fused_conv(ml_lower *x)
 {
 	const char *name = ml_onnx_text(x, "activation", "");
+	const ml_activation_row *row;
 	int n;
-	const float *p = ml_onnx_floats(x, "activation_params", &n);
+	const float *given = ml_onnx_floats(x, "activation_params", &n);
 	ml_value *y = ml_lower_conv(x);
+	double p[2] = {0};
 
 	y = x->in[3] ? ML_X2(add, y, x->in[3]) : y;
 	if (!*name)
 		return y;
-	if (!strcmp(name, "Relu"))
-		return ML_X2(max, y, ML_LIKE(y, 0));
-	if (!strcmp(name, "Sigmoid"))
-		return ML_X1(sigmoid, y);
-	if (!strcmp(name, "Tanh"))
-		return ML_X1(tanh, y);
-	if (!strcmp(name, "LeakyRelu") && n == 1)
-		return ML_X3(select, ML_X2(lt, y, ML_LIKE(y, 0)),
-			     ML_X2(mul, y, ML_LIKE(y, (double)p[0])), y);
+	for (int i = 0; i < n && i < 2; i++)
+		p[i] = (double)given[i];
 	if (!strcmp(name, "Clip") && n == 2)
-		return ML_X2(min, ML_X2(max, y, ML_LIKE(y, (double)p[0])),
-			     ML_LIKE(y, (double)p[1]));
-	return ml_lower_fail(x, ML_ERR_UNSUPPORTED, "activation '%s' is not supported",
-			     ml_escaped(&x->cx->arena, name));
+		return ML_X2(min, ML_X2(max, y, ML_LIKE(y, p[0])), ML_LIKE(y, p[1]));
+	row = ml_lower_find_activation(x, name);
+	if (row && row->n && n != row->n)
+		return ml_lower_fail(x, ML_ERR_FORMAT,
+				     "activation_params has %d numbers, %s needs %d", n, row->name,
+				     row->n);
+	return row ? row->build(x, y, p) : NULL;
 }
 
 /* Windows [N, g, C/g, out.., kernel..] . w[g, M/g, C/g, kernel..] */

@@ -4,6 +4,7 @@
  * A product ends as sum (a_scale b_scale / scale), rounded once, like the quantization behind any
  * layer: the factor of constant scales is a constant.
  */
+#include "lower_activation.h"
 #include "lower_quant.h"
 
 /* ---- products ---- */
@@ -198,10 +199,18 @@ ml_lower_qlinear_sigmoid(ml_lower *x)
 	return quantized_unary(x, sigmoid);
 }
 
+static ml_value *
+leaky_relu(ml_lower *x)
+{
+	double alpha = ml_onnx_float(x, "alpha", 0.01);
+
+	return ml_lower_find_activation(x, "LeakyRelu")->build(x, x->in[0], &alpha);
+}
+
 ml_value *
 ml_lower_qlinear_leaky_relu(ml_lower *x)
 {
-	return quantized_unary(x, ml_lower_leaky_relu);
+	return quantized_unary(x, leaky_relu);
 }
 
 ml_value *

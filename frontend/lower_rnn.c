@@ -1,7 +1,6 @@
 /* lower_rnn.c -- RNN, GRU and LSTM: one recurrence per direction. */
 #include "lower_rnn.h"
 #include <string.h>
-#include <strings.h>
 
 static const ml_cell cells[] = {
 	{"rnn", 1, 1, {"Tanh"}},
@@ -29,17 +28,6 @@ zeros(ml_lower *x, const ml_value *like, const ml_dim *shape, int n)
 
 /* ---- activations ---- */
 
-/* Known names with their default parameters; `uses` counts them. */
-static const struct {
-	ml_activation init;
-	int uses;
-} activations[] = {
-	{{"Sigmoid", 0, 0}, 0},      {{"Tanh", 0, 0}, 0},
-	{{"Relu", 0, 0}, 0},         {{"Softsign", 0, 0}, 0},
-	{{"LeakyRelu", 0.01, 0}, 1}, {{"Affine", 1, 0}, 2},
-	{{"ScaledTanh", 1, 1}, 2},   {{"HardSigmoid", 0.2, 0.5}, 2},
-};
-
 /* Parameters are used up in the order of those activations that have them. */
 typedef struct parameters {
 	const float *alpha, *beta;
@@ -49,19 +37,16 @@ typedef struct parameters {
 static bool
 read_activation(ml_lower *x, const char *name, parameters *p, ml_activation *out)
 {
-	for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
-		if (strcasecmp(name, activations[i].init.name))
-			continue;
-		*out = activations[i].init;
-		if (activations[i].uses > 0 && p->at_alpha < p->nalpha)
-			out->alpha = (double)p->alpha[p->at_alpha++];
-		if (activations[i].uses > 1 && p->at_beta < p->nbeta)
-			out->beta = (double)p->beta[p->at_beta++];
-		return true;
-	}
-	ml_lower_fail(x, ML_ERR_UNSUPPORTED, "activation '%s' is not supported",
-		      ml_escaped(&x->cx->arena, name));
-	return false;
+	const ml_activation_row *row = ml_lower_find_activation(x, name);
+
+	out->row = row;
+	for (int i = 0; row && i < row->n; i++)
+		out->parameter[i] = row->parameter[i].init;
+	if (row && row->n > 0 && p->at_alpha < p->nalpha)
+		out->parameter[0] = (double)p->alpha[p->at_alpha++];
+	if (row && row->n > 1 && p->at_beta < p->nbeta)
+		out->parameter[1] = (double)p->beta[p->at_beta++];
+	return row != NULL;
 }
 
 /* Those of direction d. */
@@ -155,9 +140,9 @@ rnn_node(ml_recurrence *r, ml_value **out)
 
 	if (!node)
 		return false;
-	ML_A(node, rnn, f).str = r->act[0].name;
-	ML_A(node, rnn, g).str = r->act[1].name ? r->act[1].name : "Tanh";
-	ML_A(node, rnn, h).str = r->act[2].name ? r->act[2].name : "Tanh";
+	ML_A(node, rnn, f).str = r->act[0].row->name;
+	ML_A(node, rnn, g).str = r->act[1].row ? r->act[1].row->name : "Tanh";
+	ML_A(node, rnn, h).str = r->act[2].row ? r->act[2].row->name : "Tanh";
 	ML_A(node, rnn, cell).str = r->cell->name;
 	ML_A(node, rnn, reverse).i64 = r->reverse;
 	ML_A(node, rnn, linear_before_reset).i64 = r->linear_before_reset;
@@ -174,10 +159,11 @@ run_direction(ml_recurrence *r, ml_value *v, int d, int directions, ml_value **o
 
 	if (!read_operands(r, v, d) || !read_activations(r, d, directions))
 		return false;
-	for (int i = 0; i < r->cell->activations; i++)
-		plain = plain &&
-			(!strcmp(r->act[i].name, "Sigmoid") || !strcmp(r->act[i].name, "Tanh") ||
-			 !strcmp(r->act[i].name, "Relu"));
+	for (int i = 0; i < r->cell->activations; i++) {
+		const char *name = r->act[i].row->name;
+		plain = plain && (!strcmp(name, "Sigmoid") || !strcmp(name, "Tanh") ||
+				  !strcmp(name, "Relu"));
+	}
 	if (plain)
 		return rnn_node(r, out);
 	return check_operands(r) && ml_lower_rnn_loop(r, out);

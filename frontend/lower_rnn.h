@@ -1,7 +1,7 @@
 /* lower_rnn.h -- recurrent cells: as an rnn node, or spelled out as a loop. */
 #ifndef ML_LOWER_RNN_H
 #define ML_LOWER_RNN_H
-#include "lower.h"
+#include "lower_activation.h"
 
 /* What tells RNN, GRU and LSTM apart. */
 typedef struct ml_cell {
@@ -23,8 +23,8 @@ enum {
 };
 
 typedef struct ml_activation {
-	const char *name; /* in ONNX's spelling */
-	double alpha, beta;
+	const ml_activation_row *row; /* NULL: the cell has none in this place */
+	double parameter[2];
 } ml_activation;
 
 /* One direction, with what the rnn node has no place for. */

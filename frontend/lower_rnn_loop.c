@@ -1,7 +1,6 @@
 /* lower_rnn_loop.c -- recurrent cells as loops, for what the rnn node has no place for: lengths of
  * sequences, clipping, coupled gates, activations with parameters. */
 #include "lower_rnn.h"
-#include <string.h>
 
 /* The body while it is built; values of one step. */
 typedef struct step {
@@ -18,29 +17,10 @@ activate(const ml_recurrence *r, int which, ml_value *v)
 {
 	ml_lower *x = r->x;
 	const ml_activation *a = &r->act[which];
-	const char *name = a->name;
 
 	if (r->clip > 0)
 		v = ML_X2(min, ML_X2(max, v, ML_LIKE(v, -r->clip)), ML_LIKE(v, r->clip));
-	if (!strcmp(name, "Sigmoid"))
-		return ML_X1(sigmoid, v);
-	if (!strcmp(name, "Tanh"))
-		return ML_X1(tanh, v);
-	if (!strcmp(name, "Relu"))
-		return ML_X2(max, v, ML_LIKE(v, 0));
-	if (!strcmp(name, "Affine"))
-		return ML_X2(add, ML_X2(mul, v, ML_LIKE(v, a->alpha)), ML_LIKE(v, a->beta));
-	if (!strcmp(name, "ScaledTanh"))
-		return ML_X2(mul, ML_X1(tanh, ML_X2(mul, v, ML_LIKE(v, a->beta))),
-			     ML_LIKE(v, a->alpha));
-	if (!strcmp(name, "HardSigmoid")) {
-		v = ML_X2(add, ML_X2(mul, v, ML_LIKE(v, a->alpha)), ML_LIKE(v, a->beta));
-		return ML_X2(min, ML_X2(max, v, ML_LIKE(v, 0)), ML_LIKE(v, 1));
-	}
-	if (!strcmp(name, "LeakyRelu"))
-		return ML_X3(select, ML_X2(lt, v, ML_LIKE(v, 0)),
-			     ML_X2(mul, v, ML_LIKE(v, a->alpha)), v);
-	return ML_X2(div, v, ML_X2(add, ML_X1(abs, v), ML_LIKE(v, 1))); /* Softsign */
+	return a->row->build(x, v, a->parameter);
 }
 
 /* Block k of the columns of v[.., n*H]. */

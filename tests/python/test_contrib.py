@@ -166,6 +166,29 @@ class TestProducts(Contrib):
                             alpha=0.25))
         self.agree(Case("FusedMatMul", [numbers(4, 5), numbers(6, 5)], (1,), transB=1))
 
+    def test_fused_gemm(self):
+        operands = [numbers(5, 4), numbers(6, 5, seed=1), numbers(6, seed=2)]
+        names = ("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "LeakyRelu", "Elu", "Celu",
+                 "ThresholdedRelu", "Selu", "HardSigmoid", "ScaledTanh", "ParametricSoftplus")
+        for name in names:
+            self.agree(Case("FusedGemm", operands, (1,), activation=name, transA=1, transB=1,
+                            alpha=0.5, beta=0.8, activation_alpha=0.3, activation_beta=0.7,
+                            activation_gamma=1.2))
+        self.agree(Case("FusedGemm", [operands[0].T.copy(), operands[1].T.copy()],
+                        activation="Relu"))
+
+    def test_fused_conv(self):
+        x, w, bias = numbers(2, 4, 9, 8), numbers(6, 4, 3, 3, seed=1), numbers(6, seed=2)
+        rest = numbers(2, 6, 9, 4, seed=3)
+        window = dict(pads=[1, 1, 1, 1], strides=[1, 2])
+        for b, z in ((None, None), (bias, None), (bias, rest), (None, rest)):
+            for name, *given in (("Relu",), ("Sigmoid",), ("Tanh",), ("LeakyRelu", 0.2),
+                                 ("Clip", -0.5, 1.5), ("HardSigmoid", 0.3, 0.6)):
+                params = {"activation_params": given} if given else {}
+                self.agree(Case("FusedConv", [x, w, b, z], (1, 2), activation=name, **window,
+                                **params), symbolic=False)
+        self.agree(Case("FusedConv", [x, w, bias], (1, 2), **window), symbolic=False)
+
 
 class TestTensors(Contrib):
     def quantized(self, op, *shape, steps=1, **attrs):
@@ -423,6 +446,16 @@ class TestRefusals(Contrib):
                           range(1, 8)), "operand 3 is missing")
         self.refused(Case("QLinearMatMul", [a, f32(0.1), u8(0), b, f32(1, 1), s8(0), f32(1), u8(0)],
                           range(1, 8), domain=""), "number of scales")
+
+    def test_activations(self):
+        gemm, conv = [numbers(3, 4), numbers(4, 5)], [numbers(1, 2, 5), numbers(3, 2, 3)]
+        self.refused(Case("FusedGemm", gemm, activation="Odd"), "activation 'Odd'")
+        self.refused(Case("FusedGemm", gemm, activation="Clip"), "activation 'Clip'")
+        self.refused(Case("FusedGemm", gemm, activation="Selu", activation_alpha=1.0),
+                     "activation_gamma' is missing")
+        for given in ({}, {"activation_params": [1.0, 2.0, 3.0]}):
+            self.refused(Case("FusedConv", conv, activation="HardSigmoid", **given),
+                         "HardSigmoid needs 2")
 
     def test_heads(self):
         x, w = numbers(2, 5, 12), numbers(12, 36)
