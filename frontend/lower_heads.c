@@ -53,7 +53,8 @@ by_batch(heads *h, ml_value *list, ml_dim first)
 				4);
 }
 
-/* The number of keys of each batch; behind them, where keys begin when they do not at 0. */
+/* The number of keys of each batch; behind them, where keys begin when they do not at 0, or where
+ * rows of queries and of keys begin in memory, and end: b + 1 each, which shapes say as well. */
 static ml_value *
 seen_by_length(heads *h, ml_value *mask)
 {
@@ -63,12 +64,14 @@ seen_by_length(heads *h, ml_value *mask)
 
 	if (n == ml_dim_mul(ML_DIMS, b, ML_INT(2)))
 		return ML_X2(and, seen, ML_X2(le, by_batch(h, mask, b), positions(h)));
+	if (n == ml_dim_add(ML_DIMS, ml_dim_mul(ML_DIMS, b, ML_INT(3)), ML_INT(2)))
+		return seen;
 	if (!ml_require_equal(x->b, n, b, "the mask has one length for each batch"))
 		return x->b->failed != ML_OK
 			       ? NULL
 			       : ml_lower_fail(x, ML_ERR_SHAPE,
 					       "a mask of rank 1 has one or two numbers for each "
-					       "batch");
+					       "batch, or three and two more");
 	return seen;
 }
 

@@ -360,6 +360,16 @@ class TestActivations(Contrib):
                         rotary_embedding_dim=8), symbolic=False)
 
 
+    def test_recurrent(self):
+        x, w, r = numbers(4, 2, 3), numbers(1, 5, 3, seed=1), numbers(1, 5, 5, seed=2)
+        for name, *given in (("Relu",), ("Softplus",), ("Softsign",), ("Elu", 0.5),
+                             ("ThresholdedRelu", 0.3), ("LeakyRelu", 0.2), ("Affine", 0.3, 0.1),
+                             ("ScaledTanh", 0.5, 0.7), ("HardSigmoid", 0.3, 0.6)):
+            params = dict(zip(("activation_alpha", "activation_beta"), ([p] for p in given)))
+            self.agree(Case("RNN", [x, w, r], (1, 2), domain="", hidden_size=5,
+                            activations=[name], **params), symbolic=False)
+
+
 class TestAttention(Contrib):
     B, S, D, H = 2, 5, 12, 3
 
@@ -411,7 +421,7 @@ class TestAttention(Contrib):
         long = np.ones((self.B, 7), np.int32)
         long[1, 4:] = 0
         for bias in (None, b):
-            for mask in (None, long, s32(7, 3)):
+            for mask in (None, long, s32(7, 3), s32(7, 3, 0, 5, 10, 0, 7, 14)):
                 self.agree(Case("MultiHeadAttention", [q, k, v, bias, mask], (3,),
                                 num_heads=self.H), symbolic=False)
         more = numbers(self.B, self.H, self.S, 7, seed=9)
@@ -463,6 +473,9 @@ class TestRefusals(Contrib):
         self.refused(Case("Attention", [x, w], (1,), num_heads=0), "num_heads is 0")
         self.refused(Case("Attention", [x, w], (1,), num_heads=3, do_rotary=1), "do_rotary")
         self.refused(Case("MultiHeadAttention", [x], num_heads=3), "packed")
+        for mask in (s32(5, 3, 0), s32([0] * 7), s32([0] * 9)):
+            self.refused(Case("MultiHeadAttention", [x, x, x, None, mask], num_heads=3),
+                         "a mask of rank 1 has")
 
 
 if __name__ == "__main__":
