@@ -12,8 +12,6 @@
 enum {
 	MAX_GROUP = 160, /* nodes: keeps kernels and compile times small */
 	MAX_DEPTH = 32,  /* of index maps inside each other */
-	NARROW_COLUMNS = 2,
-	NARROW_PRODUCTS = 32,
 };
 
 /* The number of trailing axes a reduction covers, 0 when it covers others. */
@@ -46,50 +44,6 @@ reads_window(const ml_value *v)
 		if (v->def->op == ML_OP_window)
 			return true;
 	return false;
-}
-
-/* The product of an operand's contracted or free sizes, INT64_MAX when not static. */
-static int64_t
-static_product(const ml_type *t, const ml_attr *batch, const ml_attr *contract, bool contracted)
-{
-	int64_t product = 1, size;
-
-	for (int i = 0; i < t->rank; i++) {
-		bool taken = false, is_k = false;
-		for (int j = 0; j < batch->count; j++)
-			taken |= batch->ints[j] == i;
-		for (int j = 0; j < contract->count; j++)
-			is_k |= contract->ints[j] == i;
-		if (taken || is_k != contracted)
-			continue;
-		if (!ml_dim_is_int(t->dim[i], &size) || size > 1 << 20)
-			return INT64_MAX;
-		product *= size;
-		if (product > 1 << 20)
-			return INT64_MAX;
-	}
-	return product;
-}
-
-/* A few products for a column or two, as in a depthwise convolution: 16 columns of a tile would
- * be mostly empty. */
-static bool
-is_narrow(const ml_node *n)
-{
-	const ml_type *b = &ml_in(n, 1)->type;
-	const ml_attr *batch = &ML_A(n, dot, rhs_batch), *contract = &ML_A(n, dot, rhs_contract);
-
-	return static_product(b, batch, contract, false) <= NARROW_COLUMNS &&
-	       static_product(b, batch, contract, true) <= NARROW_PRODUCTS;
-}
-
-bool
-ml_has_tile(const ml_node *n)
-{
-	ml_dtype a = ml_in(n, 0)->type.dtype, b = ml_in(n, 1)->type.dtype;
-	bool same = a == b && (a == ML_f32 || a == ML_bf16);
-
-	return (same || (a == ML_u8 && b == ML_s8)) && !is_narrow(n);
 }
 
 /* Operators that stand alone as steps of the entry. */
@@ -344,6 +298,15 @@ take_in_views(ml_planner *p, ml_group *g, const ml_node *n)
 	}
 }
 
+/* A convolution has a kernel of its own as long as nothing else in it has a loop. */
+static bool
+is_convolution(const ml_group *g)
+{
+	const ml_node *n = g->nodes.at[0];
+
+	return ml_class_of(n) == ML_CONTRACT && reads_window(ml_in(n, 0));
+}
+
 static void
 place_reduce(ml_planner *p, ml_node *n)
 {
@@ -356,7 +319,7 @@ place_reduce(ml_planner *p, ml_node *n)
 		return;
 	}
 	if (!g || g->family != ML_FAMILY_ROWS || !ml_type_same_shape(&x->type, &g->space) ||
-	    (g->row_axes != 0 && g->row_axes != axes) || !can_join(p, n, g))
+	    is_convolution(g) || (g->row_axes != 0 && g->row_axes != axes) || !can_join(p, n, g))
 		g = sibling_rows(p, n, axes);
 	if (!g) {
 		new_group(p, ML_FAMILY_ROWS, &x->type, axes, n);

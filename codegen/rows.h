@@ -54,16 +54,20 @@ typedef struct ml_groups {
 /* Groups of the outer dims.  Tries the kernel's expressions out in a function that is deleted. */
 void ml_rows_merge(ml_rows *, ml_emit *, ml_groups *);
 
+enum { ML_DEPTHWISE_SIDE = 7, ML_DEPTHWISE_TAPS = 25 };
+
 /* A map whose elements are one filter of few taps each over windows of an image that lies channels
- * last: a depthwise convolution and what follows it; rows_depthwise.c. */
+ * last: a depthwise convolution, or one in small groups, and what follows it; rows_depthwise.c. */
 typedef struct ml_depthwise {
 	const ml_rows *rows;
 	const ml_node *dot;
 	ml_dots_image image;
+	int64_t inputs, outputs;            /* channels of a group */
 	int64_t size[2], stride[2], gap[2]; /* of the kernel, by spatial dim */
 	int64_t lines;                      /* of the result in a tile */
 } ml_depthwise;
-bool ml_depthwise_find(const ml_rows *, ml_depthwise *);
+bool ml_depthwise_find(const ml_rows *, ml_depthwise *); /* rows_depthwise_plan.c */
+ml_dim ml_depthwise_lines(const ml_depthwise *);         /* of the result, in all images */
 void ml_depthwise_grid(const ml_depthwise *, ml_grid *);
 ml_status ml_depthwise_emit(const ml_depthwise *, ml_emit *, const char *name);
 #endif

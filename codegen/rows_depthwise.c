@@ -1,4 +1,4 @@
-/* rows_depthwise.c -- depthwise convolutions: lanes along channels, filters in registers.
+/* rows_depthwise.c -- convolutions in small groups: lanes along channels, filters in registers.
  *
  * A few lines of the result are computed 16 channels at a time, and of these a few neighbouring
  * pixels at once, so that an element of the image is loaded once for all of them.  Where registers
@@ -8,12 +8,15 @@
  *
  * Integers: two lines' elements share a lane, as 16-bit numbers, and are multiplied and added by
  * one instruction; exact on every level.
+ *
+ * Groups of a few channels: lanes hold whole groups, and an element of the image is shuffled so
+ * that each lane sees its group's first channel, then the second ...
  */
 #include "rows.h"
 #include "tile.h"
-#include <string.h>
 
-enum { PIXELS = 4, MOST_TAPS = 25, TILE = 16384, MOST_SIDE = 7, MOST_LINES = 8 };
+enum { PIXELS = 4, MOST_PIXELS = 16, MOST_LINES = 8 };
+enum { MOST_SIDE = ML_DEPTHWISE_SIDE, MOST_TAPS = ML_DEPTHWISE_TAPS };
 
 typedef struct depthwise_emit {
 	const ml_depthwise *d;
@@ -21,110 +24,44 @@ typedef struct depthwise_emit {
 	ml_dim index[ML_MAX_RANK]; /* of the result: image, line, pixel, channel */
 	const ml_sym *image, *line, *pixel;
 	ml_v base[MOST_SIDE];   /* the image's lines under the kernel */
+	ml_v bases;             /* the same in memory, of groups */
 	ml_v outside;           /* fill, as long as a line */
 	ml_v channel, count;    /* first lane; lanes, NULL = 16 */
 	ml_v filter[MOST_TAPS]; /* f32, or pairs of lines: [(line / 2) * width + column] */
 	ml_v kept;              /* the same in memory, NULL: registers hold it */
 	ml_v step;              /* bytes from pixel to pixel */
 	ml_v low;               /* pixels of fill in front of a line */
+	int pixels;             /* at once */
+	int64_t input;          /* which channel of each group lanes see */
 	bool is_integer;
 } depthwise_emit;
 
-/* ---- recognition ---- */
-
-static const ml_node *
-only_dot(const ml_block *main)
-{
-	const ml_node *found = NULL;
-
-	for (const ml_node *n = main->first; n; n = n->next) {
-		ml_class c = ml_op_get(n->op)->cls;
-		if (c == ML_REDUCE || c == ML_INDEX || (c == ML_CONTRACT && found))
-			return NULL;
-		found = c == ML_CONTRACT ? n : found;
-	}
-	return found;
-}
-
-/* dot [C, N, lines, pixels, 1], shown as [N, lines, pixels, C]. */
 static bool
-shows_image(const ml_node *dot, const ml_type *space)
+has_groups(const depthwise_emit *w)
 {
-	static const int64_t wanted[] = {1, 2, 3, 0, 4};
-	const ml_use *u = dot->out[0].uses;
-
-	if (!u || u->next || u->user->op != ML_OP_transpose || dot->out[0].type.rank != 5 ||
-	    memcmp(ML_A(u->user, transpose, perm).ints, wanted, sizeof wanted))
-		return false;
-	u = u->user->out[0].uses;
-	if (!u || u->next || u->user->op != ML_OP_reshape || space->rank != 4 ||
-	    u->user->out[0].type.rank != 4)
-		return false;
-	const ml_type *shown = &u->user->out[0].type, *t = &dot->out[0].type;
-	for (int i = 0; i < 4; i++)
-		if (shown->dim[i] != space->dim[i] || t->dim[(i + 1) % 4] != space->dim[i])
-			return false;
-	return ml_dim_equals(t->dim[4], 1);
-}
-
-bool
-ml_depthwise_find(const ml_rows *r, ml_depthwise *d)
-{
-	const ml_node *dot = r->is_map ? only_dot(r->kernel->m->main) : NULL;
-	int64_t pixels, channels;
-
-	*d = (ml_depthwise){.rows = r, .dot = dot, .lines = 1};
-	if (!dot || !shows_image(dot, &r->space) || !ml_find_image(dot, &d->image) ||
-	    d->image.spatial != 2 || !ml_dim_equals(ml_in(dot, 1)->type.dim[2], 1))
-		return false;
-	ml_dtype a = ml_in(dot, 0)->type.dtype, b = ml_in(dot, 1)->type.dtype;
-	if (!(a == ML_f32 && b == ML_f32) && !(a == ML_u8 && b == ML_s8))
-		return false;
-	for (int i = 0; i < 2; i++) {
-		d->size[i] = ML_A(d->image.window, window, size).ints[i];
-		d->stride[i] = ML_A(d->image.window, window, stride).ints[i];
-		d->gap[i] = ML_A(d->image.window, window, dilation).ints[i];
-		if (d->size[i] > MOST_SIDE)
-			return false;
-	}
-	if (ml_dim_is_int(r->space.dim[2], &pixels) && ml_dim_is_int(r->space.dim[3], &channels) &&
-	    pixels > 0 && channels > 0 && pixels < TILE && pixels * channels < TILE)
-		d->lines = TILE / (pixels * channels);
-	return d->size[0] * d->size[1] <= MOST_TAPS;
-}
-
-static ml_dim
-lines_of(const ml_depthwise *d)
-{
-	return ml_dim_mul(d->rows->kernel->m->dims, d->rows->space.dim[0], d->rows->space.dim[1]);
-}
-
-void
-ml_depthwise_grid(const ml_depthwise *d, ml_grid *grid)
-{
-	ml_dims *dims = d->rows->kernel->m->dims;
-	const ml_type *image = &d->image.image->type;
-	ml_dim line = ml_dim_mul(dims, image->dim[2], image->dim[3]);
-
-	grid->tiles = ml_dim_ceildiv(dims, lines_of(d), ml_dim_int(dims, d->lines));
-	grid->scratch_bytes = ml_dim_int(dims, 0);
-	if (d->image.pad) /* whole vectors are stored */
-		grid->scratch_bytes =
-			ml_dim_mul(dims, ml_dim_add(dims, line, ml_dim_int(dims, ML_LANES)),
-				   ml_dim_int(dims, ml_dtype_bytes(image->dtype)));
+	return w->d->outputs > 1;
 }
 
 /* ---- elements and filters ---- */
 
-/* 16 channels of a pixel as they lie in memory. */
+/* What 16 channels of the result see of a pixel: as it lies in memory, or their groups' input. */
 static ml_v
 element(depthwise_emit *w, ml_v pixel)
 {
 	ml_emit *e = w->x.e;
+	const ml_depthwise *d = w->d;
 	LLVMTypeRef type = w->is_integer ? e->i8 : e->f32;
+	ml_v lanes[ML_LANES], at = ml_gep(e, type, pixel, w->channel), v;
 
-	return ml_load_lanes(e, type, ml_gep(e, type, pixel, w->channel), w->count,
-			     w->is_integer ? 1 : 4);
+	if (d->outputs == ML_LANES)
+		return ml_splat(e, ml_load(e, type, ml_gep(e, type, at, ml_i64(e, w->input)), 4));
+	v = ml_load_lanes(e, type, at, w->count, w->is_integer ? 1 : 4);
+	if (!has_groups(w))
+		return v;
+	for (int i = 0; i < ML_LANES; i++)
+		lanes[i] = ml_i32(e, i / d->outputs * d->inputs + w->input);
+	return LLVMBuildShuffleVector(e->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+				      LLVMConstVector(lanes, ML_LANES), "");
 }
 
 /* Bytes of two lines, which take turns, as numbers of 16 bits: two in a lane. */
@@ -151,7 +88,7 @@ pair(ml_emit *e, ml_v low, ml_v high)
 }
 
 static ml_v
-filter_at(depthwise_emit *w, int64_t line, int64_t column)
+filter_at(depthwise_emit *w, int64_t line, int64_t input, int64_t column)
 {
 	ml_dims *dims = w->x.kernel->m->dims;
 	const ml_value *f = ml_in(w->d->dot, 1);
@@ -161,7 +98,8 @@ filter_at(depthwise_emit *w, int64_t line, int64_t column)
 
 	for (int i = 0; i < f->type.rank; i++)
 		index[i] = zero;
-	index[ML_A(w->d->dot, dot, rhs_batch).ints[0]] = w->index[3];
+	ml_expr_delinear(&w->x, 2, f->type.dim, w->index[3], index);
+	index[2] = ml_dim_int(dims, input);
 	index[sum->ints[0]] = ml_dim_int(dims, line);
 	index[sum->ints[1]] = ml_dim_int(dims, column);
 	ml_v v = ml_expr_at(&w->x, f, index);
@@ -183,8 +121,9 @@ fits_registers(const depthwise_emit *w)
 	const ml_target *t = w->x.e->target;
 	int64_t lines = lines_of_lane(w), taps = (w->d->size[0] + lines - 1) / lines;
 
-	return (taps * w->d->size[1] + PIXELS + 2) * (ML_LANES * 32 / t->vector_bits) <=
-	       t->registers;
+	return !has_groups(w) &&
+	       (taps * w->d->size[1] + PIXELS + 2) * (ML_LANES * 32 / t->vector_bits) <=
+		       t->registers;
 }
 
 static LLVMTypeRef
@@ -202,30 +141,37 @@ load_filter(depthwise_emit *w)
 	int n = 0;
 
 	for (int64_t i = 0; i < size[0]; i += lines_of_lane(w))
-		for (int64_t j = 0; j < size[1]; j++) {
+		for (int64_t j = 0; j < w->d->inputs * size[1]; j++) {
 			bool alone = !w->is_integer || i + 1 == size[0];
-			ml_v low = filter_at(w, i, j);
-			ml_v high = alone ? NULL : filter_at(w, i + 1, j);
-			w->filter[n++] = w->is_integer ? pair(e, low, high) : low;
+			int64_t input = j / size[1], column = j % size[1];
+			ml_v v = filter_at(w, i, input, column);
+			ml_v high = alone ? NULL : filter_at(w, i + 1, input, column);
+			v = w->is_integer ? pair(e, v, high) : v;
+			if (w->kept)
+				ml_store(e, v, ml_gep(e, lanes_type(w), w->kept, ml_i64(e, n++)),
+					 64);
+			else
+				w->filter[n++] = v;
 		}
-	for (int i = 0; i < n && w->kept; i++)
-		ml_store(e, w->filter[i], ml_gep(e, lanes_type(w), w->kept, ml_i64(e, i)), 64);
 }
 
 /* The filter's line `line` in registers.  Volatile: LLVM would read it in front of the loop, and
  * have every product read its factor from the stack. */
 static const ml_v *
-filter_line(depthwise_emit *w, int64_t line)
+filter_line(depthwise_emit *w, ml_v line)
 {
 	ml_emit *e = w->x.e;
-	int64_t width = w->d->size[1], first = line / lines_of_lane(w) * width;
+	int64_t width = w->d->size[1], known = 0;
 
-	for (int64_t i = first; i < first + width && w->kept; i++) {
-		ml_v from = ml_gep(e, lanes_type(w), w->kept, ml_i64(e, i));
+	if (!w->kept)
+		return w->filter + (ml_const_i64(line, &known) ? known * width : 0);
+	line = ml_mul(e, line, ml_i64(e, width));
+	for (int64_t i = 0; i < width; i++) {
+		ml_v from = ml_gep(e, lanes_type(w), w->kept, ml_add(e, line, ml_i64(e, i)));
 		w->filter[i] = ml_load(e, lanes_type(w), from, 64);
 		LLVMSetVolatile(w->filter[i], true);
 	}
-	return w->filter + first;
+	return w->filter;
 }
 
 static ml_v
@@ -336,6 +282,38 @@ store_pixel(depthwise_emit *w, ml_v pixel, ml_v acc)
 	ml_expr_release(x, mark);
 }
 
+static void
+add_columns(depthwise_emit *w, const ml_v *filter, int64_t line, ml_v first, int pixels,
+	    bool may_be_outside, ml_v *acc)
+{
+	const ml_depthwise *d = w->d;
+	int64_t last = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
+
+	for (int64_t column = 0; column <= last; column++)
+		add_column(w, filter, line, first, column, pixels, may_be_outside, acc);
+}
+
+/* The same for groups, line after line and channel after channel of each. */
+static void
+add_groups(depthwise_emit *w, ml_v first, int pixels, bool may_be_outside, ml_v *acc)
+{
+	ml_emit *e = w->x.e;
+	ml_v inputs = ml_i64(e, w->d->inputs);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), ml_i64(e, w->d->size[0]), ml_i64(e, 1), acc,
+				  pixels, "line");
+
+	for (int p = 0; p < pixels; p++)
+		acc[p] = l.carry[p];
+	w->base[0] = ml_load(e, e->ptr, ml_gep(e, e->ptr, w->bases, l.i), 8);
+	for (w->input = 0; w->input < w->d->inputs; w->input++) {
+		ml_v line = ml_add(e, ml_mul(e, l.i, inputs), ml_i64(e, w->input));
+		add_columns(w, filter_line(w, line), 0, first, pixels, may_be_outside, acc);
+	}
+	ml_loop_end(e, &l, acc);
+	for (int p = 0; p < pixels; p++)
+		acc[p] = l.carry[p];
+}
+
 /* `pixels` neighbours, the first of them `pixel`. */
 static void
 emit_pixels(depthwise_emit *w, ml_v pixel, int pixels, bool may_be_outside)
@@ -343,17 +321,18 @@ emit_pixels(depthwise_emit *w, ml_v pixel, int pixels, bool may_be_outside)
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
 	ml_v first = ml_sub(e, ml_mul(e, pixel, ml_i64(e, d->stride[1])), w->low);
-	int64_t last = (d->size[1] - 1) * d->gap[1] + (pixels - 1) * d->stride[1];
+	int64_t lines = lines_of_lane(w);
 	int mark = ml_expr_mark(&w->x);
-	ml_v acc[PIXELS];
+	ml_v acc[MOST_PIXELS];
 
 	for (int p = 0; p < pixels; p++)
 		acc[p] = LLVMConstNull(lanes_type(w));
-	for (int64_t line = 0; line < d->size[0]; line += lines_of_lane(w)) {
-		const ml_v *filter = filter_line(w, line);
-		for (int64_t column = 0; column <= last; column++)
-			add_column(w, filter, line, first, column, pixels, may_be_outside, acc);
-	}
+	if (has_groups(w))
+		add_groups(w, first, pixels, may_be_outside, acc);
+	else
+		for (int64_t line = 0; line < d->size[0]; line += lines)
+			add_columns(w, filter_line(w, ml_i64(e, line / lines)), line, first, pixels,
+				    may_be_outside, acc);
 	for (int p = 0; p < pixels; p++)
 		store_pixel(w, ml_add(e, pixel, ml_i64(e, p)), acc[p]);
 	ml_expr_release(&w->x, mark);
@@ -361,30 +340,46 @@ emit_pixels(depthwise_emit *w, ml_v pixel, int pixels, bool may_be_outside)
 
 /* ---- lines ---- */
 
-/* A line by fours, the last of which may be some of the pixels before them again. */
+/* How many pixels of a line are computed at once: of groups, whose sums take longer, as many as
+ * registers hold with the least of them twice.  No sum depends on it. */
+static int
+pixels_at_once(const depthwise_emit *w)
+{
+	const ml_target *t = w->x.e->target;
+	int64_t width, best = PIXELS, fit = t->registers * t->vector_bits / (ML_LANES * 64);
+
+	if (!has_groups(w) || !ml_dim_is_int(w->d->rows->space.dim[2], &width))
+		return PIXELS;
+	for (int64_t n = PIXELS; n <= fit && n <= width; n++)
+		if ((width + n - 1) / n * n <= (width + best - 1) / best * best)
+			best = n;
+	return (int)best;
+}
+
+/* A line by `pixels`, the last of which may be some of the pixels before them again. */
 static void
-emit_fours(depthwise_emit *w, ml_v pixels)
+emit_many(depthwise_emit *w, ml_v pixels)
 {
 	ml_emit *e = w->x.e;
 	const ml_depthwise *d = w->d;
-	ml_v zero = ml_i64(e, 0), fours = ml_i64(e, PIXELS);
-	ml_loop l = ml_loop_begin(e, zero, pixels, fours, NULL, 0, "pixels");
-	ml_v pixel = ml_min_s(e, l.i, ml_sub(e, pixels, fours));
+	ml_v zero = ml_i64(e, 0), many = ml_i64(e, w->pixels);
+	ml_loop l = ml_loop_begin(e, zero, pixels, many, NULL, 0, "pixels");
+	ml_v pixel = ml_min_s(e, l.i, ml_sub(e, pixels, many));
 
 	if (d->image.pad) {
-		int64_t last = (d->size[1] - 1) * d->gap[1] + (PIXELS - 1) * d->stride[1];
+		int64_t last = (d->size[1] - 1) * d->gap[1] + (w->pixels - 1) * d->stride[1];
 		ml_v width = ml_expr_dim(&w->x, d->image.image->type.dim[2]);
 		ml_v begin = ml_sub(e, ml_mul(e, pixel, ml_i64(e, d->stride[1])), w->low);
 		ml_v end = ml_add(e, begin, ml_i64(e, last));
 		ml_v left = LLVMBuildICmp(e->b, LLVMIntSGE, begin, zero, "");
 		ml_v right = LLVMBuildICmp(e->b, LLVMIntSLT, end, width, "");
 		ml_if inside = ml_if_begin(e, LLVMBuildAnd(e->b, left, right, ""));
-		emit_pixels(w, pixel, PIXELS, false);
+		emit_pixels(w, pixel, w->pixels, false);
 		ml_if_else(e, &inside);
-		emit_pixels(w, pixel, PIXELS, true);
+		emit_pixels(w, pixel, w->pixels, true);
 		ml_if_end(e, &inside);
 	} else {
-		emit_pixels(w, pixel, PIXELS, false);
+		emit_pixels(w, pixel, w->pixels, false);
 	}
 	ml_loop_end(e, &l, NULL);
 }
@@ -398,12 +393,13 @@ emit_line(depthwise_emit *w)
 	ml_v one = ml_i64(e, 1), zero = ml_i64(e, 0);
 	int64_t known;
 
-	if (ml_const_i64(pixels, &known) && known >= PIXELS) {
-		emit_fours(w, pixels);
+	if (ml_const_i64(pixels, &known) && known >= w->pixels) {
+		emit_many(w, pixels);
 		return;
 	}
-	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, pixels, ml_i64(e, PIXELS), ""));
-	emit_fours(w, pixels);
+	ml_if many =
+		ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, pixels, ml_i64(e, w->pixels), ""));
+	emit_many(w, pixels);
 	ml_if_else(e, &many);
 	ml_loop l = ml_loop_begin(e, zero, pixels, one, NULL, 0, "pixel");
 	emit_pixels(w, l.i, 1, true);
@@ -427,11 +423,14 @@ place_lines(depthwise_emit *w, ml_v image, ml_v line)
 	for (int64_t i = 0; i < d->size[0]; i++) {
 		ml_v at = ml_add(e, first, ml_i64(e, i * d->gap[0]));
 		ml_v offset = ml_mul(e, ml_add(e, ml_mul(e, image, height), at), bytes);
-		w->base[i] = ml_gep(e, e->i8, x->buffer[d->image.image->index], offset);
-		if (!d->image.pad)
-			continue;
-		ml_v ok = LLVMBuildICmp(e->b, LLVMIntULT, at, height, "");
-		w->base[i] = LLVMBuildSelect(e->b, ok, w->base[i], w->outside, "");
+		ml_v ok, base = ml_gep(e, e->i8, x->buffer[d->image.image->index], offset);
+		if (d->image.pad) {
+			ok = LLVMBuildICmp(e->b, LLVMIntULT, at, height, "");
+			base = LLVMBuildSelect(e->b, ok, base, w->outside, "");
+		}
+		if (has_groups(w))
+			ml_store(e, base, ml_gep(e, e->ptr, w->bases, ml_i64(e, i)), 8);
+		w->base[i] = base;
 	}
 }
 
@@ -444,8 +443,13 @@ emit_lines(depthwise_emit *w, ml_v begin, ml_v end, ml_v block, ml_v count)
 	int mark = ml_expr_mark(x);
 
 	ml_expr_set_block(x, block, count);
-	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES));
+	w->channel = ml_mul(e, block, ml_i64(e, ML_LANES / w->d->outputs * w->d->inputs));
 	w->count = count;
+	if (w->d->inputs < w->d->outputs) { /* fewer channels are read */
+		w->count = count ? count : ml_i64(e, ML_LANES);
+		w->count = LLVMBuildUDiv(e->b, w->count, ml_i64(e, w->d->outputs), "");
+		w->count = ml_mul(e, w->count, ml_i64(e, w->d->inputs));
+	}
 	load_filter(w);
 	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, 1), NULL, 0, "line");
 	int inner = ml_expr_mark(x);
@@ -541,15 +545,19 @@ ml_depthwise_emit(const ml_depthwise *d, ml_emit *e, const char *name)
 	w.index[3] = ml_expr_lanes(x, ml_i64(e, 0), d->rows->space.dim[3]);
 	w.step = ml_mul(e, ml_expr_dim(x, t->dim[3]), ml_i64(e, ml_dtype_bytes(t->dtype)));
 	w.outside = x->scratch;
+	w.pixels = pixels_at_once(&w);
+	w.bases = ml_alloca(e, LLVMArrayType2(e->ptr, MOST_SIDE), 8);
 	if (!fits_registers(&w))
-		w.kept = ml_alloca(e, LLVMArrayType2(lanes_type(&w), MOST_TAPS), 64);
+		w.kept = ml_alloca(
+			e, LLVMArrayType2(lanes_type(&w), (uint64_t)(MOST_TAPS * d->inputs)), 64);
 	w.low = ml_i64(e, 0);
 	if (d->image.pad) {
 		w.low = ml_expr_dim(x, ML_A(d->image.pad, pad, low).dims[2]);
 		fill_line(&w);
 	}
 	ml_v lines = ml_i64(e, d->lines);
-	ml_v end = ml_min_s(e, ml_mul(e, ml_expr_end(x), lines), ml_expr_dim(x, lines_of(d)));
+	ml_v end = ml_min_s(e, ml_mul(e, ml_expr_end(x), lines),
+			    ml_expr_dim(x, ml_depthwise_lines(d)));
 	ml_v some = ml_i64(e, lines_at_once(&w));
 	ml_loop l =
 		ml_loop_begin(e, ml_mul(e, ml_expr_begin(x), lines), end, some, NULL, 0, "lines");

@@ -319,8 +319,8 @@ contract_channels_last(layout *l, ml_node *n)
 	return true;
 }
 
-/* Weights w[g, M/g, C/g, kernel..] of one filter and channel per group, with groups as neighbours
- * in memory: lanes run along channels. */
+/* Weights w[g, M/g, C/g, kernel..] of few filters and channels per group, with all filters as
+ * neighbours in memory: lanes run along channels. */
 static ml_value *
 spread_filters(layout *l, ml_value *w)
 {
@@ -329,7 +329,7 @@ spread_filters(layout *l, ml_value *w)
 	int rank = w->type.rank;
 
 	for (int i = 0; i < rank; i++) {
-		there[i] = (i + 1) % rank;
+		there[i] = (i + 2) % rank;
 		back[there[i]] = i;
 	}
 	ml_value *v = ml_build_transpose(&l->b, w, there);
@@ -337,6 +337,21 @@ spread_filters(layout *l, ml_value *w)
 		return w;
 	v = ml_build_const(&l->b, &v->type, blob);
 	return v ? ml_build_transpose(&l->b, v, back) : NULL;
+}
+
+/* Do few lanes hold the filters of a group (what codegen/rows_depthwise.c computes)? */
+static bool
+fits_lanes(const ml_value *w, int spatial)
+{
+	int64_t outputs, inputs, high, wide;
+
+	if (!ml_dim_is_int(w->type.dim[1], &outputs) || !ml_dim_is_int(w->type.dim[2], &inputs))
+		return false;
+	return (outputs == 1 && inputs == 1) ||
+	       (spatial == 2 && w->type.dtype == ML_f32 && outputs > 0 && 16 % outputs == 0 &&
+		inputs > 0 && inputs <= outputs && ml_dim_is_int(w->type.dim[3], &high) &&
+		ml_dim_is_int(w->type.dim[4], &wide) && high <= 7 && wide <= 7 &&
+		high * wide <= 25);
 }
 
 /* A constant behind reshapes, as one of their result's shape. */
@@ -400,7 +415,7 @@ move_grouped(layout *l, const ml_node *n)
 		x = ml_build_dot(&l->b, ml_in(x->def, 0), w, NULL, NULL, 0, a, b, k + 1);
 		return turned(l, x);
 	}
-	if (w && ml_dim_equals(w->type.dim[1], 1) && ml_dim_equals(w->type.dim[2], 1))
+	if (w && fits_lanes(w, k))
 		w = spread_filters(l, w);
 	x = ml_build_dot(&l->b, x, w, &one, &zero, 1, a, b, k + 1);
 	x = x ? ml_build_transpose(&l->b, x, perm) : NULL;

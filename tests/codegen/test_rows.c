@@ -331,6 +331,50 @@ test_depthwise(void **state)
 		}
 }
 
+/* Groups of %1$d filters on %2$d channels, lines of %3$s pixels. */
+static const char groups[] = KERNEL(
+	0, "  sym d0\n  sym d1\n  sym d2\n",
+	"  in %%0 : f32[2, d0, %3$s, %2$d*d2]\n  in %%1 : f32[%2$d, 3, 2, d2, %1$d]\n"
+	"  in %%s : s8[d1]\n"
+	"  %%2 = const {3} : f32[]\n"
+	"  %%3 = pad %%0, %%2 {low = [0, 2, 1, 0], high = [0, 2, 1, 0], interior = [0, 0, 0, 0]} : "
+	"f32[2, d0 + 4, %3$s + 2, %2$d*d2]\n"
+	"  %%4 = transpose %%3 {perm = [0, 3, 1, 2]} : f32[2, %2$d*d2, d0 + 4, %3$s + 2]\n"
+	"  %%5 = window %%4 {size = [3, 2], stride = [1, %4$d], dilation = [2, 2]} : "
+	"f32[2, %2$d*d2, d0, %5$s, 3, 2]\n"
+	"  %%6 = reshape %%5 {shape = [2, d2, %2$d, d0, %5$s, 3, 2]} : "
+	"f32[2, d2, %2$d, d0, %5$s, 3, 2]\n"
+	"  %%7 = transpose %%1 {perm = [3, 4, 0, 1, 2]} : f32[d2, %1$d, %2$d, 3, 2]\n"
+	"  %%8 = dot %%6, %%7 {lhs_batch = [1], rhs_batch = [0], lhs_contract = [5, 6, 2], "
+	"rhs_contract = [3, 4, 2]} : f32[d2, 2, d0, %5$s, %1$d]\n"
+	"  %%9 = transpose %%8 {perm = [1, 2, 3, 0, 4]} : f32[2, d0, %5$s, d2, %1$d]\n"
+	"  %%10 = reshape %%9 {shape = [2, d0, %5$s, %1$d*d2]} : f32[2, d0, %5$s, %1$d*d2]\n"
+	"  %%11 = neg %%10 : f32[2, d0, %5$s, %1$d*d2]\n"
+	"  out \"\" = %%11\n");
+
+/* Groups that fill lanes with and without rest, or have fewer channels than filters; the last two
+ * do not fit lanes.  Lines as long as registers hold, longer, shorter, and of any length, in turn.
+ */
+static void
+test_groups(void **state)
+{
+	(void)state;
+	static const int64_t images[][KERNEL_DIMS] = {{1, 1, 1}, {3, 4, 5}, {6, 19, 8}};
+	static const int channels[][2] = {{2, 1}, {2, 2},   {4, 4}, {4, 3},
+					  {8, 8}, {16, 16}, {3, 3}, {2, 4}};
+	static const char *const widths[][2] = {
+		{"d1", "d1"}, {"3", "3"}, {"14", "14"}, {"19", "10"}};
+	char text[2048];
+	for (int c = 0; c < 8; c++)
+		for (int w = c % 2; w < 4; w += 2) {
+			snprintf(text, sizeof text, groups, channels[c][0], channels[c][1],
+				 widths[w][0], w == 3 ? 2 : 1, widths[w][1]);
+			kernel_case k = {
+				.text = text, .sizes = images, .nsizes = 3, .tolerance = 2e-6};
+			check_kernel(&k);
+		}
+}
+
 int
 main(void)
 {
@@ -348,6 +392,7 @@ main(void)
 		cmocka_unit_test(test_short_masked_rows),
 		cmocka_unit_test(test_static_shapes),
 		cmocka_unit_test(test_depthwise),
+		cmocka_unit_test(test_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
