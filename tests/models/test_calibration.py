@@ -177,16 +177,17 @@ def progress():
 	os.mkdir(path("half"))
 	np.savez(path("last.npz"), x=image)
 	bars, n = [], 512
-	while len({part for _, part in bars}) < 2 and n <= 1 << 14:  # two seconds are silent
+	while len({bar[1:] for bar in bars}) < 2 and n <= 1 << 14:  # two seconds are silent
 		np.savez(os.path.join(path("half"), "first.npz"), x=np.resize(image, (n, *image.shape[1:])))
 		text, code = on_terminal(*command)
-		bars = re.findall(r"\r\x1b\[Kcalibrating \[(#*) *\] +(\d+) %, walk 1, sample \d+ of file [12] of 2",
-			text)
+		bars = re.findall(r"\r\x1b\[Kcalibrating \[(#*) *\] +(\d+) %, walk (\d+), sample \d+ of file "
+			"[12] of 2", text)
 		n *= 2
 	check("on a terminal it compiles", code == 0, text)
 	check("a bar is drawn", len(bars) > 1, text)
-	parts = [int(b[1]) for b in bars]
-	check("it grows", parts == sorted(parts) and parts[0] < parts[-1] <= 100, parts)
+	parts = [(int(walk), int(part)) for _, part, walk in bars]  # each walk begins anew
+	check("it grows", parts == sorted(parts) and parts[0] < parts[-1] and
+		all(part <= 100 for _, part in parts), parts)
 	check("it is wiped", all("calibrating" not in line.split("\r\x1b[K")[-1]
 		for line in text.split("\n")), text)
 	quiet, code = on_terminal(*command, "-q")
