@@ -260,7 +260,8 @@ ml_status ml_write_code_text(const ml_options *, const ml_emit_kind *, ml_plan *
 
 /* ---- output.c ---- */
 
-/* ML_ERR_IO when `path` names something that is no regular file; NULL and new names are fine. */
+/* ML_ERR_IO when `path` names something that is no regular file, or lies where none can be made;
+ * NULL and new names are fine. */
 ml_status ml_check_output(ml_context *, const char *path);
 /* Writes a text to `path` whole or not at all, or shows it when `path` is NULL. */
 ml_status ml_write_text(const ml_options *, const char *path, const char *title, const ml_text *);

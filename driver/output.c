@@ -24,12 +24,26 @@ write_all(int fd, const char *bytes, size_t n)
 	return true;
 }
 
-/* Whatever is renamed onto a device or a folder destroys it. */
+static const char *
+folder_of(ml_arena *arena, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? ml_strndup(arena, path, (size_t)(slash - path) + 1) : ".";
+}
+
+/* Whatever is renamed onto a device or a folder destroys it; where nothing can be made, minutes of
+ * training would be lost. */
 ml_status
 ml_check_output(ml_context *cx, const char *path)
 {
 	struct stat s;
 
+	if (path && access(folder_of(&cx->arena, path), W_OK | X_OK)) {
+		const char *why = strerror(errno);
+		return ml_error(cx, ML_ERR_IO, NULL, "cannot write '%s': %s",
+				ml_escaped(&cx->arena, path), why);
+	}
 	if (!path || stat(path, &s) || S_ISREG(s.st_mode))
 		return ML_OK;
 	return ml_error(cx, ML_ERR_IO, NULL, "cannot replace '%s': not a regular file",
@@ -41,10 +55,7 @@ ml_check_output(ml_context *cx, const char *path)
 static int
 open_nameless(ml_arena *arena, const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	const char *folder = slash ? ml_strndup(arena, path, (size_t)(slash - path) + 1) : ".";
-
-	return open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+	return open(folder_of(arena, path), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
 }
 
 static bool

@@ -336,6 +336,7 @@ def measure(row, o, tell):
     tell("teacher", rows["teacher"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = o.keep or pathlib.Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, ask in row.students().items():
             if o.student and name not in o.student and name.split()[0] not in o.student:
                 continue

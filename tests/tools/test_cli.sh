@@ -91,6 +91,8 @@ grep -q '"file": "said.so", "bytes": [1-9].*"file": "said.h".*"levels": \["[a-z]
 	fail "mloptc --json: $(cat json)"
 holds "$(value seconds <json) > 0"
 refuses 1 "--json needs -o" "$bin/mloptc" "$digits/model.onnx" --emit=ir --json
+refuses 1 "cannot write 'no/x.so': No such file" "$bin/mloptc" "$intents/model.onnx" \
+	--distill=60 --calib="$intents/calib.npz" -o no/x.so
 refuses 1 "unknown option '-w'" "$bin/mloptc" "$digits/model.onnx" -w
 refuses 1 "unknown option '--loud'" "$bin/mloptc" "$digits/model.onnx" --loud
 
