@@ -6,7 +6,7 @@
 
 static const double RIDGE = 0.01;
 /* Rows for each column of x. */
-enum { ROWS_FIT = 24, ROWS_ROUGH = 5, ROWS_HELD = 4, WIDEST = 8192 };
+enum { ROWS_FIT = 20, ROWS_ROUGH = 5, ROWS_HELD = 4, WIDEST = 8192 };
 
 ml_node *
 ml_last_layer(const ml_branch *b)
