@@ -177,6 +177,21 @@ test_canceled(void **state)
 	close_bench(&b);
 }
 
+/* Trains with the decisions of an earlier training; 0: by as many steps as usual. */
+static void
+repeat(bench *again, const bench *first, double minutes)
+{
+	open_bench(again, ends, 2);
+	if (minutes > 0) {
+		again->distill.steps = -1;
+		again->distill.minutes = minutes;
+	}
+	again->record.replays = true;
+	for (int i = 0; i < first->record.decisions.count; i++)
+		ML_PUSH(&again->cx.arena, again->record.replayed, first->record.decisions.at[i]);
+	assert_int_equal(distill(again), ML_OK);
+}
+
 /* A training that was timed and ended early is repeated to the step. */
 static void
 test_replay(void **state)
@@ -189,13 +204,7 @@ test_replay(void **state)
 	b.distill.minutes = 0.001;
 	b.cancel_at = 5;
 	assert_int_equal(distill(&b), ML_OK);
-	open_bench(&again, ends, 2);
-	again.distill.steps = -1;
-	again.distill.minutes = 0.5;
-	again.record.replays = true;
-	for (int i = 0; i < b.record.decisions.count; i++)
-		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
-	assert_int_equal(distill(&again), ML_OK);
+	repeat(&again, &b, 0.5);
 	assert_string_equal(choice_of(&again, "steps"), choice_of(&b, "steps"));
 	assert_string_equal(printed(&again), printed(&b));
 	close_bench(&again);
@@ -242,11 +251,7 @@ test_bf16(void **state)
 	assert_string_not_equal(printed(&again), printed(&b));
 	assert_true(fabs(again.best - b.best) < 0.05 * again.best);
 	close_bench(&again);
-	open_bench(&again, ends, 2);
-	again.record.replays = true;
-	for (int i = 0; i < b.record.decisions.count; i++)
-		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
-	assert_int_equal(distill(&again), ML_OK);
+	repeat(&again, &b, 0);
 	assert_string_equal(printed(&again), printed(&b));
 	close_bench(&again);
 	close_bench(&b);
@@ -397,13 +402,7 @@ test_ends_early(void **state)
 	assert_int_equal(b.calls, 1 + checks);
 	assert_int_equal(atoi(choice_of(&b, "stopped at")), checks * every);
 	assert_non_null(strstr(b.record.notes.at[1], "checks; that saves"));
-	open_bench(&again, ends, 2);
-	again.distill.steps = -1;
-	again.distill.minutes = 0.5;
-	again.record.replays = true;
-	for (int i = 0; i < b.record.decisions.count; i++)
-		ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[i]);
-	assert_int_equal(distill(&again), ML_OK);
+	repeat(&again, &b, 0.5);
 	assert_string_equal(choice_of(&again, "stopped at"), choice_of(&b, "stopped at"));
 	open_bench(&steps, ends, 2);
 	steps.exec.compile = compile_and_note;
