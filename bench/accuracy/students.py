@@ -1,6 +1,5 @@
 """students.py -- what smaller models lose: pruned and distilled by mlopt, beside students of the same
-number of layers that were chosen without looking (every other layer, the first or the last ones) or
-by block influence: trained alike, and `plain`, the layers that are left as they were.
+size by baselines.py, trained alike, and `plain`, with what is left as it was.
 
 A row is a class of ROWS: a task of tasks.py, what mlopt is asked for, and what is wanted.  Students
 are told as they are done; what mlopt's is beside them (`as wanted`, `best`) when all are.
@@ -17,6 +16,8 @@ import sys
 import tempfile
 import time
 
+import baselines
+
 TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TREE / "python"))
 SAMPLES = 2000  # without labels
@@ -28,7 +29,7 @@ def options():
     parser.add_argument("--library", help="libmlopt.so.0 (default: the one in build/)")
     parser.add_argument("--only", action="append", help="a row; may be given several times")
     parser.add_argument("--student", action="append",
-                        help="mlopt, every other, first, last, influence, plain ... (default: all)")
+                        help="mlopt, every other, first, last, influence, norms, plain ... (default: all)")
     parser.add_argument("--quick", action="store_true",
                         help="500 samples, 40 steps, speed in one turn: a table in minutes, of no merit")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
@@ -37,87 +38,6 @@ def options():
                         help="folder that students are kept in; those that are there are measured")
     parser.add_argument("--json", action="store_true", help="results for programs")
     return parser.parse_args()
-
-
-# ---- layers that others would keep ----
-
-def evenly(layers, left):
-    return [round(i * (layers - 1) / (left - 1)) for i in range(left)]
-
-
-def streams(graph, blocks):
-    """What each layer reads: of the first sum in it the operand that others read, too; and the
-    result of the last sum."""
-    readers = {}
-    for node in graph.node:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
-    nodes, found, seen = {n.name: n for n in graph.node}, [], set()
-    for branch in blocks["branches"]:
-        node = nodes[branch["added_at"]]
-        if branch["layer"] not in seen:
-            seen.add(branch["layer"])
-            found.append(max(node.input, key=lambda name: readers.get(name, 0)))
-    return [*found, node.output[0]]
-
-
-def influence(model, calib, layers, left):
-    """Keeps the layers whose results differ most from what they read: 1 - cosine, token by token."""
-    import numpy as np
-    import onnx
-    import onnxruntime
-
-    shown = onnx.load(model)
-    names = streams(shown.graph, told_blocks(model))
-    for name in names:
-        shown.graph.output.append(onnx.ValueInfoProto(name=name))
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
-        onnx.save(shown, f.name)  # external data was loaded with it
-        session = onnxruntime.InferenceSession(f.name)
-    sums = np.zeros(layers)
-    for i in range(min(64, len(next(iter(calib.values()))))):
-        one = {k: v[i:i + 1] for k, v in calib.items()}
-        if "attention_mask" in one and "position_ids" not in one:
-            length = int(one["attention_mask"].sum())
-            one = {k: v[:, :length] for k, v in one.items()}
-        h = [x.reshape(-1, x.shape[-1]) for x in session.run(names, one)]
-        for k in range(layers):
-            cosine = (h[k] * h[k + 1]).sum(-1) / (
-                np.linalg.norm(h[k], axis=-1) * np.linalg.norm(h[k + 1], axis=-1))
-            sums[k] += 1 - cosine.mean()
-    return sorted(np.argsort(-sums, kind="stable")[:left].tolist())
-
-
-def told_blocks(model):
-    return json.loads(subprocess.run(
-        [TREE / "build/bin/mlopt", "inspect", "--blocks", "--json", model],
-        check=True, capture_output=True, text=True).stdout)
-
-
-def plain(model, kept, path):
-    """The model without the other layers, nothing fitted: what reads a layer's result reads what the
-    layer did."""
-    import onnx
-
-    shown, blocks = onnx.load(model), told_blocks(model)
-    names = streams(shown.graph, blocks)
-    if blocks["branches"][-1]["norm"] == "post":  # the last layer's result is the norm of its sum
-        names[-1] = next(n.output[0] for n in shown.graph.node
-                         if n.op_type == "LayerNormalization" and n.input[0] == names[-1])
-    instead = {}
-    for layer in range(blocks["layers"]):
-        if layer not in kept:
-            instead[names[layer + 1]] = instead.get(names[layer], names[layer])
-    for node in shown.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = instead.get(name, name)
-    for i, node in enumerate(shown.graph.node):  # a result of the model stays one by its name
-        for k, name in enumerate(node.output):
-            if name in instead and any(o.name == name for o in shown.graph.output):
-                node.output[k] = name + " of a layer that is gone"
-                same = onnx.helper.make_node("Identity", [instead[name]], [name])
-                shown.graph.node.insert(i + 1, same)
-    onnx.save(shown, path)
 
 
 # ---- rows ----
@@ -138,15 +58,17 @@ class Row:
         return own["agreement"] > other["agreement"]
 
     def students(self):
-        """What is asked of mlopt, or the layers that a plain student keeps, by name."""
-        if not self.left:
-            return {"mlopt": dict(self.ask)}
+        """Who makes a student, by name: called with its path and the options."""
         own = dict(self.ask) or {"distill": [f"student:{self.left}"]}
-        kept = {"every other": evenly(self.layers, self.left), "first": list(range(self.left)),
+        kept = {"every other": baselines.evenly(self.layers, self.left),
+                "first": list(range(self.left)),
                 "last": list(range(self.layers - self.left, self.layers)),
-                "influence": influence(self.model, self.calib(), self.layers, self.left)}
+                "influence": baselines.influence(self.model, self.calib(), self.layers, self.left)}
         asked = {k: {"distill": "student:" + ",".join(map(str, v))} for k, v in kept.items()}
-        return {"mlopt": own, **asked, **{f"plain {k}": v for k, v in kept.items()}}
+        plain = {f"plain {k}": lambda path, o, v=v: baselines.layers_alone(self.model, v, path)
+                 for k, v in kept.items()}
+        return {k: functools.partial(trained, self, v)
+                for k, v in {"mlopt": own, **asked}.items()} | plain
 
 
 class Sst2(Row):
@@ -205,6 +127,22 @@ class Characters(Row):
 class Digits(Row):
     name, kind, minutes, ask = "digits, 1.5x fewer MACs", "Digits", 1, {"prune": "1.5x-macs"}
 
+    def better(self, own, other):
+        return own["accuracy"] > other["accuracy"]
+
+    def students(self):
+        """By the norms of weights: two thirds of the channels are 1.5x fewer multiply-adds here."""
+        def plain(path, o):
+            baselines.narrowed(self.model, 2 / 3, path)
+
+        def alike(path, o):
+            with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
+                plain(f.name, o)
+                trained(self, {"teacher": self.model}, path, o, f.name)
+
+        return {"mlopt": functools.partial(trained, self, self.ask), "norms": alike,
+                "plain norms": plain}
+
     def wanted(self, r, base):
         return r["accuracy"] >= base["accuracy"] - .005
 
@@ -214,9 +152,10 @@ ROWS = [Sst2Four, Sst2Three, Sst2Untrained, Embeddings, Characters, Digits]
 
 # ---- measuring ----
 
-def trained(row, ask, o):
-    """What is asked of mlopt, with the training that the row allows."""
-    ask = {k: list(v) if isinstance(v, list) else v for k, v in ask.items()}
+def trained(row, ask, path, o, model=None):
+    """Writes what is asked of mlopt, with the training that the row allows."""
+    import mlopt
+    ask = dict(ask)
     if not row.minutes:
         if "distill" in ask:
             ask["distill_steps"] = 0  # fitted in closed form, as pruning does, and no more
@@ -226,7 +165,7 @@ def trained(row, ask, o):
         given = ask.get("distill", [])
         minutes = o.minutes or row.minutes
         ask["distill"] = [*(given if isinstance(given, list) else [given]), minutes]
-    return ask
+    mlopt.compile(model or row.model, str(path), emit="onnx", calib=row.calib(), **ask)
 
 
 def answers(row, batches, path):
@@ -303,17 +242,12 @@ def quantized(row, path, batches, base, turns):
             **speed(row, paths, TREE / "build/bench/peers", turns)}
 
 
-def make(row, ask, path, o):
+def make(write, path, o):
     """Writes the student, if it is not there; what that took."""
-    import mlopt
-
     if path.exists():
         return {}
     begun = time.monotonic()
-    if isinstance(ask, list):
-        plain(row.model, ask, str(path))
-    else:
-        mlopt.compile(row.model, str(path), emit="onnx", calib=row.calib(), **trained(row, ask, o))
+    write(str(path), o)
     return {"making": time.monotonic() - begun}
 
 
@@ -337,11 +271,11 @@ def measure(row, o, tell):
     with tempfile.TemporaryDirectory() as scratch:
         folder = o.keep or pathlib.Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, ask in row.students().items():
+        for name, write in row.students().items():
             if o.student and name not in o.student and name.split()[0] not in o.student:
                 continue
             path = folder / f"{row.name}, {name}.onnx"
-            made = make(row, ask, path, o)
+            made = make(write, path, o)
             rows[name] = {**row.task.figures(answers(row, batches, str(path)), base), **made}
             tell(name, rows[name])
             if name == "mlopt" and row.kind == "Sentiment" and row.minutes:
