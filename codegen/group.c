@@ -281,6 +281,16 @@ sibling_rows(ml_planner *p, const ml_node *n, int axes)
 	return NULL;
 }
 
+/* Windows take a transpose for free, and are better read as they lie now. */
+static bool
+is_read_by_windows(const ml_node *view)
+{
+	for (const ml_use *u = view->out[0].uses; u; u = u->next)
+		if (u->user->op == ML_OP_window)
+			return true;
+	return false;
+}
+
 /* The views behind a value that nobody else reads belong to its group: what is computed with them
  * then is computed there.  So pools and depthwise convolutions, whose own dims are not those of an
  * image, take in what follows. */
@@ -290,7 +300,8 @@ take_in_views(ml_planner *p, ml_group *g, const ml_node *n)
 	const ml_value *v = &n->out[0];
 
 	while (p->plan->opt_level > 0 && v->uses && !v->uses->next &&
-	       (v->uses->user->op == ML_OP_reshape || v->uses->user->op == ML_OP_transpose)) {
+	       (v->uses->user->op == ML_OP_reshape || v->uses->user->op == ML_OP_transpose) &&
+	       !is_read_by_windows(v->uses->user)) {
 		ml_node *view = v->uses->user;
 		add_to_group(p, g, view);
 		v = &view->out[0];
@@ -460,16 +471,6 @@ ml_value_needs_buffer(const ml_value *v)
 	const ml_group *g = v->def ? ml_note_of(v->def)->group : NULL;
 
 	return g ? is_read_outside(v, g) : v->uses != NULL;
-}
-
-/* Windows take a transpose for free, and are better read as they lie now. */
-static bool
-is_read_by_windows(const ml_node *view)
-{
-	for (const ml_use *u = view->out[0].uses; u; u = u->next)
-		if (u->user->op == ML_OP_window)
-			return true;
-	return false;
 }
 
 /* The bijective view that is the only outside reader of v, or NULL. */
