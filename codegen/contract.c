@@ -6,12 +6,14 @@
 #include <stdio.h>
 
 /* Which tiles a level has: 1..rows x 1..panels in registers, and 1..few_rows x 1..many_panels for
- * inputs of few rows, whose sums would otherwise wait for each other.  Measured by bench/kernels.
+ * inputs of few rows, whose sums would otherwise wait for each other.  A row alone may take more
+ * panels at once, for which its tile loops.  Measured by bench/kernels.
  * The wide form loops over panels, and the fold form over rows and panels: any number of them up to
  * the shape's is one tile. */
 typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD } tile_kind;
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
+	int alone; /* panels; 0: none but those of few rows */
 	tile_kind kind;
 } shape;
 
@@ -48,18 +50,21 @@ ml_form_element(ml_emit *e, ml_contract_form form)
 static shape
 choose_shape(const ml_target *t, ml_contract_form form)
 {
-	bool zmm = t->vector_bits == 512;
+	bool zmm = t->vector_bits == 512, u8s8 = form == ML_CONTRACT_U8S8;
+	int alone = u8s8 ? ML_ALONE_PANELS : 0;
 
 	if (form == ML_CONTRACT_BF16 && !ml_target_has_bf16(t))
-		return zmm ? (shape){8, 2, 4, 4, IN_REGISTERS} : (shape){3, 1, 2, 1, IN_REGISTERS};
+		return zmm ? (shape){8, 2, 4, 4, 0, IN_REGISTERS}
+			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
 
-	if (form == ML_CONTRACT_U8S8 && ml_tile_folds(t))
-		return (shape){128, 2, 1, 8, FOLD};
-	if (form == ML_CONTRACT_U8S8 && !ml_tile_has_dot(t))
-		return (shape){4, 8, 0, 8, WIDE};
-	if (form == ML_CONTRACT_U8S8 && t->level == ML_LEVEL_DOTPROD)
-		return (shape){3, 1, 0, 1, IN_REGISTERS};
-	return zmm ? (shape){9, 3, 4, 4, IN_REGISTERS} : (shape){6, 1, 2, 2, IN_REGISTERS};
+	if (u8s8 && ml_tile_folds(t))
+		return (shape){128, 2, 1, 8, ML_ALONE_PANELS, FOLD};
+	if (u8s8 && !ml_tile_has_dot(t))
+		return (shape){4, 8, 0, 8, 0, WIDE};
+	if (u8s8 && t->level == ML_LEVEL_DOTPROD)
+		return (shape){3, 1, 0, 1, 0, IN_REGISTERS};
+	return zmm ? (shape){9, 3, 4, 4, alone, IN_REGISTERS}
+		   : (shape){6, 1, 2, 2, alone, IN_REGISTERS};
 }
 
 static ml_v
@@ -112,7 +117,7 @@ emit_rest(ml_emit *e, ml_v f, ml_contract_form form, int rows)
 }
 
 static void
-emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, int rows,
+emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, int rows,
 	  int panels)
 {
 	/* A single row's weights are read once, as fast as memory gives them: fetching ahead of
@@ -127,6 +132,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		.panel_stride = LLVMGetParam(f, 3),
 		.k = LLVMGetParam(f, 4),
 		.rest = rest,
+		.stream = rows == 1 || panels > s->panels,
 		.rows_given = LLVMGetParam(f, 5),
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
@@ -138,7 +144,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		ml_tile_f32(e, &t);
 	} else if (form == ML_CONTRACT_BF16) {
 		ml_tile_bf16(e, &t);
-	} else if (kind == FOLD) {
+	} else if (s->kind == FOLD) {
 		ml_v lanes = ml_i64(e, ML_LANES);
 		t.columns_given = LLVMGetParam(f, 6);
 		t.panels_given = ceil_div(e, t.columns_given, lanes);
@@ -150,7 +156,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, tile_kind kind, 
 		ml_if_else(e, &single);
 		ml_tile_u8s8_fold(e, &t);
 		ml_if_end(e, &single);
-	} else if (kind == WIDE) {
+	} else if (s->kind == WIDE) {
 		ml_tile_u8s8_wide(e, &t);
 	} else {
 		ml_tile_u8s8(e, &t);
@@ -174,29 +180,24 @@ static void
 emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s)
 {
 	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, f, "none");
-	ml_v panels_given = s->kind == WIDE ? ml_i64(e, 1) : LLVMGetParam(f, 6);
+	ml_v one = ml_i64(e, 1), panels_given = s->kind == WIDE ? one : LLVMGetParam(f, 6);
+	if (s->alone) {
+		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMGetParam(f, 5), one, "");
+		panels_given = LLVMBuildSelect(e->b, alone, one, panels_given, "");
+	}
 	ml_v which = ml_mul(e, panels_given, ml_i64(e, s->rows));
 	ml_v jump = LLVMBuildSwitch(e->b, ml_add(e, LLVMGetParam(f, 5), which), none,
 				    (unsigned)(s->rows * s->panels));
 
-	LLVMBasicBlockRef alone = NULL;
-
 	LLVMPositionBuilderAtEnd(e->b, none);
 	LLVMBuildUnreachable(e->b);
 	for (int panels = 1; most_rows(s, panels); panels++)
-		for (int rows = 1; rows <= most_rows(s, panels); rows++) {
-			bool any_panels =
-				rows == 1 && form == ML_CONTRACT_U8S8 && s->kind == IN_REGISTERS;
-			ml_v size = ml_i64(e, panels * s->rows + rows);
-			if (any_panels && alone) {
-				LLVMAddCase(jump, size, alone);
-				continue;
-			}
+		for (int rows = panels > 1 && s->alone ? 2 : 1; rows <= most_rows(s, panels);
+		     rows++) {
 			LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->lc, f, "tile");
-			LLVMAddCase(jump, size, block);
-			alone = any_panels ? block : alone;
+			LLVMAddCase(jump, ml_i64(e, panels * s->rows + rows), block);
 			LLVMPositionBuilderAtEnd(e->b, block);
-			emit_tile(e, f, rest, form, s->kind, rows, panels);
+			emit_tile(e, f, rest, form, s, rows, panels);
 		}
 }
 
@@ -211,7 +212,7 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
 	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, s.rows) : NULL;
 	if (s.kind == FOLD)
-		emit_tile(e, f, rest, form, s.kind, 0, 0);
+		emit_tile(e, f, rest, form, &s, 0, 0);
 	else
 		emit_choice(e, f, rest, form, &s);
 	e->fn = caller;
@@ -381,6 +382,7 @@ plan_passes(ml_emit *e, frame *f)
 	int many = s->few_rows * s->many_panels;
 	int most = blocks_of_segment(s) * s->rows * s->panels;
 
+	many = many > s->alone ? many : s->alone;
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
 	f->k_block = f->c->k;
 	f->passes = one;
@@ -410,8 +412,13 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	ml_v m = ml_sub(e, c->row_end, c->row_begin);
 	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");
 	ml_v group = LLVMBuildSelect(e->b, few, ml_i64(e, s.many_panels), ml_i64(e, s.panels), "");
+	ml_v one = ml_i64(e, 1);
+	if (s.alone) {
+		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, one, "");
+		group = LLVMBuildSelect(e->b, alone, ml_i64(e, s.alone), group, "");
+	}
 	/* The fold form has tiles of its own. */
-	ml_v one = ml_i64(e, 1), unit = ml_i64(e, s.kind == FOLD ? 1 : s.rows);
+	ml_v unit = ml_i64(e, s.kind == FOLD ? 1 : s.rows);
 	ml_v blocks = ml_i64(e, s.kind == FOLD ? s.rows : blocks_of_segment(&s));
 	deal g = deal_begin(e, c->row_begin, c->row_end, blocks, unit, "segment");
 	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");

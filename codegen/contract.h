@@ -43,6 +43,9 @@ ml_contract_form ml_form_of(ml_dtype);
 
 enum {
 	ML_PANEL = ML_LANES, /* columns */
+	/* Of a pass of one row, which leaves nothing in caches for another: so many that what a
+	 * pass begins with costs little. */
+	ML_ALONE_PANELS = 48,
 	ML_FOLD_CHUNK = 256, /* groups of four k that the table behind u8s8 panels lists together */
 	ML_FOLD_IN_ORDER = 255, /* there, for the number of other pairs: all are plain, 0, 1.. */
 };

@@ -127,6 +127,12 @@ find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 	ml_v most = ml_i64(e, d->leaf ? MOST_PANELS / ML_GRID_PANELS : d->row_block / ML_GRID_ROWS);
 	pass p = {.batch = first};
 
+	if (d->leaf) {
+		ml_v m = ml_expr_dim(x, d->m);
+		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, ml_i64(e, 1), "");
+		most = LLVMBuildSelect(e->b, alone, ml_i64(e, ML_ALONE_PANELS / ML_GRID_PANELS),
+				       most, "");
+	}
 	p.at = ml_dots_remainder(e, &p.batch, size);
 	p.line = ml_dots_remainder(e, &p.batch, lines);
 	ml_dots_remainder(e, &whole, size);

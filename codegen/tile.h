@@ -17,10 +17,11 @@ typedef struct ml_tile {
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;   /* receives [rows][panels][16] f32 or i32 */
-	ml_v pass;  /* in registers: 0: sums begin with zero, else with what acc holds */
-	ml_v ahead; /* in registers: a panel that is fetched into the L2 cache, or NULL */
-	ml_v rest;  /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
+	ml_v acc;    /* receives [rows][panels][16] f32 or i32 */
+	ml_v pass;   /* in registers: 0: sums begin with zero, else with what acc holds */
+	ml_v ahead;  /* in registers: a panel that is fetched into the L2 cache, or NULL */
+	ml_v rest;   /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
+	bool stream; /* u8s8 in registers: so few rows that the weights' way here sets the pace */
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v columns_given;      /* fold: the last panel's may be fewer than 16 */
@@ -30,7 +31,7 @@ typedef struct ml_tile {
 void ml_tile_f32(ml_emit *, const ml_tile *);
 /* Two k at a time: by the instruction that multiplies pairs of bf16, or by fma on f32. */
 void ml_tile_bf16(ml_emit *, const ml_tile *);
-/* By instructions that multiply u8 by s8 and add four products to s32; of one row, ignores
+/* By instructions that multiply u8 by s8 and add four products to s32; a stream ignores
  * `panels`. */
 void ml_tile_u8s8(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);

@@ -56,66 +56,149 @@ ml_tile_dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 	}
 }
 
-/* ---- a row alone ---- */
+/* ---- few rows ---- */
 
-/* Sums that take turns over k: of one, each product would wait for the one before. */
-enum { TURNS = 4 };
+/* Weights that few rows read come from memory or an outer cache, which give one stream of lines
+ * faster than several, and faster the more lines are asked for at once.  A row alone has short
+ * steps, which make room for many: it takes two panels in turns, a burst of lines each, so that its
+ * words are loaded once for both.  More rows go through one panel after the other and fetch lines
+ * ahead, which costs a row alone more than it brings. */
+enum {
+	ROWS = 4, /* most */
+	PAIR = 2, /* panels of a row alone */
+	MOST = 8, /* sums or words in registers, of 512 bits; half as many where they are smaller */
+	AHEAD = 200, /* lines */
+};
 
-/* acc[turns] += words begin..end of the row, as many at a time, times a panel's. */
-static void
-run_turns(ml_emit *e, ml_v row, ml_v b, ml_v begin, ml_v end, int turns, ml_v *acc)
+typedef struct stream {
+	ml_emit *e;
+	const ml_tile *t;
+	int panels;
+	int turns; /* sums of a row and panel, in turns over k: of one, steps would wait */
+	int burst; /* words */
+	ml_v row[ROWS], panel[PAIR]; /* word 0 */
+} stream;
+
+/* The sums of row r and panel p. */
+static ml_v *
+sums_of(const stream *s, ml_v *sum, int r, int p)
 {
-	LLVMTypeRef type = ml_vec_type(e->i32);
-	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, turns), acc, turns, "k");
-
-	for (int i = 0; i < turns; i++) {
-		ml_v at = ml_add(e, l.i, ml_i64(e, i));
-		ml_v a = ml_splat(e, ml_load(e, e->i32, ml_gep(e, e->i32, row, at), 1));
-		acc[i] = ml_tile_dot(e, l.carry[i], a, ml_load(e, type, ml_gep(e, type, b, at), 4));
-	}
-	ml_loop_end(e, &l, acc);
-	for (int i = 0; i < turns; i++)
-		acc[i] = l.carry[i];
+	return sum + (r * s->panels + p) * s->turns;
 }
 
-/* Panel after panel, however many: memory gives one stream faster than several. */
+/* A line of the panel for all rows, whose words are loaded where they are first used. */
 static void
-run_alone(ml_emit *e, const ml_tile *t)
+add_line(const stream *s, int p, ml_v at, int turn, ml_v word[ROWS], ml_v *sum)
 {
+	ml_emit *e = s->e;
 	LLVMTypeRef type = ml_vec_type(e->i32);
-	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), none = LLVMConstNull(type), acc[TURNS];
-	ml_v whole = LLVMBuildLShr(e->b, t->k, ml_i64(e, 2), "");
-	ml_v many = LLVMBuildAnd(e->b, whole, ml_i64(e, -TURNS), "");
+	ml_v line = ml_load(e, type, ml_gep(e, type, s->panel[p], at), 4);
+
+	if (s->t->rows > 1)
+		ml_tile_fetch(e, ml_gep(e, type, s->panel[p], ml_add(e, at, ml_i64(e, AHEAD))), 1);
+	for (int r = 0; r < s->t->rows; r++) {
+		ml_v *to = sums_of(s, sum, r, p) + turn % s->turns;
+		if (!word[r])
+			word[r] = ml_splat(e,
+					   ml_load(e, e->i32, ml_gep(e, e->i32, s->row[r], at), 1));
+		*to = ml_tile_dot(e, *to, word[r], line);
+	}
+}
+
+/* Words begin..end of the rows, `burst` at a time. */
+static void
+run_words(const stream *s, ml_v begin, ml_v end, int burst, ml_v *sum)
+{
+	ml_emit *e = s->e;
+	int n = s->t->rows * s->panels * s->turns;
+	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, burst), sum, n, "k");
+	ml_v word[MOST][ROWS] = {{0}};
+
+	for (int i = 0; i < n; i++)
+		sum[i] = l.carry[i];
+	for (int p = 0; p < s->panels; p++)
+		for (int i = 0; i < burst; i++)
+			add_line(s, p, ml_add(e, l.i, ml_i64(e, i)), i, word[i], sum);
+	ml_loop_end(e, &l, sum);
+	for (int i = 0; i < n; i++)
+		sum[i] = l.carry[i];
+}
+
+/* All of k. */
+static void
+run_k(stream *s, ml_v *sum)
+{
+	ml_emit *e = s->e;
+	const ml_tile *t = s->t;
+	ml_v zero = ml_i64(e, 0), whole = LLVMBuildLShr(e->b, t->k, ml_i64(e, 2), "");
+	ml_v many = LLVMBuildAnd(e->b, whole, ml_i64(e, -s->burst), "");
 	ml_v part = LLVMBuildAnd(e->b, t->k, ml_i64(e, ML_TILE_GROUP - 1), "");
 	ml_v some = LLVMBuildICmp(e->b, LLVMIntNE, part, zero, "");
 	ml_v words = ml_add(e, whole, LLVMBuildZExt(e->b, some, e->i64, ""));
-	ml_v fresh = LLVMBuildICmp(e->b, LLVMIntEQ, t->pass, zero, "");
-	/* placed so that the index of the last word reaches it */
-	ml_v rest = ml_gep(e, e->i32, t->rest, ml_sub(e, zero, whole));
-	ml_loop p = ml_loop_begin(e, zero, t->panels_given, one, NULL, 0, "panel");
-	ml_v b = ml_gep(e, e->i8, t->b, ml_mul(e, p.i, t->panel_stride));
-	ml_v to = ml_gep(e, type, t->acc, p.i);
 
-	acc[0] = ml_load(e, type, to, ML_TILE_ALIGN);
-	acc[0] = LLVMBuildSelect(e->b, fresh, none, acc[0], "");
-	for (int i = 1; i < TURNS; i++)
-		acc[i] = none;
-	run_turns(e, t->a, b, zero, many, TURNS, acc);
-	for (int n = TURNS / 2; n; n /= 2)
-		for (int i = 0; i < n; i++)
-			acc[i] = LLVMBuildAdd(e->b, acc[i], acc[i + n], "");
-	run_turns(e, t->a, b, many, whole, 1, acc);
-	run_turns(e, rest, b, whole, words, 1, acc);
-	ml_store(e, acc[0], to, ML_TILE_ALIGN);
-	ml_loop_end(e, &p, NULL);
+	for (int r = 0; r < t->rows; r++)
+		s->row[r] = ml_gep(e, e->i8, t->a, ml_mul(e, t->lda, ml_i64(e, r)));
+	run_words(s, zero, many, s->burst, sum);
+	run_words(s, many, whole, 1, sum);
+	for (int r = 0; r < t->rows; r++) /* placed so that the index of the last word reaches it */
+		s->row[r] = ml_gep(e, e->i32, t->rest, ml_sub(e, ml_i64(e, r), whole));
+	run_words(s, whole, words, 1, sum);
+}
+
+/* Panels begin..end, some at a time. */
+static void
+run_panels(ml_emit *e, const ml_tile *t, ml_v begin, ml_v end, int panels)
+{
+	LLVMTypeRef type = ml_vec_type(e->i32);
+	int most = e->target->vector_bits == 512 ? MOST : MOST / 2;
+	int turns = t->rows == 1 ? PAIR : most / (t->rows > 2 ? ROWS : t->rows);
+	int burst = panels > 1 ? most : turns;
+	stream s = {.e = e, .t = t, .panels = panels, .turns = turns, .burst = burst};
+	ml_v none = LLVMConstNull(type), sum[MOST], to[ROWS][PAIR];
+	ml_v fresh = LLVMBuildICmp(e->b, LLVMIntEQ, t->pass, ml_i64(e, 0), "");
+	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, panels), NULL, 0, "panel");
+
+	for (int i = 0; i < t->rows * panels * turns; i++)
+		sum[i] = none;
+	for (int p = 0; p < panels; p++) {
+		ml_v panel = ml_add(e, l.i, ml_i64(e, p));
+		s.panel[p] = ml_gep(e, e->i8, t->b, ml_mul(e, panel, t->panel_stride));
+		for (int r = 0; r < t->rows; r++) {
+			ml_v slot = ml_add(e, ml_mul(e, t->panels_given, ml_i64(e, r)), panel);
+			to[r][p] = ml_gep(e, type, t->acc, slot);
+			ml_v before = ml_load(e, type, to[r][p], ML_TILE_ALIGN);
+			*sums_of(&s, sum, r, p) = LLVMBuildSelect(e->b, fresh, none, before, "");
+		}
+	}
+	run_k(&s, sum);
+	for (int p = 0; p < panels; p++)
+		for (int r = 0; r < t->rows; r++) {
+			ml_v *of = sums_of(&s, sum, r, p);
+			for (int i = 1; i < turns; i++)
+				of[0] = LLVMBuildAdd(e->b, of[0], of[i], "");
+			ml_store(e, of[0], to[r][p], ML_TILE_ALIGN);
+		}
+	ml_loop_end(e, &l, NULL);
+}
+
+static void
+run_stream(ml_emit *e, const ml_tile *t)
+{
+	ml_v zero = ml_i64(e, 0), pairs = zero;
+
+	if (t->rows == 1) {
+		pairs = LLVMBuildAnd(e->b, t->panels_given, ml_i64(e, -PAIR), "");
+		run_panels(e, t, zero, pairs, PAIR);
+	}
+	run_panels(e, t, pairs, t->panels_given, 1);
 }
 
 void
 ml_tile_u8s8(ml_emit *e, const ml_tile *t)
 {
 	/* sdot's parts of several words take more registers than there are */
-	if (t->rows == 1 && e->target->level != ML_LEVEL_DOTPROD)
-		run_alone(e, t);
+	if (t->stream && e->target->level != ML_LEVEL_DOTPROD)
+		run_stream(e, t);
 	else
 		ml_tile_words(e, t, ML_CONTRACT_U8S8, ml_tile_dot);
 }
