@@ -34,6 +34,7 @@ typedef struct arguments {
 typedef struct bench {
 	const arguments *args;
 	const char *isa;
+	ml_level level;
 	double rate[LM_KINDS];
 } bench;
 
@@ -165,14 +166,25 @@ typedef struct figures {
 	size_t bytes;
 } figures;
 
-/* A row alone multiplies halves of its bytes where there is no dot instruction: as many
- * instructions as the exact form has. */
-static lm_kind
-form_of(const kernel *k, const int32_t *sizes)
+/* What a row alone of u8 times s8 does.  Where there is no dot instruction it multiplies both
+ * halves of its bytes: for eight steps as many instructions as the exact form has, and as many as
+ * for a ninth step that widen their sums. */
+static bool
+is_alone(const kernel *k, const int32_t *sizes)
 {
-	bool alone = k->sizes[0] == 'm' && size_of(k, sizes, 'm') == 1 && !k->option;
+	return k->limit == LM_INT8 && k->sizes[0] == 'm' && size_of(k, sizes, 'm') == 1 &&
+	       !k->option;
+}
 
-	return k->limit == LM_INT8 && alone ? LM_INT8_EXACT : k->limit;
+/* Seconds of its multiply-adds in registers. */
+static double
+arithmetic_of(const bench *b, const kernel *k, const int32_t *sizes, double macs, lm_kind *form)
+{
+	bool alone = is_alone(k, sizes),
+	     dot = b->level != ML_LEVEL_AVX2 && b->level != ML_LEVEL_AVX512;
+
+	*form = alone ? LM_INT8_EXACT : (lm_kind)k->limit;
+	return macs / (b->rate[*form] * 1e9) * (alone && !dot ? 9. / 8 : 1);
 }
 
 static figures
@@ -201,8 +213,8 @@ measure(const bench *b, const kernel *k, const int32_t *sizes)
 		f.macs *= size_of(k, sizes, *c);
 	f.limit = (double)f.bytes /
 		  (lm_rate(b->isa, LM_READ, f.bytes, 1, b->args->seconds / 4) * 1e9);
-	lm_kind form = form_of(k, sizes);
-	double arithmetic = f.macs / (b->rate[form] * 1e9);
+	lm_kind form;
+	double arithmetic = arithmetic_of(b, k, sizes, f.macs, &form);
 	f.by = arithmetic > f.limit ? form : LM_READ;
 	f.limit = arithmetic > f.limit ? arithmetic : f.limit;
 	ml_session_free(s);
@@ -319,7 +331,7 @@ main(int argc, char **argv)
 	ml_arena_init(&cx.arena, &cx.memory);
 	if (ml_target_host(&cx, &target) != ML_OK)
 		fail(a.isa ? a.isa : "this CPU", "no such level here");
-	bench b = {.args = &a, .isa = target->name};
+	bench b = {.args = &a, .isa = target->name, .level = target->level};
 	for (int i = 0; i < LM_KINDS; i++)
 		b.rate[i] = lm_rate(b.isa, (lm_kind)i, (size_t)a.threads * READ_BYTES, a.threads,
 				    a.seconds);
