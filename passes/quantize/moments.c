@@ -2,6 +2,7 @@
  * product makes x'x of each pile, so that short samples cost no more than long ones. */
 #include "moments.h"
 #include "../samples.h"
+#include <math.h>
 #include <string.h>
 
 enum { PILE = 1024 /* rows */ };
@@ -58,6 +59,20 @@ compile_product(collection *c, int i)
 	return status;
 }
 
+/* The first pile is drawn from, evenly: it has rows of several samples. */
+static void
+look_at_rows(ml_moments *m, const pile *p)
+{
+	int64_t step = p->rows / ML_MOMENTS_DRAWN > 1 ? p->rows / ML_MOMENTS_DRAWN : 1;
+
+	for (int64_t r = 0; r < p->rows; r++)
+		for (int64_t j = 0; j < m->k; j++)
+			m->magnitude[j] += fabs((double)p->row[r * m->k + j]);
+	for (int64_t r = 0; r < p->rows && !m->rows && m->drawn < ML_MOMENTS_DRAWN; r += step)
+		memcpy(m->row + m->drawn++ * m->k, p->row + r * m->k,
+		       (size_t)m->k * sizeof *p->row);
+}
+
 static ml_status
 add_pile(collection *c, int i)
 {
@@ -73,6 +88,8 @@ add_pile(collection *c, int i)
 	for (int64_t r = 0; r < p->rows; r++)
 		for (int64_t j = 0; j < k; j++)
 			c->at[i].sum[j] += (double)p->row[r * k + j];
+	if (c->at[i].magnitude && c->at[i].row)
+		look_at_rows(&c->at[i], p);
 	c->at[i].rows += p->rows;
 	p->rows = 0;
 	ML_STEP(exec->run_into(exec->user, p->product, &x, &out));

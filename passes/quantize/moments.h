@@ -3,6 +3,8 @@
 #define ML_MOMENTS_H
 #include "../pass.h"
 
+enum { ML_MOMENTS_DRAWN = 128 };
+
 /* Of the rows x (the last axis, of constant size k) of an f32 value in the main block. */
 typedef struct ml_moments {
 	ml_value *value;
@@ -10,6 +12,10 @@ typedef struct ml_moments {
 	double *h;    /* f64[k, k]: the sum of x'x */
 	double *sum;  /* f64[k]: of x */
 	int64_t rows; /* how many there were */
+	/* where the first two are not NULL: */
+	double *magnitude; /* f64[k]: the sum of |x| */
+	float *row;        /* f32[ML_MOMENTS_DRAWN, k]: some rows */
+	int64_t drawn;
 } ml_moments;
 
 /* Fills in the sums of these values over the samples to learn from, or over the first ones that

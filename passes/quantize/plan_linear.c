@@ -275,8 +275,10 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 	while (first + n < c->inputs.count && bytes < ROUND_BYTES) {
 		int64_t k = c->statistics[first + n].channels;
 		bytes += k * k * (int64_t)sizeof(double);
-		m[n] = (ml_moments){c->inputs.at[first + n], k, ML_NEW_ARRAY(arena, double, k *k),
-				    ML_NEW_ARRAY(arena, double, k), 0};
+		m[n] = (ml_moments){.value = c->inputs.at[first + n],
+				    .k = k,
+				    .h = ML_NEW_ARRAY(arena, double, k *k),
+				    .sum = ML_NEW_ARRAY(arena, double, k)};
 		n++;
 	}
 	with.data = c->samples;

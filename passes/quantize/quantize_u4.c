@@ -5,9 +5,12 @@
  * diagonal of those, by the scales alone; without either, statistics of inputs made up for the
  * purpose, where a model can be run on such.  A layer that computes a result of the model (logits)
  * is one as any other, because it is what much of a token's time goes to; it keeps eight bits where
- * asked for.  With data the gate then chooses between four bits, eight and floats for every layer.
+ * asked for.  With data, layers are rounded with and without factors of their inputs (awq.h), where
+ * norms can take those over, and the whole model decides; the gate then chooses between four bits,
+ * eight and floats for every layer.
  */
 #include "../known.h"
+#include "awq.h"
 #include "describe.h"
 #include "linear.h"
 #include "moments.h"
@@ -32,6 +35,13 @@ typedef struct layer {
 	ml_blob *q, *scale, *zero;
 } layer;
 
+/* Factors that a norm has taken over, by a layer that reads it. */
+typedef struct absorbed {
+	uint32_t id;
+	float *s;
+	double r;
+} absorbed;
+
 typedef struct layers {
 	ml_pass_ctx *px;
 	ml_module *m;      /* in which they are replaced as they are rounded */
@@ -39,6 +49,8 @@ typedef struct layers {
 	bool main; /* those of the main block, of which data can show what they read; else the
 		      others */
 	ML_VEC(layer) at;
+	bool scale; /* inputs get factors where norms can take them over */
+	ML_VEC(absorbed) absorbed;
 } layers;
 
 /* ---- which ---- */
@@ -263,10 +275,57 @@ typedef struct round {
 	int64_t bytes;
 } round;
 
+/* ---- factors of inputs ---- */
+
+/* Moments of x / s. */
+static void
+divide_moments(ml_moments *m, const float *s)
+{
+	for (int64_t i = 0; i < m->k; i++) {
+		m->sum[i] /= (double)s[i];
+		for (int64_t j = 0; j < m->k; j++)
+			m->h[i * m->k + j] /= (double)s[i] * (double)s[j];
+	}
+}
+
+/* Layers of the round that read the same input are scaled with it. */
+static void
+scale_input(layers *s, ml_moments *m, uint32_t id, ml_arena *arena)
+{
+	absorbed f = {.id = id, .s = ML_NEW_ARRAY(s->px->scratch, float, m->k)};
+
+	f.r = ml_awq_find(s->px, m, group_of(s->px), f.s, arena);
+	if (f.r <= 0)
+		return;
+	ML_PUSH(s->px->scratch, s->absorbed, f);
+	ml_absorb(s->px, m->value, f.s);
+	divide_moments(m, f.s);
+}
+
+static void
+scale_inputs(layers *s, round *r, int from, int to)
+{
+	bool *done = ML_NEW_ARRAY(&r->arena, bool, r->moments.count + 1);
+
+	for (int i = from; i < to && r->moments.count; i++) {
+		const layer *l = &s->at.at[i];
+		ml_moments *m = &r->moments.at[l->moments];
+		ml_arena arena;
+		if (!l->known || done[l->moments] || !m->magnitude || m->drawn < 1)
+			continue;
+		done[l->moments] = true;
+		ml_arena_init(&arena, &s->px->cx->memory);
+		scale_input(s, m, l->id, &arena);
+		ml_arena_free(&arena);
+	}
+}
+
+/* ---- a round ---- */
+
 /* Makes room for the moments of what the layer reads, perhaps together with others; false when
  * there is none. */
 static bool
-add_moments(round *r, layer *l)
+add_moments(round *r, layer *l, bool scale)
 {
 	ml_value *x = ml_in(l->n, 0);
 	int64_t bytes = l->k * l->k * (int64_t)sizeof(double);
@@ -277,11 +336,15 @@ add_moments(round *r, layer *l)
 	if (r->moments.count && r->bytes + bytes > ROUND_BYTES)
 		return false;
 	r->bytes += bytes;
-	ML_PUSH(&r->arena, r->moments,
-		((ml_moments){.value = x,
-			      .k = l->k,
-			      .h = ML_NEW_ARRAY(&r->arena, double, l->k * l->k),
-			      .sum = ML_NEW_ARRAY(&r->arena, double, l->k)}));
+	ml_moments m = {.value = x,
+			.k = l->k,
+			.h = ML_NEW_ARRAY(&r->arena, double, l->k * l->k),
+			.sum = ML_NEW_ARRAY(&r->arena, double, l->k)};
+	if (scale && ml_can_absorb(x)) {
+		m.magnitude = ML_NEW_ARRAY(&r->arena, double, l->k);
+		m.row = ML_NEW_ARRAY(&r->arena, float, ML_MOMENTS_DRAWN * l->k);
+	}
+	ML_PUSH(&r->arena, r->moments, m);
 	return true;
 }
 
@@ -293,10 +356,11 @@ run_round(layers *s, int from, int *next, round *r)
 	ml_pass_ctx *px = s->px;
 	int to = from;
 
-	while (to < s->at.count && (!s->at.at[to].known || add_moments(r, &s->at.at[to])))
+	while (to < s->at.count && (!s->at.at[to].known || add_moments(r, &s->at.at[to], s->scale)))
 		to++;
 	if (r->moments.count)
 		ML_STEP(ml_second_moments(px, s->m, r->moments.at, r->moments.count, ROWS));
+	scale_inputs(s, r, from, to);
 	for (int i = from; i < to && *px->fuel > 0; i++) {
 		layer *l = &s->at.at[i];
 		const ml_moments *m = l->known ? &r->moments.at[l->moments] : NULL;
@@ -410,7 +474,91 @@ choose(layers *s, ml_module *m)
 	return ml_gate_finish(&g, m);
 }
 
+/* ---- with factors or without ---- */
+
 /* Layers of the main block are rounded in a copy, behind each other, before any is chosen. */
+static ml_status
+round_copy(layers *s, const ml_module *m)
+{
+	s->m = s->keeper = ml_module_clone(m);
+	return run_rounds(s);
+}
+
+static ml_status
+judge(const ml_holdout *h, const layers *s, ml_agree *agree, double *error)
+{
+	const ml_exec *exec = s->px->exec;
+	ml_runnable *r;
+
+	ML_STEP(exec->compile(exec->user, s->m, &r));
+	ml_status status = ml_holdout_judge(h, r, NULL, 0, h->count, agree);
+	exec->free(exec->user, r);
+	*error = ml_agree_error(agree);
+	return status;
+}
+
+/* What the whole model then loses decides, on samples that nothing was learnt from. */
+static ml_status
+compare(ml_pass_ctx *px, const ml_module *m, const layers *plain, const layers *scaled,
+	bool *better)
+{
+	const ml_module *teacher = px->teacher ? px->teacher : m;
+	double without, with;
+	const char *choice;
+	ml_holdout h;
+	ml_agree agree;
+
+	ML_STEP(ml_record_choice(px->record, px->cx, "awq", "inputs", &choice));
+	*better = choice && !strcmp(choice, "factors");
+	if (choice) {
+		ml_record_decide(px->record, "awq", "inputs", choice, "repeated");
+		return ML_OK;
+	}
+	ML_STEP(ml_holdout_init(&h, px, teacher));
+	ml_agree_init(&agree, teacher, px->scratch);
+	ML_STEP(judge(&h, plain, &agree, &without));
+	ML_STEP(judge(&h, scaled, &agree, &with));
+	*better = with < without;
+	ml_record_decide(px->record, "awq", "inputs", *better ? "factors" : "none",
+			 ml_format(px->scratch,
+				   "the whole model is off by %.3g with factors "
+				   "of %d inputs, by %.3g without",
+				   with, scaled->absorbed.count, without));
+	return ML_OK;
+}
+
+static void
+absorb_all(const layers *s, ml_module *m)
+{
+	for (int i = 0; i < s->absorbed.count; i++) {
+		const absorbed *f = &s->absorbed.at[i];
+		ml_node *n = ml_node_by_id(m, f->id);
+		ml_remark(s->px->cx, n->prov,
+			  "inputs divided by their magnitude to the %.2f before 4 bits (AWQ)",
+			  f->r);
+		ml_absorb(s->px, ml_in(n, 0), f->s);
+		ml_spend_fuel(s->px);
+		s->px->changes++;
+	}
+}
+
+/* Where no input gets factors, the copy that might have had some has none. */
+static ml_status
+round_best(layers *scaled, layers *plain, ml_module *m)
+{
+	bool better = false;
+
+	ML_STEP(round_copy(scaled, m));
+	if (!scaled->absorbed.count)
+		return choose(scaled, m);
+	ML_STEP(round_copy(plain, m));
+	if (*plain->px->fuel >= scaled->absorbed.count)
+		ML_STEP(compare(plain->px, m, plain, scaled, &better));
+	if (better)
+		absorb_all(scaled, m);
+	return choose(better ? scaled : plain, m);
+}
+
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
@@ -419,10 +567,13 @@ run(ml_pass_ctx *px, ml_module *m)
 	ML_STEP(run_rounds(&s));
 	if (!px->data)
 		return ML_OK;
-	layers main = {.px = px, .m = ml_module_clone(m), .keeper = m, .main = true};
-	ml_status status = run_rounds(&main);
-	ml_module_free(main.m);
-	return status == ML_OK ? choose(&main, m) : status;
+	layers scaled = {.px = px, .main = true, .scale = true}, plain = {.px = px, .main = true};
+	ml_status status = round_best(&scaled, &plain, m);
+	if (scaled.m)
+		ml_module_free(scaled.m);
+	if (plain.m)
+		ml_module_free(plain.m);
+	return status;
 }
 
 ML_PASS(quantize_u4, ML_LOSSY, run, "linear layers on 4-bit weights with a scale per group");

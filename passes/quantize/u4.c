@@ -1,7 +1,6 @@
 /* u4.c -- rounding to four bits: scales per group, nearest values, and GPTQ. */
 #include "u4.h"
 #include "../../ir/crew.h"
-#include "feedback.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -257,6 +256,12 @@ round_part(void *user, int worker, int64_t part)
 }
 
 bool
+ml_u4_feedback(ml_feedback *f, const double *h, int64_t k, int workers, ml_arena *arena)
+{
+	return ml_feedback_of(f, h, k, DAMP, workers, arena);
+}
+
+bool
 ml_u4_gptq(const ml_u4 *u, const double *h, ml_arena *arena)
 {
 	int64_t parts = (u->n + ML_FEEDBACK_COLUMNS - 1) / ML_FEEDBACK_COLUMNS;
@@ -265,7 +270,7 @@ ml_u4_gptq(const ml_u4 *u, const double *h, ml_arena *arena)
 	ml_feedback feedback;
 	rounding r = {u, &feedback, ML_NEW_ARRAY(arena, float *, workers)};
 
-	if (!ml_feedback_of(&feedback, h, u->k, DAMP, u->workers, arena))
+	if (!ml_u4_feedback(&feedback, h, u->k, u->workers, arena))
 		return false;
 	for (int i = 0; i < workers; i++)
 		r.w[i] = ML_NEW_ARRAY(arena, float, u->k *ML_FEEDBACK_COLUMNS);

@@ -1,7 +1,7 @@
 /* u4.h -- constant f32 matrices as four bits with a scale (and zero point) per group of rows. */
 #ifndef ML_QUANTIZE_U4_H
 #define ML_QUANTIZE_U4_H
-#include "../pass.h"
+#include "feedback.h"
 
 /* A matrix f32[k, n] being quantized: w[i, j] is about (q - zero) * scale of group i / size. */
 typedef struct ml_u4 {
@@ -21,6 +21,8 @@ typedef struct ml_u4 {
 void ml_u4_fit(const ml_u4 *, const float *importance, ml_arena *);
 /* Each number to the nearest there is. */
 void ml_u4_round(const ml_u4 *);
+/* What ml_u4_gptq() goes by. */
+bool ml_u4_feedback(ml_feedback *, const double *h, int64_t k, int workers, ml_arena *);
 /* GPTQ (feedback.h) with act-order and fixed groups.  h: f64[k, k], X'X of the layer's inputs;
  * false, and nothing is done, when it is singular whatever is added to its diagonal. */
 bool ml_u4_gptq(const ml_u4 *, const double *h, ml_arena *);

@@ -375,7 +375,7 @@ check_moments(ml_module *m, int64_t rows)
 	ml_data data = {.sample = growing};
 	ml_pass_ctx px = {.cx = &cx, .scratch = &cx.arena, .exec = &exec, .data = &data};
 	double h[WIDE * WIDE] = {0}, sum[WIDE] = {0}, want[WIDE * WIDE] = {0}, mean[WIDE] = {0};
-	ml_moments at = {&m->main->first->out[0], WIDE, h, sum, 0};
+	ml_moments at = {.value = &m->main->first->out[0], .k = WIDE, .h = h, .sum = sum};
 	int64_t seen = 0;
 	ml_tensor in;
 	bool there = true;
