@@ -180,7 +180,10 @@ ml_contract_emit(ml_emit *e, ml_kernel *k, const char *name)
 {
 	ml_expr x;
 	ml_dots_emit w = {.x = &x};
+	ml_pool pool;
 
+	if (ml_pool_of(k, &pool, &w.d))
+		return ml_pool_emit(&pool, &w.d, e, name);
 	ML_STEP(ml_dots_plan(k, ml_dots_find(k), 0, &w.d));
 	ml_expr_open(&x, e, k, name);
 	ml_loop l = ml_loop_begin(e, ml_expr_begin(&x), ml_expr_end(&x), NULL, NULL, 0, "tiles");

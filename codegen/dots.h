@@ -34,6 +34,7 @@ enum { /* of a tile of the grid */
        ML_GRID_ROWS = 8,
        ML_GRID_PANELS = 2,
 };
+enum { ML_PACKED_ROWS = 48 }; /* go through scratch at once: whole tiles of 6 and of 8 rows */
 
 /* The kernel's last dot with a packed right operand, or NULL. */
 const ml_node *ml_dots_find(const ml_kernel *);
@@ -69,9 +70,31 @@ void ml_dots_store(void *dots_emit, ml_emit *, ml_v row, ml_v column, ml_v count
 void ml_dots_pack_rows(ml_dots_emit *, ml_v begin, ml_v rows, ml_v *a, ml_v *lda);
 /* The same for windows of an image, which are copied run by run; dots_windows.c. */
 bool ml_find_image(const ml_node *dot, ml_dots_image *);
+/* Windows of an image that is computed or an input. */
+bool ml_find_windows(const ml_value *, ml_dots_image *);
 void ml_dots_pack_windows(ml_dots_emit *, ml_v first, ml_v begin, ml_v rows, ml_dim stride);
 /* What that needs, 0 when the operand lies in rows. */
 ml_dim ml_dots_scratch_bytes(const ml_dots *);
+/* A reduction of windows of an image, or of all its pixels, that is computed from a dot's results
+ * and lies channels last; dots_pool.c. */
+typedef struct ml_pool {
+	const ml_node *reduce;
+	const ml_value *image; /* [N, lines, pixels, channels] */
+	bool global;           /* all pixels become one */
+	int64_t lines, pixels, channels;
+	int64_t out_lines, out_pixels;
+	int64_t stride, reach, low; /* of windows over lines; lines padded in front */
+	/* tiles of an image and of a pass; what a pass keeps: lines of the image, panels */
+	int64_t tiles, step, kept, panels;
+	int64_t kept_bytes;
+} ml_pool;
+bool ml_pool_find(const ml_node *reduce, ml_pool *);
+/* Is it faster in the kernel of the dot, which is all that the image depends on? */
+bool ml_pool_pays(const ml_pool *, const ml_node *dot);
+/* The pool within a contraction kernel, and its contraction. */
+bool ml_pool_of(ml_kernel *, ml_pool *, ml_dots *);
+void ml_pool_grid(const ml_pool *, const ml_dots *, ml_grid *);
+ml_status ml_pool_emit(const ml_pool *, const ml_dots *, ml_emit *, const char *name);
 /* Panels panel_begin..panel_end-1 of the right operand's rows k_begin..k_end-1, f32, brought to
  * dst: for kernels that use a block up before they read the next; dots_pack.c. */
 typedef struct ml_dots_block {

@@ -3,8 +3,8 @@
 #include "family.h"
 
 enum {
-	PACKED_ROWS = 48, /* go through scratch at once: whole tiles of 6 and of 8 rows */
-	ALL_ROWS = 64,    /* do when there are no more: then weights are read once */
+	ALL_ROWS =
+		64, /* go through scratch at once when there are no more: weights are read once */
 };
 
 const ml_node *
@@ -151,7 +151,7 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	if (!d->leaf)
 		ml_find_image(dot, &d->image);
 	bool few = ml_dim_is_int(d->m, &m) && m <= ALL_ROWS;
-	d->row_block = row_block ? row_block : few ? ALL_ROWS : PACKED_ROWS;
+	d->row_block = row_block ? row_block : few ? ALL_ROWS : ML_PACKED_ROWS;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	d->row_tiles = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ML_GRID_ROWS));
 	d->panel_tiles = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_GRID_PANELS * ML_PANEL));
@@ -162,8 +162,13 @@ ml_status
 ml_contract_grid(ml_kernel *k, ml_grid *grid)
 {
 	ml_dims *dims = k->m->dims;
+	ml_pool pool;
 	ml_dots d;
 
+	if (ml_pool_of(k, &pool, &d)) {
+		ml_pool_grid(&pool, &d, grid);
+		return ML_OK;
+	}
 	ML_STEP(ml_dots_plan(k, ml_dots_find(k), 0, &d));
 	grid->tiles = ml_dim_mul(dims, d.batches, ml_dim_mul(dims, d.row_tiles, d.panel_tiles));
 	grid->scratch_bytes = ml_dots_scratch_bytes(&d);

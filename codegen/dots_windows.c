@@ -55,30 +55,36 @@ sums_windows(const ml_node *dot, int spatial)
 }
 
 bool
+ml_find_windows(const ml_value *v, ml_dots_image *found)
+{
+	*found = (ml_dots_image){0};
+	if (!ml_is(v, ML_OP_window) || !is_turn(ml_in(v->def, 0)))
+		return false;
+	found->window = v->def;
+	found->spatial = ML_A(v->def, window, size).count;
+	if (v->type.rank != 2 + 2 * found->spatial)
+		return false;
+	v = ml_in(ml_in(v->def, 0)->def, 0);
+	if (ml_is(v, ML_OP_pad) && pads_image(v->def)) {
+		found->pad = v->def;
+		v = ml_in(v->def, 0);
+	}
+	found->image = v;
+	return true;
+}
+
+bool
 ml_find_image(const ml_node *dot, ml_dots_image *image)
 {
 	const ml_value *a = ml_in(dot, 0), *v = a;
 	int nbatch = ML_A(dot, dot, lhs_batch).count;
-	ml_dots_image found = {0};
+	ml_dots_image found;
 
 	if (nbatch && ml_is(v, ML_OP_reshape))
 		v = ml_in(v->def, 0);
-	if (!ml_is(v, ML_OP_window) || !is_turn(ml_in(v->def, 0)))
+	if (!ml_find_windows(v, &found) || found.image->def ||
+	    a->type.rank != v->type.rank + nbatch || !sums_windows(dot, found.spatial))
 		return false;
-	found.window = v->def;
-	found.spatial = ML_A(v->def, window, size).count;
-	int rank = 2 + 2 * found.spatial;
-	if (v->type.rank != rank || a->type.rank != rank + nbatch ||
-	    !sums_windows(dot, found.spatial))
-		return false;
-	v = ml_in(ml_in(v->def, 0)->def, 0);
-	if (ml_is(v, ML_OP_pad) && pads_image(v->def)) {
-		found.pad = v->def;
-		v = ml_in(v->def, 0);
-	}
-	if (v->def)
-		return false;
-	found.image = v;
 	*image = found;
 	return true;
 }

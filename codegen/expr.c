@@ -168,6 +168,16 @@ ml_expr_bind_row(ml_expr *x, const ml_value *value, const ml_dim *index, ml_v ro
 			   .dim = position});
 }
 
+void
+ml_expr_bind_strided(ml_expr *x, const ml_value *value, ml_v base, const ml_dim *stride,
+		     ml_dim offset)
+{
+	know(x, (ml_known){.value = value,
+			   .stride = ml_expr_keep_index(x, value, stride),
+			   .row = base,
+			   .dim = offset});
+}
+
 static bool
 matches(const ml_expr *x, const ml_known *k, const ml_value *v, const ml_dim *index)
 {
@@ -532,11 +542,24 @@ compute(ml_expr *x, const ml_value *v, const ml_dim *index)
 	}
 }
 
+static ml_dim
+strided(ml_expr *x, const ml_known *k, const ml_dim *index)
+{
+	ml_dims *dims = x->kernel->m->dims;
+	ml_dim at = k->dim;
+
+	for (int i = 0; i < k->value->type.rank; i++)
+		at = ml_dim_add(dims, at, ml_dim_mul(dims, index[i], k->stride[i]));
+	return at;
+}
+
 ml_v
 ml_expr_at(ml_expr *x, const ml_value *v, const ml_dim *index)
 {
 	const ml_known *k = find(x, v, index);
 
+	if (k && k->stride)
+		return ml_expr_load(x, v->type.dtype, k->row, strided(x, k, index));
 	/* Kept rows hold the register form, so that nothing is rounded on the way. */
 	if (k && k->row)
 		return ml_expr_load(x, ml_dtype_computed(v->type.dtype), k->row, k->dim);

@@ -28,7 +28,8 @@ typedef struct ml_known {
 	const ml_dim *index; /* NULL: the value is v at any index */
 	ml_v mask;           /* under which it was computed */
 	ml_v v;
-	ml_v row; /* kept in memory: elements of the value's dtype, in register form */
+	ml_v row;             /* kept in memory: elements of the value's dtype, in register form */
+	const ml_dim *stride; /* not NULL: as tensors lie, at dim + sum of index * stride */
 } ml_known;
 
 /* Dims whose values reach the code: addresses and whatever else is computed from indices. */
@@ -86,6 +87,11 @@ void ml_expr_bind(ml_expr *, const ml_value *value, ml_v v);
 /* The same for its element at `index`, which lies in memory at row[position]. */
 void ml_expr_bind_row(ml_expr *, const ml_value *value, const ml_dim *index, ml_v row,
 		      ml_dim position);
+
+/* All of its elements that are asked for lie in memory: the one at an index at base[offset + sum of
+ * index * stride]. */
+void ml_expr_bind_strided(ml_expr *, const ml_value *value, ml_v base, const ml_dim *stride,
+			  ml_dim offset);
 
 /* The element (or 16 lanes) of `value` at index[0..rank-1]. */
 ml_v ml_expr_at(ml_expr *, const ml_value *value, const ml_dim *index);

@@ -318,6 +318,30 @@ is_convolution(const ml_group *g)
 	return ml_class_of(n) == ML_CONTRACT && reads_window(ml_in(n, 0));
 }
 
+/* What leads from the image to its pool is computed there, and so are views that change no order.
+ */
+static bool
+join_pooled(ml_planner *p, ml_node *n)
+{
+	const ml_value *image;
+	ml_group *g = p->plan->opt_level > 0 ? ml_pooled_group(n, &image) : NULL;
+
+	if (!g)
+		return false;
+	for (ml_value *v = ml_in(n, 0); v != image; v = ml_in(v->def, 0))
+		add_to_group(p, g, v->def);
+	add_to_group(p, g, n);
+	g->space = n->out[0].type;
+	for (const ml_use *u = n->out[0].uses; u && !u->next; u = u->user->out[0].uses) {
+		const ml_type *t = &u->user->out[0].type;
+		if (u->user->op != ML_OP_reshape || !ml_has_same_dims(t, &g->space))
+			break;
+		add_to_group(p, g, u->user);
+		g->space = *t;
+	}
+	return true;
+}
+
 static void
 place_reduce(ml_planner *p, ml_node *n)
 {
@@ -325,6 +349,8 @@ place_reduce(ml_planner *p, ml_node *n)
 	int axes = reads_window(x) ? 0 : suffix_axes(n);
 	ml_group *g = x->def ? ml_note_of(x->def)->group : NULL;
 
+	if (join_pooled(p, n))
+		return;
 	if (axes == 0) {
 		take_in_views(p, new_group(p, ML_FAMILY_ROWS, &n->out[0].type, 0, n), n);
 		return;

@@ -234,6 +234,11 @@ const ml_value *ml_outermost(ml_dims *, const ml_value *v, ml_dim low[ML_MAX_RAN
 ml_type ml_state_memory(const ml_plan *, const ml_value *v);
 /* An elementwise node that is in no group: every reader computes it; group_recompute.c. */
 bool ml_is_recomputed(const ml_node *);
+/* The contraction whose results, `image`, this reduction pools and nobody else reads, or NULL;
+ * group_pool.c. */
+ml_group *ml_pooled_group(const ml_node *reduce, const ml_value **image);
+/* The same dims in the same order, but for those of size 1? */
+bool ml_has_same_dims(const ml_type *, const ml_type *);
 /* A view by which bytes are only reinterpreted. */
 bool ml_is_alias(const ml_value *);
 /* What a kernel reads: a value's bytes, or the panels packed from a dot's right operand. */

@@ -206,24 +206,39 @@ compare(const run *r, int result, const char *got, const char *level)
 
 /* ---- running ---- */
 
+/* A right operand: [batch, k, n], or one of [k.., n]. */
+static void
+panel_sizes(const ml_tensor *b, int64_t size[3])
+{
+	size[0] = b->rank == 3 ? b->dim[0] : 1;
+	size[1] = 1;
+	size[2] = b->dim[b->rank - 1];
+	for (int i = b->rank == 3; i < b->rank - 1; i++)
+		size[1] *= b->dim[i];
+}
+
 static size_t
 panel_bytes(const run *r, ml_contract_form form)
 {
-	const ml_tensor *b = &r->in[1];
+	int64_t size[3];
 
-	return (size_t)(b->dim[0] * ml_pack_bytes(form, b->dim[1], b->dim[2]));
+	panel_sizes(&r->in[1], size);
+	return (size_t)(size[0] * ml_pack_bytes(form, size[1], size[2]));
 }
 
-/* Input 1, [batch, k, n], as panels. */
+/* Input 1 as panels. */
 static void
 pack_input(const run *r, char *to)
 {
 	const ml_tensor *b = &r->in[1];
-	int64_t k = b->dim[1], n = b->dim[2];
+	int64_t size[3];
+
+	panel_sizes(b, size);
+	int64_t k = size[1], n = size[2];
 	ml_contract_form form = ml_form_of(b->dtype);
 	int64_t bytes = ml_pack_bytes(form, k, n);
 
-	for (int64_t i = 0; i < b->dim[0]; i++)
+	for (int64_t i = 0; i < size[0]; i++)
 		if (form == ML_CONTRACT_F32)
 			ml_pack_f32((float *)(void *)(to + i * bytes), (float *)b->data + i * k * n,
 				    k, n, n, 1);
