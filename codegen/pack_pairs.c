@@ -20,7 +20,7 @@ enum {
 	PLAIN_FITS = 128, /* weights of one sign; times 0..255 it is */
 	HEAD = 2,         /* bytes before a chunk's groups */
 	TRIES = 8,        /* of a group with others, for a plain pair */
-	LEAST_PLAIN = 24, /* pairs beside others: a loop for fewer costs more than it saves */
+	LEAST_PLAIN = 8,  /* pairs beside others: a loop for fewer costs more than it saves */
 };
 
 static int64_t

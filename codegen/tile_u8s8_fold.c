@@ -16,9 +16,9 @@
 #include "contract.h"
 #include "tile.h"
 
-/* Whose weights: folded on the fly, folded in a buffer, plain, or all plain and in order, of a
+/* Whose weights: plain, folded on the fly, folded in a buffer, or all plain and in order, of a
  * whole panel or of one of its registers. */
-typedef enum source { FEW, MANY, PLAIN, IN_ORDER, HALF_IN_ORDER, SOURCES } source;
+typedef enum source { PLAIN, FEW, MANY, IN_ORDER, HALF_IN_ORDER, SOURCES } source;
 
 typedef struct fold {
 	ml_emit *e;
@@ -43,6 +43,8 @@ enum {
 	/* Of a register tile: sums fit in registers beside weights and products, and the rows'
 	 * addresses, even where vector registers abound, beside what a step of the list needs. */
 	MOST_ROWS = 6,
+	/* Of weights folded in a buffer, where steps need less. */
+	MOST_OF_MANY = 7,
 	/* Of one of two registers: each word of a row is spread once for both. */
 	MOST_WIDE_ROWS = 3,
 	MOST_REGISTERS = 2,
@@ -55,7 +57,9 @@ fold_open(ml_emit *e, source source)
 	bool wide = source == IN_ORDER && lanes < ML_LANES;
 
 	return (fold){.e = e,
-		      .rows = wide ? MOST_WIDE_ROWS : MOST_ROWS,
+		      .rows = wide             ? MOST_WIDE_ROWS
+			      : source == MANY ? MOST_OF_MANY
+					       : MOST_ROWS,
 		      .registers = wide ? MOST_REGISTERS : 1,
 		      .lanes = lanes,
 		      .words = LLVMVectorType(e->i32, (unsigned)lanes),
@@ -94,6 +98,12 @@ fold_weights(const fold *f, ml_v from)
 	};
 }
 
+static bool
+is_plain(const fold *f)
+{
+	return f->source == PLAIN || f->source >= IN_ORDER;
+}
+
 /* Number `i` of the buffer, or group `group` of the panel, of which it is register `part`. */
 static folded
 weights_at(const fold *f, ml_v b, ml_v i, ml_v group, int part)
@@ -102,7 +112,7 @@ weights_at(const fold *f, ml_v b, ml_v i, ml_v group, int part)
 	ml_v line = ml_mul(e, group, ml_i64(e, ML_LANES / f->lanes));
 
 	ml_v from = ml_gep(e, f->words, b, ml_add(e, line, ml_i64(e, part)));
-	if (f->source >= PLAIN)
+	if (is_plain(f))
 		return (folded){ml_load(e, f->bytes, from, 4), NULL};
 	if (f->source == FEW)
 		return fold_weights(f, from);
@@ -153,14 +163,17 @@ accumulate(const fold *f, ml_v acc, ml_v sums)
 
 /* ---- rows ---- */
 
-/* Parameters of the functions that run a register's columns over rows. */
+/* Parameters of the functions that run a register's columns over rows: what loops over k read comes
+ * first, in registers. */
 enum {
+	RUN_B,
+	RUN_FOLDED, /* many: the buffer */
+	RUN_ORDER,
+	RUN_PLAIN,  /* where plain pairs end in the list, */
+	RUN_PAIRS,  /* the other pairs, */
+	RUN_GROUPS, /* and all */
 	RUN_A,
 	RUN_LDA,
-	RUN_B,
-	RUN_ORDER,
-	RUN_PAIRS,
-	RUN_GROUPS,
 	RUN_ROWS,
 	RUN_ACC,
 	RUN_STRIDE,
@@ -183,7 +196,8 @@ run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row
 {
 	ml_emit *e = f->e;
 	int n = rows * f->registers;
-	ml_v b = LLVMGetParam(e->fn, RUN_B), order = LLVMGetParam(e->fn, RUN_ORDER), group[2];
+	ml_v b = LLVMGetParam(e->fn, f->source == MANY ? RUN_FOLDED : RUN_B), group[2];
+	ml_v order = LLVMGetParam(e->fn, RUN_ORDER);
 	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, count), acc, n, "k");
 	folded w[2][MOST_REGISTERS];
 
@@ -221,7 +235,7 @@ run_tile(const fold *f, int rows, ml_v first)
 	ml_v from = LLVMGetParam(e->fn, RUN_FROM), step = LLVMGetParam(e->fn, RUN_STEP);
 	ml_v a = ml_gep(e, e->i8, LLVMGetParam(e->fn, RUN_A), ml_mul(e, first, lda));
 	ml_v to = ml_gep(e, e->i32, LLVMGetParam(e->fn, RUN_ACC), ml_mul(e, first, stride));
-	ml_v pairs = LLVMGetParam(e->fn, RUN_PAIRS);
+	ml_v plain = LLVMGetParam(e->fn, RUN_PLAIN), pairs = LLVMGetParam(e->fn, RUN_PAIRS);
 	ml_v row[ML_TILE_MAX], at[ML_TILE_MAX], acc[ML_TILE_MAX];
 
 	for (int i = 0; i < rows; i++)
@@ -238,25 +252,28 @@ run_tile(const fold *f, int rows, ml_v first)
 		ml_v begin = ml_add(e, ml_mul(e, step, number), column);
 		acc[i] = ml_load(e, f->words, ml_gep(e, e->i32, from, begin), 4);
 	}
-	run_list(f, ml_i64(e, 0), pairs, 2, rows, row, acc);
-	if (f->source < PLAIN)
+	fold of_plain = is_plain(f) ? *f : fold_open(e, PLAIN);
+	run_list(&of_plain, ml_i64(e, 0), plain, 2, rows, row, acc);
+	if (!is_plain(f)) {
+		run_list(f, plain, pairs, 2, rows, row, acc);
 		run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
+	}
 	for (int i = 0; i < n; i++)
 		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
 }
 
-/* run(a, lda, b, order, pairs, groups, rows, acc, stride, from, step): acc[row * stride ...] =
- * from[row * step ...] + a tile's registers of columns.  `pairs` of the listed groups are to be
- * taken two at a time. */
+/* run(b, folded, order, plain, pairs, groups, a, lda, rows, acc, stride, from, step):
+ * acc[row * stride ...] = from[row * step ...] + a tile's registers of columns.  Listed groups
+ * below `pairs` are taken two at a time. */
 static ml_v
 define_run(const fold *f, LLVMTypeRef *type)
 {
 	ml_emit *e = f->e;
-	LLVMTypeRef params[RUN_N] = {e->ptr, e->i64, e->ptr, e->ptr, e->i64, e->i64,
-				     e->i64, e->ptr, e->i64, e->ptr, e->i64};
+	LLVMTypeRef params[RUN_N] = {e->ptr, e->ptr, e->ptr, e->i64, e->i64, e->i64, e->ptr,
+				     e->i64, e->i64, e->ptr, e->i64, e->ptr, e->i64};
 	ml_v caller = e->fn, zero = ml_i64(e, 0), one = ml_i64(e, 1);
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-	static const char *const names[] = {"fold_few", "fold_many", "fold_plain", "fold_in_order",
+	static const char *const names[] = {NULL, "fold_few", "fold_many", "fold_in_order",
 					    "fold_half_in_order"};
 	ml_v fn = ml_emit_function(e, names[f->source], e->none, params, RUN_N);
 	ml_v rows = LLVMGetParam(fn, RUN_ROWS), row = zero;
@@ -297,12 +314,12 @@ define_run(const fold *f, LLVMTypeRef *type)
 
 /* ---- a call ---- */
 
-/* Listed groups of a panel's register, folded, in the order of the list. */
+/* Listed groups begin..end of a panel's register, folded, in the order of the list. */
 static void
-prepare(const fold *f, ml_v b, ml_v order, ml_v groups, ml_v buffer)
+prepare(const fold *f, ml_v b, ml_v order, ml_v begin, ml_v end, ml_v buffer)
 {
 	ml_emit *e = f->e;
-	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), groups, ml_i64(e, 1), NULL, 0, "fold");
+	ml_loop l = ml_loop_begin(e, begin, end, ml_i64(e, 1), NULL, 0, "fold");
 	ml_v group = listed_group(f, order, l.i);
 	folded w = weights_at(f, b, l.i, group, 0);
 	prefetch_next(f, b, group);
@@ -327,7 +344,7 @@ typedef struct call {
 
 /* A chunk's part of the table. */
 typedef struct listed {
-	ml_v plain, pairs, groups; /* how many groups: in plain pairs, in others, in all */
+	ml_v plain, pairs, groups; /* where they end in the list: plain pairs, others, all groups */
 	ml_v list;
 } listed;
 
@@ -335,10 +352,12 @@ static listed
 read_list(const fold *f, ml_v at, ml_v groups)
 {
 	ml_emit *e = f->e;
-	ml_v two = ml_i64(e, 2);
+	ml_v two = ml_i64(e, 2), plain = ml_mul(e, listed_group(f, at, ml_i64(e, 0)), two);
+	ml_v others = ml_mul(e, listed_group(f, at, ml_i64(e, 1)), two);
 
-	return (listed){.plain = ml_mul(e, listed_group(f, at, ml_i64(e, 0)), two),
-			.pairs = ml_mul(e, listed_group(f, at, ml_i64(e, 1)), two),
+	return (listed){.plain = plain,
+			/* the mark of a chunk that is in order names more than there are */
+			.pairs = ml_min_s(e, ml_add(e, plain, others), groups),
 			.groups = groups,
 			.list = ml_gep(e, e->i8, at, two)};
 }
@@ -361,30 +380,19 @@ static void
 run_register(const fold *f, const call *c, const listed *l, ml_v args[RUN_N])
 {
 	ml_emit *e = f->e;
-	ml_v zero = ml_i64(e, 0), most = ml_i64(e, MOST_ROWS), b = args[RUN_B];
-	ml_v any = LLVMBuildICmp(e->b, LLVMIntSGT, l->plain, zero, "");
-	ml_if plain = ml_if_begin(e, any);
+	ml_v most = ml_i64(e, MOST_ROWS);
 
 	args[RUN_ORDER] = l->list;
-	args[RUN_PAIRS] = args[RUN_GROUPS] = l->plain;
-	LLVMBuildCall2(e->b, c->type, c->run[PLAIN], args, RUN_N, "");
-	ml_if_end(e, &plain);
-	ml_v groups = ml_sub(e, l->groups, l->plain);
-	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, groups, zero, ""));
-	args[RUN_ORDER] = ml_gep(e, e->i8, l->list, l->plain);
+	args[RUN_FOLDED] = c->buffer;
+	args[RUN_PLAIN] = l->plain;
 	args[RUN_PAIRS] = l->pairs;
-	args[RUN_GROUPS] = groups;
-	args[RUN_FROM] = LLVMBuildSelect(e->b, any, args[RUN_ACC], args[RUN_FROM], "");
-	args[RUN_STEP] = LLVMBuildSelect(e->b, any, c->stride, args[RUN_STEP], "");
+	args[RUN_GROUPS] = l->groups;
 	ml_if many = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, args[RUN_ROWS], most, ""));
-	prepare(f, b, args[RUN_ORDER], groups, c->buffer);
-	args[RUN_B] = c->buffer;
+	prepare(f, args[RUN_B], l->list, l->plain, l->groups, c->buffer);
 	LLVMBuildCall2(e->b, c->type, c->run[MANY], args, RUN_N, "");
 	ml_if_else(e, &many);
-	args[RUN_B] = b;
 	LLVMBuildCall2(e->b, c->type, c->run[FEW], args, RUN_N, "");
 	ml_if_end(e, &many);
-	ml_if_end(e, &rest);
 }
 
 /* The listed groups from `k` on: all rows, all registers of the panel's columns. */
@@ -418,13 +426,15 @@ run_rest(const fold *f, const call *c, ml_v whole)
 	ml_store(e, LLVMConstNull(e->i8), first, 1);
 	ml_loop h = ml_loop_begin(e, zero, c->columns, ml_i64(e, f->lanes), NULL, 0, "register");
 	ml_v args[RUN_N] = {
-		c->t->rest,
-		ml_i64(e, ML_TILE_GROUP),
-		ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, whole), h.i),
-		first,
-		zero,
-		ml_i64(e, 1),
-		c->t->rows_given,
+		[RUN_A] = c->t->rest,
+		[RUN_LDA] = ml_i64(e, ML_TILE_GROUP),
+		[RUN_B] = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, whole), h.i),
+		[RUN_FOLDED] = c->buffer,
+		[RUN_ORDER] = first,
+		[RUN_PLAIN] = zero,
+		[RUN_PAIRS] = zero,
+		[RUN_GROUPS] = ml_i64(e, 1),
+		[RUN_ROWS] = c->t->rows_given,
 	};
 	begin_with(f, c, LLVMBuildICmp(e->b, LLVMIntEQ, whole, zero, ""), h.i, args);
 	LLVMBuildCall2(e->b, c->type, c->run[FEW], args, RUN_N, "");
@@ -470,9 +480,13 @@ run_in_order(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
-	ml_v args[RUN_N] = {c->t->a,     c->t->lda,        c->b,   c->order,  whole,
-			    whole,       c->t->rows_given, c->acc, c->stride, c->corrections,
-			    ml_i64(e, 0)};
+	ml_v args[RUN_N] = {
+		[RUN_A] = c->t->a,         [RUN_LDA] = c->t->lda,    [RUN_B] = c->b,
+		[RUN_FOLDED] = c->buffer,  [RUN_ORDER] = c->order,   [RUN_PLAIN] = whole,
+		[RUN_PAIRS] = whole,       [RUN_GROUPS] = whole,     [RUN_ROWS] = c->t->rows_given,
+		[RUN_ACC] = c->acc,        [RUN_STRIDE] = c->stride, [RUN_FROM] = c->corrections,
+		[RUN_STEP] = ml_i64(e, 0),
+	};
 
 	if (f->lanes == ML_LANES) {
 		LLVMBuildCall2(e->b, c->type, c->run[IN_ORDER], args, RUN_N, "");
