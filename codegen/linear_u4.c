@@ -17,7 +17,7 @@ enum {
 	LARGEST = 256,    /* group; longer ones have too much code */
 	CHUNK = 32,       /* k summed in 16 bits at most */
 	AHEAD = 256,      /* k of a block that are fetched before they are read */
-	MAX_SUMS = 8,     /* accumulators of a register tile */
+	MAX_SUMS = 16,    /* accumulators of a register tile */
 	MARGIN = ML_LANES /* elements behind scratch rows */
 };
 
@@ -491,6 +491,16 @@ emit_rows(u4_emit *w, int rows, int panels, ml_v from, ml_v to, ml_v panel, ml_v
 	return stop;
 }
 
+/* Rows and panels of a register tile.  Nibbles are taken apart once for all rows, and sums of
+ * floats may leave the registers while those of integers grow: many rows and panels pay.  Sums in
+ * 16 bits stand beside those in 32. */
+static void
+tile_size(const ml_target *t, int *rows, int *panels)
+{
+	*rows = t->level < ML_LEVEL_AVX2 ? 2 : 4;
+	*panels = t->level > ML_LEVEL_AVX512 ? 4 : sums_in_halves(t) ? 2 : 1;
+}
+
 /* The first tiles of the range, those of the same rows; returns how many. */
 static ml_v
 emit_pass(u4_emit *w, ml_v first, ml_v end)
@@ -499,7 +509,7 @@ emit_pass(u4_emit *w, ml_v first, ml_v end)
 	ml_emit *e = x->e;
 	ml_dims *dims = x->kernel->m->dims;
 	ml_dots *d = &w->dots.d;
-	bool zmm = e->target->vector_bits == 512;
+	int high, wide;
 	ml_v number = first, zero = ml_i64(e, 0), size = ml_i64(e, ML_U4_BLOCK);
 	ml_v blocks = ml_expr_dim(x, w->panel_blocks);
 	ml_v block = ml_dots_remainder(e, &number, blocks);
@@ -515,8 +525,9 @@ emit_pass(u4_emit *w, ml_v first, ml_v end)
 	ml_v stop = ml_min_s(e, ml_add(e, panel, ml_mul(e, count, size)), ml_expr_dim(x, panels));
 	quantize_rows(w, begin, rows);
 	w->dots.column = ml_expr_lanes(x, zero, d->n);
-	ml_v next = emit_rows(w, zmm ? 4 : 2, zmm ? 2 : 1, zero, rows, panel, stop);
-	emit_rows(w, 1, zmm ? ML_U4_BLOCK : 2, next, rows, panel, stop);
+	tile_size(e->target, &high, &wide);
+	ml_v next = emit_rows(w, high, wide, zero, rows, panel, stop);
+	emit_rows(w, 1, e->target->vector_bits == 512 ? ML_U4_BLOCK : 2, next, rows, panel, stop);
 	ml_expr_no_lanes(x);
 	return count;
 }

@@ -110,7 +110,7 @@ const kernel kernels[] = {
 	 LM_INT8,
 	 "int4",
 	 LINEAR,
-	 {{1, 768, 768}, {1, 3072, 768}, {1, 768, 3072}, {1, 12288, 3072}, {16, 1536, 384}}},
+	 {{1, 768, 768}, {1, 3072, 768}, {1, 768, 3072}, {1, 12288, 3072}, {16, 1536, 384}, {128, 3072, 768}}},
 	{"linear-bf16", "mnk", "mnk", LM_BF16, "bf16", LINEAR, {GEMM_CASES}},
 	{"conv-f32", CONV_SIZES, CONV_MACS, LM_FP32, NULL, CONV, {CONV_CASES}},
 	{"conv-int8", CONV_SIZES, CONV_MACS, LM_INT8, NULL, CONV_INT8, {CONV_CASES}},
