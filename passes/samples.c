@@ -91,20 +91,37 @@ ml_watch(ml_pass_ctx *px, const ml_module *m, ml_value *const *value, int n, ml_
 
 /* ---- tokens ---- */
 
-int64_t
-ml_rows_numbered_by(const ml_value *v)
+static int64_t
+rows_of(const ml_value *table)
 {
-	int64_t least = 0, rows;
+	int64_t rows = 0;
+
+	if (table)
+		ml_dim_is_int(table->type.dim[0], &rows);
+	return rows;
+}
+
+const ml_value *
+ml_table_numbered_by(const ml_value *v)
+{
+	const ml_value *least = NULL;
 
 	for (const ml_use *u = v->uses; u; u = u->next) {
 		const ml_node *n = u->user;
-		rows = 0;
+		const ml_value *table = NULL;
 		if (n->op == ML_OP_cast && ml_is_integer(n->out[0].type.dtype))
-			rows = ml_rows_numbered_by(&n->out[0]);
+			table = ml_table_numbered_by(&n->out[0]);
 		else if (n->op == ML_OP_gather && ml_in(n, 1) == v && ml_is_const(ml_in(n, 0)) &&
 			 ml_in(n, 0)->type.rank == 2 && ML_A(n, gather, axis).i64 == 0)
-			ml_dim_is_int(ml_in(n, 0)->type.dim[0], &rows);
-		least = rows > 0 && (!least || rows < least) ? rows : least;
+			table = ml_in(n, 0);
+		if (rows_of(table) > 0 && (!least || rows_of(table) < rows_of(least)))
+			least = table;
 	}
 	return least;
+}
+
+int64_t
+ml_rows_numbered_by(const ml_value *v)
+{
+	return rows_of(ml_table_numbered_by(v));
 }

@@ -17,7 +17,8 @@ ml_status ml_for_samples(ml_pass_ctx *, const ml_module *, ml_part, int64_t most
  * it is.  ML_ERR_ARG when there is nothing to run it with. */
 ml_status ml_watch(ml_pass_ctx *, const ml_module *, ml_value *const *value, int n, ml_part,
 		   int64_t most, void (*see)(void *user, int which, const ml_tensor *), void *user);
-/* The fewest rows of the constant tables that an input numbers the rows of, as tokens do, perhaps
- * behind casts; 0: of none. */
+/* Of the constant tables that an input numbers the rows of, as tokens do, perhaps behind casts, the
+ * one with the fewest rows, or NULL; and how many these are, or 0. */
+const ml_value *ml_table_numbered_by(const ml_value *);
 int64_t ml_rows_numbered_by(const ml_value *);
 #endif

@@ -5,11 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST_TOKENS = 16 }; /* different ones, else they are flags */
-static const double REPLACED = 0.15, CHANGED = 0.5, SPLICED = 0.5;
-/* Of what replaces tokens where numbers are to be the teacher's: any that the model knows, since it
- * will meet others than the samples have. */
+enum {
+	LEAST_TOKENS = 16, /* different ones, else they are flags */
+	PIECE = 6,         /* tokens of a piece, usually */
+};
+
+/* How often rows are put together from others, and tokens in them replaced. */
+typedef struct habit {
+	double spliced, changed, replaced;
+	double pieced; /* of those that are put together: from pieces of any samples */
+	double near;   /* of tokens that replace others: near those */
+} habit;
+static const habit MODEST = {.spliced = 0.5, .changed = 0.5, .replaced = 0.15};
+/* Near tokens leave texts that might have been written, and pieces are of such: of these there
+ * cannot be too many. */
+static const habit BOLD = {
+	.spliced = 0.7, .changed = 0.85, .replaced = 0.3, .pieced = 0.7, .near = 0.8};
+/* Of what else replaces tokens where numbers are to be the teacher's: any that the model knows,
+ * since it will meet others than the samples have. */
 static const double FOREIGN = 0.5;
+
+static const habit *
+habit_of(const ml_pool *p)
+{
+	return p->nnear ? &BOLD : &MODEST;
+}
 
 /* splitmix64 */
 uint64_t
@@ -287,9 +307,16 @@ put_sample(ml_pool *p, int row, const ml_tensor *sample, const int64_t *keep, in
 	}
 }
 
+/* One that is near this one, or any. */
 static int64_t
-any_token(ml_pool *p)
+other_token(ml_pool *p, int64_t token)
 {
+	const int64_t *at =
+		p->nnear ? bsearch(&token, p->near_token, (size_t)p->nnear, sizeof token, by_number)
+			 : NULL;
+
+	if (at && uniform(p) < habit_of(p)->near)
+		return p->near[(at - p->near_token) * ML_NEAR + below(p, ML_NEAR)];
 	if (p->known > 0 && uniform(p) < FOREIGN)
 		return below(p, p->known);
 	return p->usual[below(p, p->nusual)];
@@ -301,9 +328,10 @@ replace_tokens(ml_pool *p, int row)
 	ml_tensor *x = &p->in[p->tokens];
 	int64_t length = x->dim[1];
 
-	for (int64_t i = 1; i + 1 < length; i++)
-		if (uniform(p) < REPLACED)
-			ml_write_s64(x->dtype, x->data, row * length + i, any_token(p));
+	for (int64_t i = row * length + 1; i + 1 < (row + 1) * length; i++)
+		if (uniform(p) < habit_of(p)->replaced)
+			ml_write_s64(x->dtype, x->data, i,
+				     other_token(p, ml_read_s64(x->dtype, x->data, i)));
 }
 
 /* Goes on as another row of the batch: beginnings and ends are more than whole samples, and what
@@ -322,6 +350,28 @@ splice(ml_pool *p, int row, int other, int64_t length)
 		const char *from = (const char *)x->data + (size_t)other * x->bytes + skipped;
 		if (to != from)
 			memcpy(to, from, x->bytes - skipped);
+	}
+}
+
+/* What is inside of a row, from pieces of any samples; all but tokens stays the row's. */
+static void
+piece_together(ml_pool *p, int row, int64_t length)
+{
+	ml_tensor *x = &p->in[p->tokens];
+	int64_t at = row * length + 1, end = (row + 1) * length - 1;
+
+	while (at < end) {
+		int64_t n = 1 + below(p, 2 * PIECE - 1);
+		const ml_tensor *from = &p->sample.at[below(p, p->sample.count)][p->tokens];
+		int64_t inside = from->dim[1] - 2;
+		n = n < inside ? n : inside;
+		n = n < end - at ? n : end - at;
+		if (n < 1)
+			continue; /* there is a sample that has tokens inside */
+		int64_t first = 1 + below(p, inside - n + 1);
+		for (int64_t k = 0; k < n; k++)
+			ml_write_s64(x->dtype, x->data, at++,
+				     ml_read_s64(from->dtype, from->data, first + k));
 	}
 }
 
@@ -392,11 +442,14 @@ gather(ml_pool *p, int first, int end, int64_t length)
 static void
 change(ml_pool *p, int row, int first, int end, int64_t length)
 {
-	bool spliced = p->tokens >= 0 && length > 2 && uniform(p) < SPLICED;
+	const habit *h = habit_of(p);
+	bool spliced = p->tokens >= 0 && length > 2 && uniform(p) < h->spliced;
 
-	if (spliced)
+	if (spliced && h->pieced > 0 && uniform(p) < h->pieced)
+		piece_together(p, row, length);
+	else if (spliced)
 		splice(p, row, (int)below(p, end - first), length);
-	bool changed = uniform(p) < CHANGED;
+	bool changed = uniform(p) < h->changed;
 	if (spliced || changed)
 		p->row[row] = -1;
 	if (!changed)

@@ -63,7 +63,7 @@ ml_status ml_put_weights(ml_module *, const ml_weights *);
 
 /* ---- batches.c: samples, shuffled, of one length, changed a little ---- */
 
-enum { ML_DISTILL_BATCH = 32 };
+enum { ML_DISTILL_BATCH = 32, ML_NEAR = 16 };
 
 typedef struct ml_pool {
 	ml_arena *arena;
@@ -76,6 +76,8 @@ typedef struct ml_pool {
 	int64_t *usual; /* tokens as often as they are in the samples */
 	int64_t nusual;
 	int64_t known; /* tokens that the model has a row for, from 0 on; 0: nobody knows */
+	/* Rising tokens of the samples, and of each ML_NEAR that are near it, nearest first. */
+	int64_t *near_token, *near, nnear;
 	uint64_t random;
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */
@@ -86,6 +88,8 @@ typedef struct ml_pool {
 } ml_pool;
 
 void ml_pool_init(ml_pool *, const ml_samples *, const ml_module *, uint64_t seed, ml_arena *);
+/* near.c: looks up what is near the samples' tokens, where any token may replace them. */
+ml_status ml_pool_find_near(ml_pool *, ml_pass_ctx *);
 /* The next batch, in the pool's memory. */
 const ml_tensor *ml_pool_next(ml_pool *);
 uint64_t ml_random(uint64_t *state);

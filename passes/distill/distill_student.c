@@ -18,6 +18,9 @@ static const double PEAK = 3e-4, SLOWER = 3;
 static const double NOTICED = 0.999;
 /* Held-out errors of so many times what it was at first are no way to something better. */
 static const double LOST = 4;
+/* Of a direction in the loss: it is one for all of a sample's rows, and what is said of each row
+ * teaches more that holds for other samples. */
+static const double DIRECTION = 0.3;
 static const char NAME[] = "distill_student";
 
 extern const ml_pass ml_pass_prune_blocks;
@@ -36,7 +39,8 @@ set_shares(ml_trainer *t)
 	for (int i = 0; i < t->goal.term.count; i++) {
 		bool counts = t->goal.term.at[i].place != ML_AT_OUTPUT ||
 			      !(inside && t->samples.agree.decides && !t->goal.loss && !t->label);
-		t->share[i] = counts ? (float)t->scale[i] : 0;
+		double share = t->goal.term.at[i].like == ML_LIKE_DIRECTION ? DIRECTION : 1;
+		t->share[i] = counts ? (float)(share * t->scale[i]) : 0;
 	}
 }
 
@@ -380,6 +384,7 @@ distill(ml_trainer *t)
 	ML_STEP(ml_match_inputs(t));
 	ML_STEP(ml_samples_read(&t->samples, t->px, t->teacher, t->arena));
 	ml_pool_init(&t->pool, &t->samples, t->student, o->seed, t->arena);
+	ML_STEP(ml_pool_find_near(&t->pool, t->px));
 	if (t->samples.count < LEAST_SAMPLES || !t->samples.held)
 		return ml_error(t->px->cx, ML_ERR_ARG, NULL,
 				"distill: %lld samples are too few, %d are needed at least",

@@ -1,8 +1,11 @@
 /* test_batches.c -- batches of training: what of samples they hold, and how it is changed. */
 #include "passes/distill/distill.h"
+#include "harness_exec.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -156,13 +159,110 @@ test_foreign(void **state)
 	}
 }
 
+/* Row i of its table points i / ROWS of a half turn, whatever its length; one row is no direction.
+ */
+enum { ROWS = 2000, NOWHERE = 700 };
+static char *
+turning(ml_arena *arena)
+{
+	ml_text text;
+
+	ml_text_init(&text, arena);
+	ml_put(&text, "module \"m\" {\n  sym b\n  sym s\n  in %%i \"ids\" : s64[b, s]\n"
+		      "  %%t = const {");
+	for (int i = 0; i < ROWS; i++) {
+		double turn = 3.14159 * i / ROWS, size = i == NOWHERE ? 0 : 1 + i % 7;
+		ml_put(&text, "%s%.9g, %.9g", i ? ", " : "", size * cos(turn), size * sin(turn));
+	}
+	ml_put(&text,
+	       "} : f32[%d, 2]\n  %%y = gather %%t, %%i : f32[b, s, 2]\n  out \"y\" = %%y\n}\n",
+	       ROWS);
+	return text.at;
+}
+
+static void
+open_turning(bench *b)
+{
+	ml_memory memory = ml_memory_libc();
+	ml_arena arena;
+
+	ml_arena_init(&arena, &memory);
+	open_model(b, turning(&arena), 1);
+	ml_arena_free(&arena);
+	ml_exec exec = harness_exec(&b->cx);
+	ml_pass_ctx px = {.cx = &b->cx, .scratch = &b->cx.arena, .exec = &exec};
+	assert_int_equal(ml_pool_find_near(&b->pool, &px), ML_OK);
+}
+
+static void
+test_near(void **state)
+{
+	bench b;
+
+	(void)state;
+	open_turning(&b);
+	assert_int_equal(b.pool.nnear, SAMPLES * (LENGTH - 2)); /* ends are grammar */
+	for (int64_t i = 0; i < b.pool.nnear; i++) {
+		int64_t token = b.pool.near_token[i];
+		const int64_t *near = b.pool.near + i * ML_NEAR;
+		assert_true(token % WIDTH > 0 && token % WIDTH < LENGTH - 1);
+		for (int k = 0; k < ML_NEAR; k++) {
+			int64_t away = llabs(near[k] - token);
+			assert_true(near[k] != token && near[k] != NOWHERE);
+			if (token > 2 * ML_NEAR && llabs(token - NOWHERE) > ML_NEAR)
+				assert_int_equal(away, k / 2 + 1);
+		}
+	}
+	close_bench(&b);
+}
+
+typedef struct inside {
+	int tokens, kept, strange;
+} inside;
+
+/* Tokens inside of rows are from anywhere in the samples, or near those; ends stay ends. */
+static inside
+count_inside(bench *b)
+{
+	inside n = {0};
+
+	for (int k = 0; k < BATCHES; k++) {
+		const ml_tensor *in = ml_pool_next(&b->pool);
+		for (int64_t i = 0; i < in->dim[0] * LENGTH; i++) {
+			int64_t token = ((const int64_t *)in->data)[i], column = i % LENGTH;
+			assert_in_range(token, 0, ROWS - 1);
+			if (column == 0 || column == LENGTH - 1) {
+				assert_int_equal(token % WIDTH == 0, column == 0);
+				continue;
+			}
+			n.tokens++;
+			n.kept += token % WIDTH == column && token < SAMPLES * WIDTH;
+			n.strange += token % WIDTH == 0 || token % WIDTH >= LENGTH - 1;
+		}
+	}
+	return n;
+}
+
+static void
+test_pieces(void **state)
+{
+	bench b;
+
+	(void)state;
+	open_turning(&b);
+	inside n = count_inside(&b);
+	assert_in_range(n.kept, n.tokens / 4, n.tokens * 6 / 10); /* half are of pieces, */
+	assert_in_range(n.strange, n.tokens / 20, n.tokens / 3);  /* a quarter replaced */
+	close_bench(&b);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_seed),
-		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_rows),    cmocka_unit_test(test_seed),
+		cmocka_unit_test(test_foreign), cmocka_unit_test(test_near),
+		cmocka_unit_test(test_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
