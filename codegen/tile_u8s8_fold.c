@@ -44,7 +44,7 @@ enum {
 	 * addresses, even where vector registers abound, beside what a step of the list needs. */
 	MOST_ROWS = 6,
 	/* Of weights folded in a buffer, where steps need less. */
-	MOST_OF_MANY = 7,
+	MOST_OF_MANY = 8,
 	/* Of one of two registers: each word of a row is spread once for both. */
 	MOST_WIDE_ROWS = 3,
 	MOST_REGISTERS = 2,
@@ -190,6 +190,25 @@ listed_group(const fold *f, ml_v order, ml_v i)
 	return LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, order, i), 1), e->i64, "");
 }
 
+/* Whether a loop over the list counts addresses: it takes a register less than with numbers, which
+ * only the buffer needs. */
+static bool
+by_address(const fold *f)
+{
+	return f->source == PLAIN || f->source == FEW;
+}
+
+static ml_v
+group_at(const fold *f, ml_v order, ml_v i)
+{
+	if (f->source >= IN_ORDER)
+		return i;
+	if (by_address(f))
+		return listed_group(f, LLVMBuildIntToPtr(f->e->b, i, f->e->ptr, ""),
+				    ml_i64(f->e, 0));
+	return listed_group(f, order, i);
+}
+
 /* Groups from..to of the list, `count` (1 or 2) at a time; acc[row][register]. */
 static void
 run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row, ml_v *acc)
@@ -198,12 +217,14 @@ run_list(const fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *row
 	int n = rows * f->registers;
 	ml_v b = LLVMGetParam(e->fn, f->source == MANY ? RUN_FOLDED : RUN_B), group[2];
 	ml_v order = LLVMGetParam(e->fn, RUN_ORDER);
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, count), acc, n, "k");
+	ml_v list = by_address(f) ? LLVMBuildPtrToInt(e->b, order, e->i64, "") : ml_i64(e, 0);
+	ml_loop l = ml_loop_begin(e, ml_add(e, list, from), ml_add(e, list, to), ml_i64(e, count),
+				  acc, n, "k");
 	folded w[2][MOST_REGISTERS];
 
 	for (int j = 0; j < count; j++) {
 		ml_v i = ml_add(e, l.i, ml_i64(e, j));
-		group[j] = f->source >= IN_ORDER ? i : listed_group(f, order, i);
+		group[j] = group_at(f, order, i);
 		for (int p = 0; p < f->registers; p++)
 			w[j][p] = weights_at(f, b, i, group[j], p);
 		if (f->source != MANY)
