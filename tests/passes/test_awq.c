@@ -280,7 +280,7 @@ test_same_function(void **state)
 /* ---- the pass ---- */
 
 static double
-error_of_pass(bool reader)
+error_of_pass(bool reader, ml_record *record)
 {
 	uint64_t seed = 3;
 	ml_module *m = parsed(reader);
@@ -294,6 +294,7 @@ error_of_pass(bool reader)
 				 .exec = &exec,
 				 .data = &data,
 				 .int4 = {.group = 128},
+				 .record = record,
 				 .max_loss = 1};
 	ml_pipeline p;
 
@@ -312,11 +313,28 @@ error_of_pass(bool reader)
 static void
 test_pass(void **state)
 {
-	double with = error_of_pass(false), without = error_of_pass(true);
+	ml_record record, again;
+
+	ml_record_init(&record, &cx.arena);
+	ml_record_init(&again, &cx.arena);
+	double with = error_of_pass(false, &record), without = error_of_pass(true, NULL);
 
 	(void)state;
 	print_message("four bits: %.3g, was %.3g\n", with, without);
 	assert_true(with < .7 * without);
+	again.replays = true;
+	for (int i = 0; i < record.decisions.count; i++) {
+		ml_decision d = record.decisions.at[i];
+		if (!strcmp(d.pass, "awq")) {
+			assert_string_equal(d.choice, "factors");
+			d.choice = "none"; /* as if it had been measured otherwise */
+		}
+		ML_PUSH(&cx.arena, again.replayed, d);
+	}
+	assert_true(error_of_pass(false, &again) == without);
+	memcpy(again.replayed.at, record.decisions.at,
+	       (size_t)record.decisions.count * sizeof *again.replayed.at);
+	assert_true(error_of_pass(false, &again) == with);
 }
 
 int
