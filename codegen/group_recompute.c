@@ -1,6 +1,7 @@
 /* group_recompute.c -- elementwise nodes of no group: cheaper to compute in every reader than to
  * store.
  */
+#include "../ir/attention.h"
 #include "plan.h"
 
 /* An outer product of smaller values: cheaper to compute anew in every reader than to store. */
@@ -45,21 +46,6 @@ is_widening(const ml_node *n)
 	return (n->op == ML_OP_sub || n->op == ML_OP_mul) && widened && is_number(ml_in(n, 1));
 }
 
-/* Is attention, for its keys or values, all that reads v, perhaps through views? */
-static bool
-is_for_attention(const ml_value *v)
-{
-	for (const ml_use *u = v->uses; u; u = u->next) {
-		const ml_node *user = u->user;
-		bool view = user->op == ML_OP_reshape || user->op == ML_OP_transpose ||
-			    user->op == ML_OP_broadcast;
-		if (user->op == ML_OP_attention ? u == &user->in[0] || u == &user->in[3]
-						: !view || !is_for_attention(&user->out[0]))
-			return false;
-	}
-	return v->uses != NULL;
-}
-
 /* Bytes with a scale per row, as decoders keep keys and values: attention widens what it reads. */
 static bool
 is_cached(const ml_node *n)
@@ -70,9 +56,14 @@ is_cached(const ml_node *n)
 	if (n->op != ML_OP_mul)
 		return false;
 	const ml_value *from = ml_in(n, 0), *scale = ml_in(n, 1);
-	return ml_is(from, ML_OP_cast) && ml_in(from->def, 0)->type.dtype == ML_s8 &&
-	       scale->type.rank > 0 && ml_dim_equals(scale->type.dim[scale->type.rank - 1], 1) &&
-	       is_for_attention(&n->out[0]);
+	if (!n->out[0].uses || !ml_is(from, ML_OP_cast) ||
+	    ml_in(from->def, 0)->type.dtype != ML_s8 || !scale->type.rank ||
+	    !ml_dim_equals(scale->type.dim[scale->type.rank - 1], 1))
+		return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (!ml_is_for_attention(u))
+			return false;
+	return true;
 }
 
 bool

@@ -48,7 +48,7 @@ lower_block(ml_block *block, int opt_level)
 		after = n->next;
 		for (int i = 0; i < n->nblocks; i++)
 			ML_STEP(lower_block(n->body[i], opt_level));
-		if (ml_op_get(n->op)->cls != ML_COMPOSITE || has_family(n, opt_level))
+		if (!ml_is_composite(n) || has_family(n, opt_level))
 			continue;
 		ML_STEP(lower_node(n));
 		after = before ? before->next : block->first; /* bodies may hold composites */

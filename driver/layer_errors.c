@@ -116,21 +116,10 @@ copied(joining *j, const ml_node *n, bool local)
 }
 
 /* A quantization of rows has three results: it is spelled out before. */
-static ml_status
-spell_out(ml_module *m)
+static bool
+is_spelled_out(const ml_node *n)
 {
-	for (ml_node *n = m->main->first, *next; n; n = next) {
-		next = n->next;
-		if (n->op != ML_OP_quantize_row)
-			continue;
-		ml_builder b = ml_builder_before(n);
-		ml_value *result[3];
-		ML_STEP(ml_expand(&b, n, result));
-		for (int i = 0; i < n->nout; i++)
-			ml_replace_uses(&n->out[i], result[i]);
-		ml_node_remove(n);
-	}
-	return ML_OK;
+	return n->op == ML_OP_quantize_row;
 }
 
 /* ---- sums ---- */
@@ -194,7 +183,7 @@ ml_join_layers(ml_module *plain, ml_module *other, ml_arena *arena)
 	ML_VEC(ml_value *) results = {0};
 	ML_VEC(const char *) names = {0};
 
-	ML_STEP(spell_out(other));
+	ML_STEP(ml_expand_where(other->main, is_spelled_out));
 	joining j = {.arena = arena, .b = ml_builder_before(yield), .other = other};
 	j.own = ML_NEW_ARRAY(arena, ml_value *, other->next_id);
 	j.through = ML_NEW_ARRAY(arena, ml_value *, other->next_id);

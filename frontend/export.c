@@ -13,29 +13,6 @@ static const spelling spellings[ML_OP_LIMIT] = {
 #include "export_ops.def"
 };
 
-/* ---- preparing the clone ---- */
-
-static ml_status
-expand_block(ml_block *b)
-{
-	for (ml_node *n = b->first, *next; n; n = next) {
-		next = n->next;
-		for (int i = 0; i < n->nblocks; i++)
-			ML_STEP(expand_block(n->body[i]));
-		if (!ml_export_expands(n))
-			continue;
-		ml_node *before = n->prev;
-		ml_builder at = ml_builder_before(n);
-		ml_value **result = ML_NEW_ARRAY(&b->module->arena, ml_value *, n->nout);
-		ML_STEP(ml_expand(&at, n, result));
-		for (int i = 0; i < n->nout; i++)
-			ml_replace_uses(&n->out[i], result[i]);
-		ml_node_remove(n);
-		next = before ? before->next : b->first; /* bodies may hold composites */
-	}
-	return ML_OK;
-}
-
 /* ---- nodes ---- */
 
 static ml_status
@@ -44,7 +21,7 @@ export_node(ml_export *e, const ml_node *n)
 	ml_spell_fn *fn = spellings[n->op].fn;
 
 	e->node = n;
-	assert(fn || ml_op_get(n->op)->cls == ML_COMPOSITE);
+	assert(fn || ml_is_composite(n));
 	if (!fn)
 		ml_spell_fail(e, "it has no spelling");
 	const char *name = fn ? fn(e, n) : NULL;
@@ -242,7 +219,7 @@ export_guarded(ml_export *e, const char *path)
 	if (setjmp(here))
 		return ML_ERR_NOMEM;
 	e->cx->memory.on_fail = &here;
-	ML_STEP(expand_block(e->m->main));
+	ML_STEP(ml_expand_where(e->m->main, ml_export_expands));
 	return export_model(e, path);
 }
 

@@ -1,4 +1,5 @@
-/* attention.h -- attention on 8-bit integers taken apart, for kernels that compute its parts. */
+/* attention.h -- who reads keys and values; attention on 8-bit integers taken apart, for kernels
+ * that compute its parts. */
 #ifndef ML_ATTENTION_H
 #define ML_ATTENTION_H
 #include "ir.h"
@@ -23,6 +24,9 @@ typedef struct ml_attention_parts {
 	ml_node *seen;             /* the select of a causal mask, or NULL */
 	ml_value *out;             /* [b, g, 1, r, s, e]: the quotient */
 } ml_attention_parts;
+
+/* Is this use one as keys or values, or a view's that has only such uses? */
+bool ml_is_for_attention(const ml_use *);
 
 /* The body of n, attention on integers, on f32 operands `in`; NULL when a builder failed. */
 ml_value *ml_attention_on_integers(ml_builder *, const ml_node *n, ml_value *const *in,

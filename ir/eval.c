@@ -56,27 +56,6 @@ ml_eval_charge(ml_eval *e, int64_t n)
 
 /* ---- preparing the clone ---- */
 
-static ml_status
-expand_block(ml_block *b)
-{
-	for (ml_node *n = b->first, *next; n; n = next) {
-		next = n->next;
-		for (int i = 0; i < n->nblocks; i++)
-			ML_STEP(expand_block(n->body[i]));
-		if (ml_op_get(n->op)->cls != ML_COMPOSITE)
-			continue;
-		ml_node *before = n->prev;
-		ml_builder at = ml_builder_before(n);
-		ml_value **result = ML_NEW_ARRAY(&b->module->arena, ml_value *, n->nout);
-		ML_STEP(ml_expand(&at, n, result));
-		for (int i = 0; i < n->nout; i++)
-			ml_replace_uses(&n->out[i], result[i]);
-		ml_node_remove(n);
-		next = before ? before->next : b->first; /* bodies may hold composites */
-	}
-	return ML_OK;
-}
-
 static void
 add_slot(ml_eval *e, ml_value *v)
 {
@@ -250,7 +229,7 @@ static ml_status
 prepare_and_run(ml_eval *e, ml_module *m, const ml_tensor *inputs, ml_tensor *outputs,
 		ml_arena *arena)
 {
-	ML_STEP(expand_block(m->main));
+	ML_STEP(ml_expand_where(m->main, ml_is_composite));
 	size_t symbols = (size_t)ml_sym_count(m->dims);
 	e->m = m;
 	e->symbol = ML_NEW_ARRAY(e->scratch, int64_t, symbols);

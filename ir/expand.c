@@ -32,6 +32,33 @@ ml_expand(ml_builder *b, ml_node *n, ml_value **results)
 	return ML_OK;
 }
 
+bool
+ml_is_composite(const ml_node *n)
+{
+	return ml_op_get(n->op)->cls == ML_COMPOSITE;
+}
+
+ml_status
+ml_expand_where(ml_block *block, bool (*which)(const ml_node *))
+{
+	for (ml_node *n = block->first, *next; n; n = next) {
+		next = n->next;
+		for (int i = 0; i < n->nblocks; i++)
+			ML_STEP(ml_expand_where(n->body[i], which));
+		if (!which(n))
+			continue;
+		ml_node *before = n->prev;
+		ml_builder b = ml_builder_before(n);
+		ml_value **result = ML_NEW_ARRAY(&block->module->arena, ml_value *, n->nout);
+		ML_STEP(ml_expand(&b, n, result));
+		for (int i = 0; i < n->nout; i++)
+			ml_replace_uses(&n->out[i], result[i]);
+		ml_node_remove(n);
+		next = before ? before->next : block->first; /* bodies may hold composites */
+	}
+	return ML_OK;
+}
+
 ml_value *
 ml_op_number(ml_builder *b, ml_op op, ml_value *x, double number)
 {

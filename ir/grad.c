@@ -149,7 +149,7 @@ widened(ml_builder *b, const ml_node *n, ml_value *v)
 {
 	bool half = v && ml_dtype_format(v->type.dtype);
 
-	return half && ml_op_get(n->op)->cls == ML_COMPOSITE ? ml_build_cast(b, v, ML_f32) : v;
+	return half && ml_is_composite(n) ? ml_build_cast(b, v, ML_f32) : v;
 }
 
 static ml_status

@@ -318,6 +318,10 @@ const ml_dim *ml_content(ml_builder *, ml_value *, int64_t *count);
 /* The body of a composite, built before the node from its operands, one value per result;
  * the node itself stays.  Bodies of elementwise composites are elementwise. */
 ml_status ml_expand(ml_builder *, ml_node *, ml_value **results);
+/* Bodies in the place of all nodes of the block, inner blocks' and bodies' too, that are `which`:
+ * composites. */
+ml_status ml_expand_where(ml_block *, bool (*which)(const ml_node *));
+bool ml_is_composite(const ml_node *);
 /* What a convolution reads for each of its results: x[N,C,..], padded, as [N,C,O..,K..]. */
 ml_value *ml_conv_windows(ml_builder *, const ml_node *conv, ml_value *x);
 

@@ -235,3 +235,18 @@ ml_body_attention(ml_builder *b, const ml_node *n, ml_value *const *in, ml_value
 	out[0] = ML_A(n, attention, int8).i64 ? ml_attention_on_integers(b, n, in, &p)
 					      : in_floats(b, n, in);
 }
+
+bool
+ml_is_for_attention(const ml_use *use)
+{
+	const ml_node *n = use->user;
+
+	if (n->op == ML_OP_attention)
+		return use == &n->in[1] || use == &n->in[2];
+	if (n->op != ML_OP_reshape && n->op != ML_OP_transpose && n->op != ML_OP_broadcast)
+		return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (!ml_is_for_attention(u))
+			return false;
+	return n->out[0].uses != NULL;
+}

@@ -6,6 +6,7 @@
  * It is a bargain of the user's, for whom a quarter of the memory is worth another signature;
  * everything that is measured on samples has been measured before.
  */
+#include "../../ir/attention.h"
 #include "../../ir/expand.h"
 #include "../pass.h"
 #include <float.h>
@@ -25,20 +26,16 @@ typedef struct caches {
 	ML_VEC(ml_value *) results; /* of the module as it will be */
 } caches;
 
-/* Is all that reads v attention, for keys or values, or a view that only it reads? */
+/* Is all that reads v attention, for keys or values, perhaps through views? */
 static bool
 is_for_attention(const ml_value *v)
 {
 	bool any = false;
 
 	for (const ml_use *u = v->uses; u; u = u->next) {
-		const ml_node *n = u->user;
-		bool view = n->op == ML_OP_reshape || n->op == ML_OP_transpose ||
-			    n->op == ML_OP_broadcast;
-		if (n->op == ML_OP_yield)
+		if (u->user->op == ML_OP_yield) /* as a result */
 			continue;
-		if (n->op == ML_OP_attention ? u != &n->in[1] && u != &n->in[2]
-					     : !view || !is_for_attention(&n->out[0]))
+		if (!ml_is_for_attention(u))
 			return false;
 		any = true;
 	}

@@ -11,23 +11,12 @@
 static void
 expand_all(ml_context *cx, ml_module *m)
 {
-	ml_value *result[4];
-
-	for (ml_node *n = m->main->first, *next; n; n = next) {
-		next = n->next;
-		if (ml_op_get(n->op)->cls != ML_COMPOSITE)
-			continue;
-		ml_builder b = ml_builder_before(n);
-		if (ml_expand(&b, n, result) != ML_OK)
-			fail_msg("%s", text_newest(cx));
-		for (int i = 0; i < n->nout; i++)
-			ml_replace_uses(&n->out[i], result[i]);
-		ml_node_remove(n);
-	}
+	if (ml_expand_where(m->main, ml_is_composite) != ML_OK)
+		fail_msg("%s", text_newest(cx));
 	if (ml_verify(m) != ML_OK)
 		fail_msg("%s", text_newest(cx));
 	for (ml_node *n = m->main->first; n; n = n->next)
-		assert_true(ml_op_get(n->op)->cls != ML_COMPOSITE);
+		assert_false(ml_is_composite(n));
 }
 
 static void
