@@ -34,8 +34,6 @@ map_weights(ml_context *cx, const ml_plan *plan, int workers, ml_jit *jit)
 
 	if (p == MAP_FAILED)
 		return ml_error(cx, ML_ERR_NOMEM, NULL, "no memory for %zu bytes of weights", n);
-	/* Page tables' walks cost a layer that streams its weights up to a tenth of its time. */
-	madvise(p, n, MADV_HUGEPAGE);
 	madvise(p, n, MADV_HUGEPAGE); /* walks of page tables slow layers that stream weights */
 	jit->weights = p;
 	jit->weights_bytes = n;
