@@ -8,10 +8,11 @@
  * columns.  Bounds of a clip become one per channel.  Chains settle by going over all pairs again.
  *
  * Weights alone do not show whether it helps: biases may make small channels large.  A pair is
- * taken only where the error that the second layer's results then have, by ranges and mean squares
- * of calibration data, falls.
+ * tried only where the error that the second layer's results then have, by ranges and mean squares
+ * of calibration data, falls; how the whole model then fares on integers decides.
  */
 #include "../known.h"
+#include "../prefer.h"
 #include "layers.h"
 #include "statistics.h"
 #include <math.h>
@@ -42,6 +43,7 @@ typedef struct pair {
 	int depth, axis; /* of the channels, between them */
 	double *s;       /* per channel: what becomes of the one's `out` and the other's `in` */
 	double *top, *squares; /* what lies between them, by calibration data */
+	bool taken;
 } pair;
 
 typedef struct equalizing {
@@ -429,13 +431,13 @@ scale_bound(equalizing *e, const pair *p, ml_node *n)
 }
 
 static void
-rewrite(equalizing *e, const bool *taken)
+rewrite(equalizing *e)
 {
 	bool *scaled = ML_NEW_ARRAY(e->px->scratch, bool, e->layer.count + 1);
 
 	for (int i = 0; i < e->pair.count; i++) {
 		const pair *p = &e->pair.at[i];
-		if (!taken[i])
+		if (!p->taken)
 			continue;
 		scaled[p->first] = scaled[p->second] = true;
 		for (int k = 0; k < p->depth; k++)
@@ -450,7 +452,7 @@ rewrite(equalizing *e, const bool *taken)
 	ml_drop_unused(e->m->main);
 }
 
-/* ---- in all ---- */
+/* ---- with factors or without ---- */
 
 /* Errors of other layers stand beside a pair's own: what is little better is left alone. */
 static bool
@@ -461,34 +463,102 @@ is_kept(const equalizing *e, const pair *p)
 
 	for (int64_t i = 0; i < n; i++)
 		ones[i] = 1;
-	if (error_of(e, p, p->s) < GAIN * error_of(e, p, ones) && ml_spend_fuel(e->px))
-		return true;
-	memcpy(p->s, ones, (size_t)n * sizeof *ones);
-	return false;
+	return error_of(e, p, p->s) < GAIN * error_of(e, p, ones);
 }
 
 static void
+drop(const equalizing *e, pair *p)
+{
+	for (int64_t i = 0; i < e->layer.at[p->first].rows; i++)
+		p->s[i] = 1;
+	p->taken = false;
+}
+
+/* How many are better off? */
+static int
 choose(equalizing *e)
 {
-	bool *taken = ML_NEW_ARRAY(e->px->scratch, bool, e->pair.count), changed = true;
+	bool changed = true;
+	int n = 0;
 
 	for (int round = 0; changed && round < ROUNDS; round++) {
 		changed = false;
 		for (int i = 0; i < e->pair.count; i++) {
 			bool settled = settle(e, &e->pair.at[i]);
-			taken[i] |= settled;
+			e->pair.at[i].taken |= settled;
 			changed |= settled;
 		}
 	}
-	for (int i = 0; i < e->pair.count; i++)
-		taken[i] = taken[i] && is_kept(e, &e->pair.at[i]);
-	rewrite(e, taken);
+	for (int i = 0; i < e->pair.count; i++) {
+		pair *p = &e->pair.at[i];
+		if (p->taken && !is_kept(e, p))
+			drop(e, p);
+		n += p->taken;
+	}
+	return n;
 }
+
+typedef struct trial {
+	const equalizing *e;
+	ml_module *m[2]; /* without, with */
+} trial;
+
+/* The factors that were chosen, in a copy, whose pairs are in the same order. */
+static void
+scale_copy(const equalizing *e, ml_pass_ctx *px, ml_module *copy)
+{
+	equalizing own = {.px = px, .m = copy};
+
+	find_pairs(&own);
+	for (int i = 0; i < own.pair.count; i++) {
+		const pair *p = &e->pair.at[i];
+		size_t channels = (size_t)e->layer.at[p->first].rows;
+		memcpy(own.pair.at[i].s, p->s, channels * sizeof *p->s);
+		own.pair.at[i].taken = p->taken;
+	}
+	rewrite(&own);
+}
+
+static ml_status
+make(void *user, bool scaled, const ml_module **m)
+{
+	trial *t = user;
+	ml_pass_ctx own = *t->e->px;
+
+	*m = t->m[scaled] = ml_module_clone(t->e->m);
+	if (scaled)
+		scale_copy(t->e, &own, t->m[scaled]);
+	return ml_quantize_all(&own, t->m[scaled]);
+}
+
+static ml_status
+prefer(const equalizing *e, bool *scaled)
+{
+	trial t = {.e = e};
+	ml_rivals r = {.kind = "equalization",
+		       .of = "channels",
+		       .changed = "factors",
+		       .m = e->m,
+		       .make = make,
+		       .user = &t};
+	bool remarks = e->px->cx->remarks;
+
+	e->px->cx->remarks = false; /* of candidates */
+	ml_status status = ml_prefer(e->px, &r, scaled);
+	e->px->cx->remarks = remarks;
+	for (int i = 0; i < 2; i++)
+		if (t.m[i])
+			ml_module_free(t.m[i]);
+	return status;
+}
+
+/* ---- in all ---- */
 
 static ml_status
 run(ml_pass_ctx *px, ml_module *m)
 {
 	equalizing e = {.px = px, .m = m};
+	bool scaled;
 
 	if (!px->data || !px->exec)
 		return ML_OK;
@@ -503,9 +573,15 @@ run(ml_pass_ctx *px, ml_module *m)
 	ml_module *copy = ml_module_clone(m);
 	ml_status status = watch(&e, copy);
 	ml_module_free(copy);
-	if (status == ML_OK)
-		choose(&e);
-	return status;
+	ML_STEP(status);
+	if (!choose(&e))
+		return ML_OK;
+	ML_STEP(prefer(&e, &scaled));
+	for (int i = 0; i < e.pair.count; i++)
+		if (e.pair.at[i].taken && !(scaled && ml_spend_fuel(px)))
+			drop(&e, &e.pair.at[i]);
+	rewrite(&e);
+	return ML_OK;
 }
 
 ML_PASS(equalize_layers, ML_ROUNDS, run, "channels between layers get one range");

@@ -265,6 +265,17 @@ quantize_sites(sites *s, const calibration *c, ml_module *m)
 	return ML_OK;
 }
 
+static ml_status
+rewrite(sites *s, const calibration *c, ml_module *m)
+{
+	ML_STEP(quantize_sites(s, c, m));
+	for (ml_node *n = m->main->first; n; n = n->next)
+		if (ml_is_layer(n) && ml_is(ml_in(n, 0), ML_OP_dequantize) &&
+		    !stays_in_floats(s->gate, n))
+			ml_quantize_layer(s->px, n);
+	return ML_OK;
+}
+
 /* All that is quantized is, in a copy of the module or the module. */
 static ml_status
 apply(const ml_gate *g, ml_module *m)
@@ -272,12 +283,7 @@ apply(const ml_gate *g, ml_module *m)
 	sites s = {.px = g->px, .gate = g};
 
 	find_sites(&s, m);
-	ML_STEP(quantize_sites(&s, g->user, m));
-	for (ml_node *n = m->main->first; n; n = n->next)
-		if (ml_is_layer(n) && ml_is(ml_in(n, 0), ML_OP_dequantize) &&
-		    !stays_in_floats(g, n))
-			ml_quantize_layer(g->px, n);
-	return ML_OK;
+	return rewrite(&s, g->user, m);
 }
 
 /* A layer by itself; it may stand in a module of its own, so that its input is found by the layer's
@@ -303,6 +309,17 @@ observe(calibration *c, sites *s, ml_module *m)
 	for (int i = 0; i < c->n; i++)
 		c->value[i] = s->at.at[i].value;
 	return ml_observe(c->px, m, c->value, c->n, c->range);
+}
+
+ml_status
+ml_quantize_all(ml_pass_ctx *px, ml_module *m)
+{
+	sites s = {.px = px};
+	calibration c = {.px = px};
+
+	find_sites(&s, m);
+	ML_STEP(observe(&c, &s, m));
+	return rewrite(&s, &c, m);
 }
 
 static void

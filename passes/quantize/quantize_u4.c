@@ -10,6 +10,7 @@
  * eight and floats for every layer.
  */
 #include "../known.h"
+#include "../prefer.h"
 #include "awq.h"
 #include "describe.h"
 #include "linear.h"
@@ -484,46 +485,16 @@ round_copy(layers *s, const ml_module *m)
 	return run_rounds(s);
 }
 
+typedef struct rounded {
+	const layers *plain, *scaled;
+} rounded;
+
 static ml_status
-judge(const ml_holdout *h, const layers *s, ml_agree *agree, double *error)
+lend(void *user, bool scaled, const ml_module **m)
 {
-	const ml_exec *exec = s->px->exec;
-	ml_runnable *r;
+	const rounded *r = user;
 
-	ML_STEP(exec->compile(exec->user, s->m, &r));
-	ml_status status = ml_holdout_judge(h, r, NULL, 0, h->count, agree);
-	exec->free(exec->user, r);
-	*error = ml_agree_error(agree);
-	return status;
-}
-
-/* What the whole model then loses decides, on samples that nothing was learnt from. */
-static ml_status
-compare(ml_pass_ctx *px, const ml_module *m, const layers *plain, const layers *scaled,
-	bool *better)
-{
-	const ml_module *teacher = px->teacher ? px->teacher : m;
-	double without, with;
-	const char *choice;
-	ml_holdout h;
-	ml_agree agree;
-
-	ML_STEP(ml_record_choice(px->record, px->cx, "awq", "inputs", &choice));
-	*better = choice && !strcmp(choice, "factors");
-	if (choice) {
-		ml_record_decide(px->record, "awq", "inputs", choice, "repeated");
-		return ML_OK;
-	}
-	ML_STEP(ml_holdout_init(&h, px, teacher));
-	ml_agree_init(&agree, teacher, px->scratch);
-	ML_STEP(judge(&h, plain, &agree, &without));
-	ML_STEP(judge(&h, scaled, &agree, &with));
-	*better = with < without;
-	ml_record_decide(px->record, "awq", "inputs", *better ? "factors" : "none",
-			 ml_format(px->scratch,
-				   "the whole model is off by %.3g with factors "
-				   "of %d inputs, by %.3g without",
-				   with, scaled->absorbed.count, without));
+	*m = scaled ? r->scaled->m : r->plain->m;
 	return ML_OK;
 }
 
@@ -546,6 +517,13 @@ absorb_all(const layers *s, ml_module *m)
 static ml_status
 round_best(layers *scaled, layers *plain, ml_module *m)
 {
+	rounded both = {plain, scaled};
+	ml_rivals r = {.kind = "awq",
+		       .of = "inputs",
+		       .changed = "factors",
+		       .m = m,
+		       .make = lend,
+		       .user = &both};
 	bool better = false;
 
 	ML_STEP(round_copy(scaled, m));
@@ -553,7 +531,7 @@ round_best(layers *scaled, layers *plain, ml_module *m)
 		return choose(scaled, m);
 	ML_STEP(round_copy(plain, m));
 	if (*plain->px->fuel >= scaled->absorbed.count)
-		ML_STEP(compare(plain->px, m, plain, scaled, &better));
+		ML_STEP(ml_prefer(plain->px, &r, &better));
 	if (better)
 		absorb_all(scaled, m);
 	return choose(better ? scaled : plain, m);

@@ -4,6 +4,7 @@
 #include "harness_context.h"
 #include "harness_exec.h"
 #include "passes/pipeline.h"
+#include "passes/prefer.h"
 #include <math.h>
 #include <string.h>
 
@@ -68,7 +69,7 @@ parsed(void)
 }
 
 static void
-apply(ml_module *m, const char *passes, ml_arena *arena)
+apply(ml_module *m, const char *passes, ml_record *record, ml_arena *arena)
 {
 	harness_samples samples = {{0}};
 	ml_exec exec = harness_exec(&cx);
@@ -79,6 +80,7 @@ apply(ml_module *m, const char *passes, ml_arena *arena)
 				 .fuel = -1,
 				 .exec = &exec,
 				 .data = &data,
+				 .record = record,
 				 .max_loss = 1};
 	ml_pipeline p;
 
@@ -120,7 +122,7 @@ test_formula(void **state)
 	(void)state;
 	ml_arena_init(&arena, &cx.memory);
 	ranges(m, r1, r2);
-	apply(m, "equalize_layers", &arena);
+	apply(m, "equalize_layers", NULL, &arena);
 	ranges(m, s1, s2);
 	for (int i = 0; i < CHANNELS; i++) {
 		double want = sqrt(r1[i] * r2[i]);
@@ -145,7 +147,7 @@ evaluated(const ml_module *m, const ml_tensor *x, ml_arena *arena)
 
 /* Squared, in parts of the results of m0. */
 static double
-error_after(const char *passes, ml_arena *arena)
+error_after(const char *passes, ml_record *record, ml_arena *arena)
 {
 	uint64_t seed = 3;
 	ml_module *m = parsed();
@@ -153,7 +155,7 @@ error_after(const char *passes, ml_arena *arena)
 	const float *want = evaluated(m, &x, arena);
 	double lost = 0, all = 0;
 
-	apply(m, passes, arena);
+	apply(m, passes, record, arena);
 	const float *got = evaluated(m, &x, arena);
 	for (int i = 0; i < 2 * RESULTS * 64; i++) {
 		lost += pow((double)got[i] - (double)want[i], 2);
@@ -170,11 +172,107 @@ test_error(void **state)
 
 	(void)state;
 	ml_arena_init(&arena, &cx.memory);
-	assert_true(error_after("equalize_layers", &arena) < 1e-12);
-	double without = error_after("quantize_static", &arena);
-	double with = error_after("equalize_layers,quantize_static", &arena);
+	assert_true(error_after("equalize_layers", NULL, &arena) < 1e-12);
+	double without = error_after("quantize_static", NULL, &arena);
+	double with = error_after("equalize_layers,quantize_static", NULL, &arena);
 	print_message("static: %.3g, equalized %.3g\n", without, with);
 	assert_true(with < .05 * without);
+	ml_arena_free(&arena);
+}
+
+/* The whole model decides, and is told so; what a report says is repeated, whatever it is. */
+static void
+test_decision(void **state)
+{
+	static const char passes[] = "equalize_layers,quantize_static";
+	ml_record record, again;
+	ml_arena arena;
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	ml_record_init(&record, &arena);
+	ml_record_init(&again, &arena);
+	double with = error_after(passes, &record, &arena);
+	double without = error_after("quantize_static", NULL, &arena);
+	assert_string_equal(record.decisions.at[0].pass, "equalization");
+	assert_string_equal(record.decisions.at[0].choice, "factors");
+	again.replays = true;
+	for (int i = 0; i < record.decisions.count; i++)
+		ML_PUSH(&arena, again.replayed, record.decisions.at[i]);
+	assert_true(error_after(passes, &again, &arena) == with);
+	again.replayed.at[0].choice = "none"; /* as if it had been measured otherwise */
+	assert_true(error_after(passes, &again, &arena) == without);
+	ml_arena_free(&arena);
+}
+
+/* Candidates that differ from the model by a factor. */
+typedef struct factors {
+	const ml_module *m[2];
+} factors;
+
+static ml_status
+lend(void *user, bool changed, const ml_module **m)
+{
+	*m = ((factors *)user)->m[changed];
+	return ML_OK;
+}
+
+/* One that multiplies by this, and adds something. */
+static ml_module *
+times(const char *factor, ml_arena *arena)
+{
+	const char *text =
+		ml_format(arena,
+			  "module \"m\" { in %%x \"x\" : f32[3, 5] %%1 = const {%s} : f32[]"
+			  " %%0 = const splat 0.125 : f32[5] %%2 = mul %%x, %%1 : f32[3, 5]"
+			  " %%3 = add %%2, %%0 : f32[3, 5] out \"y\" = %%3 }",
+			  factor);
+	ml_module *m;
+
+	assert_int_equal(ml_parse(&cx, text, strlen(text), NULL, NULL, &m), ML_OK);
+	return m;
+}
+
+static bool
+prefers(const char *plain, const char *changed, ml_arena *arena)
+{
+	harness_samples samples = {{0}};
+	ml_exec exec = harness_exec(&cx);
+	ml_data data = harness_data(&samples);
+	ml_record record;
+	ml_pass_ctx px = {
+		.cx = &cx, .scratch = arena, .exec = &exec, .data = &data, .record = &record};
+	ml_module *m = times("1", arena), *one = times(plain, arena),
+		  *other = times(changed, arena);
+	factors f = {{one, other}};
+	ml_rivals r = {.kind = "test", .of = "it", .changed = "yes", .m = m, .make = lend};
+	bool preferred;
+
+	r.user = &f;
+	ml_record_init(&record, arena);
+	ml_arena_init(&samples.arena, &cx.memory);
+	assert_int_equal(ml_prefer(&px, &r, &preferred), ML_OK);
+	assert_int_equal(record.decisions.count, 1);
+	assert_string_equal(record.decisions.at[0].choice, preferred ? "yes" : "none");
+	ml_arena_free(&samples.arena);
+	ml_module_free(m);
+	ml_module_free(one);
+	ml_module_free(other);
+	return preferred;
+}
+
+static void
+test_prefer(void **state)
+{
+	ml_arena arena;
+
+	(void)state;
+	ml_arena_init(&arena, &cx.memory);
+	assert_true(prefers("1.5", "1.25", &arena));
+	assert_false(prefers("1.25", "1.5", &arena));
+	assert_false(prefers("1.25", "1.25", &arena));
+	assert_false(prefers("1.25", "1.249", &arena)); /* chance */
+	assert_true(prefers("1.25", "1", &arena));
 	ml_arena_free(&arena);
 }
 
@@ -184,6 +282,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_formula),
 		cmocka_unit_test(test_error),
+		cmocka_unit_test(test_decision),
+		cmocka_unit_test(test_prefer),
 	};
 
 	return HARNESS_RUN(&cx, tests);
