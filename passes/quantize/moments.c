@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* rows; SMALL: where memory is what keeps values from being gone through at once */
-enum { PILE = 1024, SMALL_PILE = 512 };
+enum { PILE = 1024 /* rows */ };
 
 /* Rows of one value, of those to come zeros. */
 typedef struct pile {
@@ -21,7 +20,6 @@ typedef struct collection {
 	ml_moments *at;
 	pile *pile;
 	int n;
-	int64_t most; /* rows of a pile */
 	ml_runnable *runnable;
 	ml_tensor *in, *out;
 } collection;
@@ -29,12 +27,12 @@ typedef struct collection {
 /* ---- x'x of a pile ---- */
 
 static ml_status
-build_product(ml_module *m, int64_t most, int64_t k)
+build_product(ml_module *m, int64_t k)
 {
 	const int64_t rows = 0;
 	ml_type t = {.dtype = ML_f32, .rank = 2};
 
-	t.dim[0] = ml_dim_int(m->dims, most);
+	t.dim[0] = ml_dim_int(m->dims, PILE);
 	t.dim[1] = ml_dim_int(m->dims, k);
 	ml_value *x = ml_block_add_arg(m->main, &t, "x");
 	ml_builder b = ml_builder_at_end(m->main, NULL);
@@ -54,7 +52,7 @@ compile_product(collection *c, int i)
 			return ML_OK;
 		}
 	ml_module *m = ml_module_new(c->px->cx, "product");
-	ml_status status = build_product(m, c->most, c->at[i].k);
+	ml_status status = build_product(m, c->at[i].k);
 	if (status == ML_OK)
 		status = exec->compile(exec->user, m, &c->pile[i].product);
 	ml_module_free(m);
@@ -75,30 +73,6 @@ look_at_rows(ml_moments *m, const pile *p)
 		       (size_t)m->k * sizeof *p->row);
 }
 
-static void
-add_product(ml_moments *m, const float *sum)
-{
-	float *half = m->half;
-
-	for (int64_t j = 0; m->h && j < m->k * m->k; j++)
-		m->h[j] += (double)sum[j];
-	for (int64_t i = 0; half && i < m->k; half += ++i)
-		for (int64_t j = 0; j <= i; j++)
-			half[j] += sum[i * m->k + j];
-}
-
-double *
-ml_moments_matrix(const ml_moments *m, ml_arena *arena)
-{
-	double *h = m->h ? m->h : ML_NEW_ARRAY(arena, double, m->k * m->k);
-	const float *half = m->half;
-
-	for (int64_t i = 0; half && i < m->k; half += ++i)
-		for (int64_t j = 0; j <= i; j++)
-			h[i * m->k + j] = h[j * m->k + i] = (double)half[j];
-	return h;
-}
-
 static ml_status
 add_pile(collection *c, int i)
 {
@@ -106,12 +80,11 @@ add_pile(collection *c, int i)
 	pile *p = &c->pile[i];
 	int64_t k = c->at[i].k;
 	size_t bytes = (size_t)k * sizeof(float);
-	ml_tensor x = {ML_f32, 2, {c->most, k}, p->row, (size_t)c->most * bytes},
-		  out = {.data = NULL};
+	ml_tensor x = {ML_f32, 2, {PILE, k}, p->row, PILE * bytes}, out = {.data = NULL};
 
 	if (!p->rows)
 		return ML_OK;
-	memset(p->row + p->rows * k, 0, (size_t)(c->most - p->rows) * bytes);
+	memset(p->row + p->rows * k, 0, (size_t)(PILE - p->rows) * bytes);
 	for (int64_t r = 0; r < p->rows; r++)
 		for (int64_t j = 0; j < k; j++)
 			c->at[i].sum[j] += (double)p->row[r * k + j];
@@ -120,7 +93,9 @@ add_pile(collection *c, int i)
 	c->at[i].rows += p->rows;
 	p->rows = 0;
 	ML_STEP(exec->run_into(exec->user, p->product, &x, &out));
-	add_product(&c->at[i], out.data);
+	const float *sum = out.data;
+	for (int64_t j = 0; j < k * k; j++)
+		c->at[i].h[j] += (double)sum[j];
 	return ML_OK;
 }
 
@@ -152,12 +127,12 @@ pile_up(collection *c, int i, int64_t rows)
 	pile *p = &c->pile[i];
 
 	for (int64_t done = 0; done < rows;) {
-		int64_t part = rows - done < c->most - p->rows ? rows - done : c->most - p->rows;
+		int64_t part = rows - done < PILE - p->rows ? rows - done : PILE - p->rows;
 		memcpy(p->row + p->rows * k, (const float *)c->out[i].data + done * k,
 		       (size_t)(part * k) * sizeof(float));
 		p->rows += part;
 		done += part;
-		if (p->rows == c->most)
+		if (p->rows == PILE)
 			ML_STEP(add_pile(c, i));
 	}
 	return ML_OK;
@@ -212,7 +187,7 @@ static ml_status
 collect(collection *c, int64_t rows)
 {
 	for (int i = 0; i < c->n; i++) {
-		c->pile[i].row = ML_NEW_ARRAY(c->px->scratch, float, c->most * c->at[i].k);
+		c->pile[i].row = ML_NEW_ARRAY(c->px->scratch, float, PILE * c->at[i].k);
 		ML_STEP(compile_product(c, i));
 	}
 	ML_STEP(compile(c));
@@ -224,12 +199,10 @@ collect(collection *c, int64_t rows)
 ml_status
 ml_second_moments(ml_pass_ctx *px, ml_module *m, ml_moments *at, int n, int64_t rows)
 {
-	collection c = {.px = px, .m = m, .at = at, .n = n, .most = PILE};
+	collection c = {.px = px, .m = m, .at = at, .n = n};
 
 	if (!px->exec || !px->data)
 		return ml_error(px->cx, ML_ERR_ARG, NULL, "this needs calibration data");
-	for (int i = 0; i < n; i++)
-		c.most = at[i].half ? SMALL_PILE : c.most;
 	c.in = ML_NEW_ARRAY(px->scratch, ml_tensor, m->main->nargs + 1);
 	c.out = ML_NEW_ARRAY(px->scratch, ml_tensor, n + 1);
 	c.pile = ML_NEW_ARRAY(px->scratch, pile, n + 1);

@@ -9,9 +9,7 @@ enum { ML_MOMENTS_DRAWN = 128 };
 typedef struct ml_moments {
 	ml_value *value;
 	int64_t k;
-	double *h;    /* f64[k, k]: the sum of x'x; or NULL, and */
-	float *half;  /* its lower triangle, row by row: a quarter of the memory, and what sums of
-		       * a pile are precise to */
+	double *h;    /* f64[k, k]: the sum of x'x */
 	double *sum;  /* f64[k]: of x */
 	int64_t rows; /* how many there were */
 	/* where the first two are not NULL: */
@@ -24,6 +22,4 @@ typedef struct ml_moments {
  * have so many rows together.  Memory: a thousand rows per value, and an f32 matrix.  ML_ERR_ARG
  * when there is nothing to run the module with, or the data's errors. */
 ml_status ml_second_moments(ml_pass_ctx *, ml_module *, ml_moments *, int n, int64_t rows);
-/* The sum of x'x as a matrix, in the arena where it is kept as a triangle. */
-double *ml_moments_matrix(const ml_moments *, ml_arena *);
 #endif

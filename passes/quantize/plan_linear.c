@@ -215,26 +215,25 @@ plan_layer(planning *c, ml_planned *l, const ml_feedback *feedback, ml_arena *ar
 
 /* Around the means, where biases make up for what those lose. */
 static void
-centre(const ml_moments *m, double *h)
+centre(ml_moments *m)
 {
 	for (int64_t i = 0; i < m->k; i++)
 		for (int64_t j = 0; j < m->k; j++)
-			h[i * m->k + j] -= m->sum[i] * m->sum[j] / (double)m->rows;
+			m->h[i * m->k + j] -= m->sum[i] * m->sum[j] / (double)m->rows;
 }
 
 /* False, and each number goes to the nearest, where that is not known. */
 static bool
-find_feedback(planning *c, int input, const ml_moments *m, ml_feedback *f, ml_arena *arena)
+find_feedback(planning *c, int input, ml_moments *m, ml_feedback *f, ml_arena *arena)
 {
 	const float *factor = NULL;
-	double *h = ml_moments_matrix(m, arena);
 
 	for (int i = 0; i < c->list->count; i++)
 		if (c->list->at[i].input == input)
 			factor = c->list->at[i].factor;
 	if (!c->guessed)
-		centre(m, h);
-	if (!ml_feedback_of(f, h, m->k, c->guessed ? GUESSED_DAMP : DAMP, c->px->workers, arena))
+		centre(m);
+	if (!ml_feedback_of(f, m->h, m->k, c->guessed ? GUESSED_DAMP : DAMP, c->px->workers, arena))
 		return false;
 	ml_feedback_scale(f, factor);
 	return true;
@@ -242,7 +241,7 @@ find_feedback(planning *c, int input, const ml_moments *m, ml_feedback *f, ml_ar
 
 /* All layers that read it; m: its moments, or NULL. */
 static ml_status
-plan_input(planning *c, int input, const ml_moments *m)
+plan_input(planning *c, int input, ml_moments *m)
 {
 	ml_arena arena, own;
 	ml_feedback feedback, *f = NULL;
@@ -275,17 +274,11 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 
 	while (first + n < c->inputs.count && bytes < ROUND_BYTES) {
 		int64_t k = c->statistics[first + n].channels;
-		int64_t half = k * (k + 1) / 2;
+		bytes += k * k * (int64_t)sizeof(double);
 		m[n] = (ml_moments){.value = c->inputs.at[first + n],
 				    .k = k,
+				    .h = ML_NEW_ARRAY(arena, double, k *k),
 				    .sum = ML_NEW_ARRAY(arena, double, k)};
-		/* What means are taken off needs all digits. */
-		if (c->guessed)
-			m[n].half = ML_NEW_ARRAY(arena, float, half);
-		else
-			m[n].h = ML_NEW_ARRAY(arena, double, k *k);
-		bytes += c->guessed ? half * (int64_t)sizeof(float)
-				    : k * k * (int64_t)sizeof(double);
 		n++;
 	}
 	with.data = c->samples;
