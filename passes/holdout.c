@@ -110,3 +110,15 @@ ml_holdout_judge(const ml_holdout *h, ml_runnable *r, const ml_tensor *more, int
 	}
 	return ML_OK;
 }
+
+ml_status
+ml_holdout_try(const ml_holdout *h, const ml_module *m, ml_agree *a)
+{
+	const ml_exec *exec = h->px->exec;
+	ml_runnable *r;
+
+	ML_STEP(exec->compile(exec->user, m, &r));
+	ml_status status = ml_holdout_judge(h, r, NULL, 0, h->count, a);
+	exec->free(exec->user, r);
+	return status;
+}

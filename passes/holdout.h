@@ -19,6 +19,8 @@ ml_status ml_holdout_init(ml_holdout *, ml_pass_ctx *, const ml_module *teacher)
 /* Runs a candidate, compiled, on the first `samples`; `more` are inputs behind the module's own. */
 ml_status ml_holdout_judge(const ml_holdout *, ml_runnable *, const ml_tensor *more, int nmore,
 			   int samples, ml_agree *);
+/* Compiles a candidate and runs it on all samples. */
+ml_status ml_holdout_try(const ml_holdout *, const ml_module *, ml_agree *);
 /* The sample of middle size, to time by. */
 const ml_tensor *ml_holdout_middle(const ml_holdout *);
 #endif

@@ -94,6 +94,12 @@ def layers_alone(model, kept, path):
 PASSES = {"Relu", "Clip", "MaxPool"}  # what a channel goes through alone
 
 
+def group(node):
+    """The attribute of a convolution in groups; None: it is in one."""
+    return next((a for a in node.attribute
+                 if node.op_type == "Conv" and a.name == "group" and a.i > 1), None)
+
+
 def readers_of(graph, name):
     """The nodes that read a result, through what leaves its channels as they are; None where they
     are tied to others, in a sum or an output."""
@@ -101,13 +107,11 @@ def readers_of(graph, name):
     if any(o.name == name for o in graph.output):
         return None
     for node in (n for n in graph.node if name in n.input):
-        depthwise = node.op_type == "Conv" and any(a.name == "group" and a.i > 1
-                                                   for a in node.attribute)
-        if node.op_type in PASSES | {"Flatten"} or depthwise:
+        if node.op_type in PASSES | {"Flatten"} or group(node):
             further = readers_of(graph, node.output[0])
             if further is None:
                 return None
-            found += ([node] if depthwise else []) + further
+            found += ([node] if group(node) else []) + further
         elif node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute):
             found.append(node)
         else:
@@ -133,7 +137,7 @@ def narrowed(model, share, path):
         weights[name].CopyFrom(numpy_helper.from_array(np.take(old, at, axis), name))
 
     for node in shown.graph.node:
-        if node.op_type != "Conv" or any(a.name == "group" and a.i > 1 for a in node.attribute):
+        if node.op_type != "Conv" or group(node):
             continue
         further = readers_of(shown.graph, node.output[0])
         if not further:
@@ -144,9 +148,8 @@ def narrowed(model, share, path):
         for name in node.input[1:]:
             take(name, 0, kept, channels)
         for reader in further:
-            group = [a for a in reader.attribute if a.name == "group" and a.i > 1]
-            if group:  # depthwise: its channels are these
-                group[0].i = len(kept)
+            if group(reader):  # depthwise: its channels are these
+                group(reader).i = len(kept)
                 for name in reader.input[1:]:
                     take(name, 0, kept, channels)
             else:

@@ -577,8 +577,10 @@ run(ml_pass_ctx *px, ml_module *m)
 	if (!choose(&e))
 		return ML_OK;
 	ML_STEP(prefer(&e, &scaled));
+	if (!scaled)
+		return ML_OK;
 	for (int i = 0; i < e.pair.count; i++)
-		if (e.pair.at[i].taken && !(scaled && ml_spend_fuel(px)))
+		if (e.pair.at[i].taken && !ml_spend_fuel(px))
 			drop(&e, &e.pair.at[i]);
 	rewrite(&e);
 	return ML_OK;
