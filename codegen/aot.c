@@ -1,6 +1,6 @@
 /* aot.c -- a plan becomes a file: objects made, weights written, linked, moved into place. */
 #include "aot.h"
-#include "catch.h"
+#include "../ir/catch.h"
 #include "link.h"
 #include "weights_object.h"
 #include <dirent.h>

@@ -27,16 +27,6 @@ form_of(const ml_node *dot, ml_contract_form *form)
 	return a == (b == ML_s8 ? ML_u8 : b) && (b == ML_f32 || b == ML_s8 || b == ML_bf16);
 }
 
-static ml_dim
-product(ml_dims *dims, const ml_dim *d, int n)
-{
-	ml_dim p = ml_dim_int(dims, 1);
-
-	for (int i = 0; i < n; i++)
-		p = ml_dim_mul(dims, p, d[i]);
-	return p;
-}
-
 static void
 contracted_shape(const ml_dots *d, ml_dim *shape)
 {
@@ -143,10 +133,10 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	d->ncolumns = ml_in(dot, 1)->type.rank - d->nbatch - d->nk;
 	contracted_shape(d, shape);
 	const ml_dim *out = dot->out[0].type.dim;
-	d->batches = product(dims, out, d->nbatch);
-	d->m = product(dims, out + d->nbatch, d->nrows);
-	d->n = product(dims, out + d->nbatch + d->nrows, d->ncolumns);
-	d->k = product(dims, shape, d->nk);
+	d->batches = ml_dim_product(dims, out, d->nbatch);
+	d->m = ml_dim_product(dims, out + d->nbatch, d->nrows);
+	d->n = ml_dim_product(dims, out + d->nbatch + d->nrows, d->ncolumns);
+	d->k = ml_dim_product(dims, shape, d->nk);
 	find_rows(d);
 	if (!d->leaf)
 		ml_find_image(dot, &d->image);

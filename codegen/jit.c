@@ -1,7 +1,7 @@
 /* jit.c -- a plan becomes code and weights in this process, through LLVM's LLJIT. */
 #include "jit.h"
 #include "../ir/custom.h"
-#include "catch.h"
+#include "../ir/catch.h"
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* objects.c -- a plan becomes object files: the list of jobs, and the threads that do them. */
 #include "objects.h"
 #include "../ir/crew.h"
-#include "catch.h"
+#include "../ir/catch.h"
 #include "job.h"
 #include "natural.h"
 #include <errno.h>

@@ -270,16 +270,6 @@ emit_row(row_emit *w, ml_v number, ml_v from, ml_v to)
 
 /* ---- the kernel ---- */
 
-static ml_dim
-product(ml_dims *dims, const ml_dim *d, int n)
-{
-	ml_dim p = ml_dim_int(dims, 1);
-
-	for (int i = 0; i < n; i++)
-		p = ml_dim_mul(dims, p, d[i]);
-	return p;
-}
-
 /* Share `tile` of `tiles` equal shares of `units`. */
 static ml_v
 first_unit(ml_emit *e, ml_v tile, ml_v units, ml_v tiles)
@@ -336,9 +326,9 @@ ml_rows_emit(ml_emit *e, ml_kernel *k, const char *name)
 	ml_expr_open(&w.x, e, k, name);
 	int outer = w.groups.n;
 	if (!w.r.is_map)
-		w.row = product(dims, w.r.space.dim + w.r.outer, w.r.space.rank - w.r.outer);
+		w.row = ml_dim_product(dims, w.r.space.dim + w.r.outer, w.r.space.rank - w.r.outer);
 	else
 		w.row = outer ? w.groups.size[--outer] : ml_dim_int(dims, 1);
-	emit_units(&w, product(dims, w.groups.size, outer));
+	emit_units(&w, ml_dim_product(dims, w.groups.size, outer));
 	return ml_expr_close(&w.x);
 }

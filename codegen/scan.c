@@ -14,16 +14,6 @@ typedef struct scan_emit {
 	ml_dim index[ML_MAX_RANK];
 } scan_emit;
 
-static ml_dim
-product(ml_dims *dims, const ml_dim *d, int n)
-{
-	ml_dim p = ml_dim_int(dims, 1);
-
-	for (int i = 0; i < n; i++)
-		p = ml_dim_mul(dims, p, d[i]);
-	return p;
-}
-
 static ml_status
 find_scan(ml_kernel *k, scan_emit *w)
 {
@@ -35,8 +25,9 @@ find_scan(ml_kernel *k, scan_emit *w)
 	w->n = v->def;
 	w->v = ml_in(v->def, 0);
 	w->axis = (int)ML_A(v->def, scan_sum, axis).i64;
-	w->outer = product(dims, w->v->type.dim, w->axis);
-	w->inner = product(dims, w->v->type.dim + w->axis + 1, w->v->type.rank - w->axis - 1);
+	w->outer = ml_dim_product(dims, w->v->type.dim, w->axis);
+	w->inner =
+		ml_dim_product(dims, w->v->type.dim + w->axis + 1, w->v->type.rank - w->axis - 1);
 	return ML_OK;
 }
 

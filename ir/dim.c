@@ -443,6 +443,16 @@ ml_dim_mul(ml_dims *t, ml_dim a, ml_dim b)
 	return finish_sum(t, &s);
 }
 
+ml_dim
+ml_dim_product(ml_dims *t, const ml_dim *d, int n)
+{
+	ml_dim p = ml_dim_int(t, 1);
+
+	for (int i = 0; i < n; i++)
+		p = ml_dim_mul(t, p, d[i]);
+	return p;
+}
+
 /* ---- leaves ---- */
 
 ml_dim

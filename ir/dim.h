@@ -40,6 +40,7 @@ ml_dim ml_dim_sym(ml_dims *, const ml_sym *);
 ml_dim ml_dim_add(ml_dims *, ml_dim, ml_dim);
 ml_dim ml_dim_sub(ml_dims *, ml_dim, ml_dim);
 ml_dim ml_dim_mul(ml_dims *, ml_dim, ml_dim);
+ml_dim ml_dim_product(ml_dims *, const ml_dim *, int n); /* 1 where n is 0 */
 ml_dim ml_dim_floordiv(ml_dims *, ml_dim,
 		       ml_dim); /* rounds to -inf; poison when the divisor may be 0 */
 ml_dim ml_dim_ceildiv(ml_dims *, ml_dim, ml_dim);

@@ -105,11 +105,7 @@ ml_type_equal(const ml_type *a, const ml_type *b)
 ml_dim
 ml_type_count(ml_dims *dims, const ml_type *t)
 {
-	ml_dim count = ml_dim_int(dims, 1);
-
-	for (int i = 0; i < t->rank; i++)
-		count = ml_dim_mul(dims, count, t->dim[i]);
-	return count;
+	return ml_dim_product(dims, t->dim, t->rank);
 }
 
 bool

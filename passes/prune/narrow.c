@@ -188,16 +188,6 @@ narrow_transpose(narrowing *w, ml_builder *b, ml_node *n, int axis, const ml_pla
 	return x ? ml_build_transpose(b, x, perm->ints) : NULL;
 }
 
-static ml_dim
-product(ml_dims *dims, const ml_type *t, int first, int end)
-{
-	ml_dim d = ml_dim_int(dims, 1);
-
-	for (int i = first; i < end; i++)
-		d = ml_dim_mul(dims, d, t->dim[i]);
-	return d;
-}
-
 /* Every place stands for `by` neighbours. */
 static ml_places
 split_places(narrowing *w, const ml_places *p, int64_t by)
@@ -230,10 +220,10 @@ merge_places(narrowing *w, const ml_places *p, int64_t by)
 static int
 axis_before_reshape(ml_dims *dims, const ml_type *in, const ml_type *out, int axis)
 {
-	ml_dim before = product(dims, out, 0, axis);
+	ml_dim before = ml_dim_product(dims, out->dim, axis);
 
 	for (int i = 0; i < in->rank; i++)
-		if (product(dims, in, 0, i) == before && !ml_dim_equals(in->dim[i], 1))
+		if (ml_dim_product(dims, in->dim, i) == before && !ml_dim_equals(in->dim[i], 1))
 			return i;
 	return -1;
 }

@@ -1,6 +1,7 @@
 /* catch.c -- lets functions that hold more than memory clean up when an allocation fails. */
 #include "catch.h"
 
+/* Not in one function with other work: locals changed after setjmp are lost. */
 ml_status
 ml_catch(ml_context *cx, ml_status (*work)(void *), void *job)
 {
