@@ -152,12 +152,15 @@ attribute(const char *name, char *value)
 		put_bytes(&m, ATTRIBUTE_S, value + 1, n - 2);
 		put_int(&m, ATTRIBUTE_TYPE, 3);
 	} else if (*value == '[') {
-		for (char *at = value + 1; *at && *at != ']'; at += strspn(at, ","))
-			put_int(&m, ATTRIBUTE_INTS, strtoll(at, &at, 10));
+		for (char *at = value + 1, *end; *at && *at != ']'; at = end + strspn(end, ",")) {
+			put_int(&m, ATTRIBUTE_INTS, strtoll(at, &end, 10));
+			assert_ptr_not_equal(at, end); /* anything but numbers would never end */
+		}
 		put_int(&m, ATTRIBUTE_TYPE, 7);
 	} else if (*value == '(') {
-		for (char *at = value + 1; *at && *at != ')'; at += strspn(at, ",")) {
-			float f = strtof(at, &at);
+		for (char *at = value + 1, *end; *at && *at != ')'; at = end + strspn(end, ",")) {
+			float f = strtof(at, &end);
+			assert_ptr_not_equal(at, end);
 			put_tag(&m, ATTRIBUTE_FLOATS, 5);
 			ml_put_bytes(&m, (char *)&f, sizeof f);
 		}
