@@ -1,5 +1,6 @@
 /* export.c -- IR to ONNX: composites without a spelling expanded, then node by node. */
 #include "export_graph.h"
+#include "../ir/catch.h"
 #include <assert.h>
 #include <string.h>
 
@@ -211,28 +212,28 @@ export_model(ml_export *e, const char *path)
 	return ml_export_write(e, p, path);
 }
 
-static ml_status
-export_guarded(ml_export *e, const char *path)
-{
-	jmp_buf here;
+typedef struct export_job {
+	ml_export *e;
+	const char *path;
+} export_job;
 
-	if (setjmp(here))
-		return ML_ERR_NOMEM;
-	e->cx->memory.on_fail = &here;
-	ML_STEP(ml_expand_where(e->m->main, ml_export_expands));
-	return export_model(e, path);
+static ml_status
+expand_and_export(void *job)
+{
+	const export_job *j = job;
+
+	ML_STEP(ml_expand_where(j->e->m->main, ml_export_expands));
+	return export_model(j->e, j->path);
 }
 
 ml_status
 ml_export_onnx(ml_context *cx, const ml_module *m, const char *path)
 {
-	jmp_buf *outer = cx->memory.on_fail;
 	ml_export e = {.cx = cx, .m = ml_module_clone(m)};
 
 	cx->stage = "export";
 	ml_arena_init(&e.arena, &cx->memory);
-	ml_status status = export_guarded(&e, path);
-	cx->memory.on_fail = outer;
+	ml_status status = ml_catch(cx, expand_and_export, &(export_job){&e, path});
 	if (status == ML_ERR_NOMEM)
 		ml_error(cx, status, NULL, "out of memory while exporting");
 	ml_arena_free(&e.arena);

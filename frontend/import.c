@@ -1,5 +1,6 @@
 /* import.c -- ONNX to IR: the module, its inputs and outputs, what options change about them. */
 #include "import.h"
+#include "../ir/catch.h"
 #include "lower_graph.h"
 #include <string.h>
 
@@ -323,30 +324,31 @@ lower_model(ml_import *im, const ml_import_options *o)
 	return bind_outputs(im, f, &b, g);
 }
 
-/* A failed allocation unwinds to here, so that model and module are not lost. */
-static ml_status
-lower_guarded(ml_import *im, const ml_import_options *o)
-{
-	jmp_buf here;
+typedef struct lower_job {
+	ml_import *im;
+	const ml_import_options *o;
+} lower_job;
 
-	if (setjmp(here))
-		return ML_ERR_NOMEM;
-	im->cx->memory.on_fail = &here;
-	return lower_model(im, o);
+static ml_status
+lower(void *job)
+{
+	const lower_job *j = job;
+
+	return lower_model(j->im, j->o);
 }
 
 /* Takes the model over. */
 static ml_status
 import(ml_context *cx, ml_onnx_model *model, const ml_import_options *o, ml_module **out)
 {
-	jmp_buf *outer = cx->memory.on_fail;
+	lower_job job = {.o = o ? o : &no_options};
 	ml_import im = {.cx = cx, .model = model};
 
 	ml_arena_init(&im.scratch, &cx->memory);
 	const Onnx__GraphProto *g = model->proto->graph;
 	im.m = ml_module_new(cx, g->name ? g->name : "");
-	ml_status status = lower_guarded(&im, o ? o : &no_options);
-	cx->memory.on_fail = outer;
+	job.im = &im;
+	ml_status status = ml_catch(cx, lower, &job);
 	if (status == ML_ERR_NOMEM)
 		ml_error(cx, status, NULL, "out of memory while importing the model");
 	ml_arena_free(&im.scratch);

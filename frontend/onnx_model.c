@@ -1,5 +1,6 @@
 /* onnx_model.c -- opening a model: map, scan, unpack the skeleton, check, order. */
 #include "onnx_model.h"
+#include "../ir/catch.h"
 #include "external.h"
 #include "functions.h"
 #include "mapping.h"
@@ -159,10 +160,20 @@ map_source(ml_context *cx, ml_onnx_model *m, const source *from)
 	return from->dir ? open_directory(cx, m, from->dir) : ML_OK;
 }
 
+typedef struct read_job {
+	ml_context *cx;
+	ml_onnx_model *m;
+	const source *from;
+} read_job;
+
 static ml_status
-read_model(ml_context *cx, ml_onnx_model *m, const source *from)
+read_model(void *job)
 {
-	ML_STEP(map_source(cx, m, from));
+	const read_job *j = job;
+	ml_context *cx = j->cx;
+	ml_onnx_model *m = j->m;
+
+	ML_STEP(map_source(cx, m, j->from));
 	if (!m->mapping->size)
 		return ml_error(cx, ML_ERR_FORMAT, NULL, "the file is empty");
 	ml_status status = ml_skeleton_build(cx, m->mapping->bytes, (size_t)m->mapping->size,
@@ -177,29 +188,15 @@ read_model(ml_context *cx, ml_onnx_model *m, const source *from)
 	return ML_OK;
 }
 
-/* A failed allocation unwinds to here, so that neither mapping nor descriptors are lost. */
-static ml_status
-read_guarded(ml_context *cx, ml_onnx_model *m, const source *from)
-{
-	jmp_buf here;
-
-	if (setjmp(here))
-		return ML_ERR_NOMEM;
-	cx->memory.on_fail = &here;
-	return read_model(cx, m, from);
-}
-
 static ml_status
 load(ml_context *cx, const source *from, ml_onnx_model **out)
 {
-	jmp_buf *outer = cx->memory.on_fail;
 	ml_onnx_model *m = ml_resize(&cx->memory, NULL, 0, sizeof *m);
 
 	*m = (ml_onnx_model){.memory = &cx->memory, .directory = -1};
 	ml_arena_init(&m->arena, m->memory);
 	ml_arena_init(&m->scratch, m->memory);
-	ml_status status = read_guarded(cx, m, from);
-	cx->memory.on_fail = outer;
+	ml_status status = ml_catch(cx, read_model, &(read_job){cx, m, from});
 	*out = NULL;
 	if (status == ML_OK)
 		*out = m;

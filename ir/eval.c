@@ -4,7 +4,7 @@
  * means what its body says.  Arrays live until their last use.
  */
 #include "eval.h"
-#include <setjmp.h>
+#include "catch.h"
 #include <string.h>
 
 /* What a value's scratch points to while the clone runs. */
@@ -225,10 +225,21 @@ run_main(ml_eval *e, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *aren
 	return ML_OK;
 }
 
+typedef struct eval_job {
+	ml_eval *e;
+	ml_module *m;
+	const ml_tensor *inputs;
+	ml_tensor *outputs;
+	ml_arena *arena;
+} eval_job;
+
 static ml_status
-prepare_and_run(ml_eval *e, ml_module *m, const ml_tensor *inputs, ml_tensor *outputs,
-		ml_arena *arena)
+prepare_and_run(void *job)
 {
+	const eval_job *j = job;
+	ml_eval *e = j->e;
+	ml_module *m = j->m;
+
 	ML_STEP(ml_expand_where(m->main, ml_is_composite));
 	size_t symbols = (size_t)ml_sym_count(m->dims);
 	e->m = m;
@@ -236,23 +247,7 @@ prepare_and_run(ml_eval *e, ml_module *m, const ml_tensor *inputs, ml_tensor *ou
 	e->definer = ML_NEW_ARRAY(e->scratch, const void *, symbols);
 	e->when = ML_NEW_ARRAY(e->scratch, uint64_t, symbols);
 	add_frames(e, m->main);
-	return run_main(e, inputs, outputs, arena);
-}
-
-/* A failed allocation unwinds to here first, so that the run's memory is freed. */
-static ml_status
-run_guarded(ml_eval *e, ml_module *m, const ml_tensor *inputs, ml_tensor *outputs, ml_arena *arena)
-{
-	jmp_buf here, *outer = e->memory->on_fail;
-	ml_status status;
-
-	e->memory->on_fail = &here;
-	if (setjmp(here) == 0)
-		status = prepare_and_run(e, m, inputs, outputs, arena);
-	else
-		status = ML_ERR_NOMEM; /* no memory for a text either */
-	e->memory->on_fail = outer;
-	return status;
+	return run_main(e, j->inputs, j->outputs, j->arena);
 }
 
 ml_status
@@ -270,7 +265,8 @@ ml_evaluate(const ml_module *m, const ml_tensor *inputs, ml_tensor *outputs, ml_
 	const char *stage = m->cx->stage;
 	m->cx->stage = "evaluate";
 	ml_arena_init(&scratch, &m->cx->memory);
-	ml_status status = run_guarded(&e, clone, inputs, outputs, arena);
+	eval_job job = {&e, clone, inputs, outputs, arena};
+	ml_status status = ml_catch(m->cx, prepare_and_run, &job);
 	while (e.arrays) {
 		e.arrays->refs = 1;
 		ml_array_release(&e, e.arrays);
