@@ -1,5 +1,6 @@
 /* job.c -- a worker turns one job into an object file. */
 #include "job.h"
+#include "../ir/catch.h"
 #include "fingerprint.h"
 #include <llvm-c/BitReader.h>
 #include <llvm-c/BitWriter.h>
@@ -245,9 +246,18 @@ keep(ml_worker *w, const ml_job *j, ml_bytes key)
 	ml_cache_put(w->cache, key, (ml_bytes){body, n + size});
 }
 
+typedef struct turn {
+	ml_worker *w;
+	ml_job *j;
+} turn;
+
 static ml_status
-find_or_make(ml_worker *w, ml_job *j)
+find_or_make(void *job)
 {
+	const turn *t = job;
+	ml_worker *w = t->w;
+	ml_job *j = t->j;
+
 	if (w->check || !ml_cache_is_open(w->cache) || w->save_temps)
 		return make(w, j);
 	ml_bytes key = key_of(w, j);
@@ -261,16 +271,10 @@ find_or_make(ml_worker *w, ml_job *j)
 void
 ml_worker_do(ml_worker *w, ml_job *j)
 {
-	jmp_buf unwind;
-
-	w->cx.memory.on_fail = &unwind;
-	if (setjmp(unwind)) {
-		j->status = ML_ERR_NOMEM;
+	j->status = ml_catch(&w->cx, find_or_make, &(turn){w, j});
+	if (j->status == ML_ERR_NOMEM)
 		snprintf(j->message, sizeof j->message, "out of memory while compiling %s",
 			 j->name);
-	} else {
-		j->status = find_or_make(w, j);
-	}
 	if (j->emitted.lc)
 		ml_emit_close(&j->emitted);
 	if (w->bitcode)
