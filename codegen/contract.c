@@ -8,9 +8,9 @@
 /* Which tiles a level has: 1..rows x 1..panels in registers, and 1..few_rows x 1..many_panels for
  * inputs of few rows, whose sums would otherwise wait for each other.  A row alone may take more
  * panels at once, for which its tile loops.  Measured by bench/kernels.
- * The wide form loops over panels, and the fold form over rows and panels: any number of them up to
- * the shape's is one tile. */
-typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD } tile_kind;
+ * The wide form loops over panels, and the fold form and that of matrices over rows and panels: any
+ * number of them up to the shape's is one tile; where rows are few, the latter streams. */
+typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD, MATRICES } tile_kind;
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
 	int alone; /* panels; 0: none but those of few rows */
@@ -57,6 +57,8 @@ choose_shape(const ml_target *t, ml_contract_form form)
 		return zmm ? (shape){8, 2, 4, 4, 0, IN_REGISTERS}
 			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
 
+	if (u8s8 && t->level == ML_LEVEL_AMX)
+		return (shape){64, 4, 4, 4, ML_ALONE_PANELS, MATRICES};
 	if (u8s8 && ml_tile_folds(t))
 		return (shape){128, 2, 1, 8, ML_ALONE_PANELS, FOLD};
 	if (u8s8 && !ml_tile_has_dot(t))
@@ -132,7 +134,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		.panel_stride = LLVMGetParam(f, 3),
 		.k = LLVMGetParam(f, 4),
 		.rest = rest,
-		.stream = rows == 1 || panels > s->panels,
+		.stream = rows == 1 || panels > s->panels || s->kind == MATRICES,
 		.rows_given = LLVMGetParam(f, 5),
 		.panels_given = LLVMGetParam(f, 6),
 		.acc = LLVMGetParam(f, 7),
@@ -158,6 +160,8 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		ml_if_end(e, &single);
 	} else if (s->kind == WIDE) {
 		ml_tile_u8s8_wide(e, &t);
+	} else if (s->kind == MATRICES && !rows) {
+		ml_tile_amx(e, &t);
 	} else {
 		ml_tile_u8s8(e, &t);
 	}
@@ -168,8 +172,8 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 static int
 most_rows(const shape *s, int panels)
 {
-	if (s->kind == WIDE)
-		return panels == 1 ? s->rows : 0;
+	if (s->kind != IN_REGISTERS)
+		return panels > 1 ? 0 : s->kind == WIDE ? s->rows : s->few_rows;
 	if (panels <= s->panels)
 		return s->rows;
 	return panels <= s->many_panels ? s->few_rows : 0;
@@ -180,7 +184,8 @@ static void
 emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s)
 {
 	LLVMBasicBlockRef none = LLVMAppendBasicBlockInContext(e->lc, f, "none");
-	ml_v one = ml_i64(e, 1), panels_given = s->kind == WIDE ? one : LLVMGetParam(f, 6);
+	ml_v one = ml_i64(e, 1);
+	ml_v panels_given = s->kind == IN_REGISTERS ? LLVMGetParam(f, 6) : one;
 	if (s->alone) {
 		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, LLVMGetParam(f, 5), one, "");
 		panels_given = LLVMBuildSelect(e->b, alone, one, panels_given, "");
@@ -201,6 +206,21 @@ emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s
 		}
 }
 
+/* Many rows; what follows is for few. */
+static void
+emit_matrices(ml_emit *e, ml_v f, ml_contract_form form, const shape *s)
+{
+	LLVMBasicBlockRef many = LLVMAppendBasicBlockInContext(e->lc, f, "many");
+	LLVMBasicBlockRef few = LLVMAppendBasicBlockInContext(e->lc, f, "few");
+	ml_v most = ml_i64(e, s->few_rows);
+
+	LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSGT, LLVMGetParam(f, 5), most, ""), many,
+			few);
+	LLVMPositionBuilderAtEnd(e->b, many);
+	emit_tile(e, f, NULL, form, s, 0, 0);
+	LLVMPositionBuilderAtEnd(e->b, few);
+}
+
 void
 ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 {
@@ -210,7 +230,10 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 
 	e->fn = f;
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
-	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, s.rows) : NULL;
+	if (s.kind == MATRICES)
+		emit_matrices(e, f, form, &s);
+	int rows = s.kind == MATRICES ? s.few_rows : s.rows;
+	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, rows) : NULL;
 	if (s.kind == FOLD)
 		emit_tile(e, f, rest, form, &s, 0, 0);
 	else
@@ -373,6 +396,14 @@ blocks_of_segment(const shape *s)
 	return (MAX_ROWS + s->rows - 1) / s->rows;
 }
 
+/* The rows that segments are made of: a tile of registers; those that fold and those of matrices
+ * have tiles of their own. */
+static int
+unit_of_segment(const shape *s)
+{
+	return s->kind == FOLD ? 1 : s->kind == MATRICES ? ML_AMX_ROWS : s->rows;
+}
+
 /* How k is gone through, and room for the sums that wait for the next pass. */
 static void
 plan_passes(ml_emit *e, frame *f)
@@ -417,10 +448,10 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, one, "");
 		group = LLVMBuildSelect(e->b, alone, ml_i64(e, s.alone), group, "");
 	}
-	/* The fold form has tiles of its own. */
-	ml_v unit = ml_i64(e, s.kind == FOLD ? 1 : s.rows);
-	ml_v blocks = ml_i64(e, s.kind == FOLD ? s.rows : blocks_of_segment(&s));
-	deal g = deal_begin(e, c->row_begin, c->row_end, blocks, unit, "segment");
+	int unit = unit_of_segment(&s),
+	    units = s.kind == IN_REGISTERS ? blocks_of_segment(&s) : s.rows / unit;
+	deal g = deal_begin(e, c->row_begin, c->row_end, ml_i64(e, units), ml_i64(e, unit),
+			    "segment");
 	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");
 	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), f.passes, ml_i64(e, 1), NULL, 0, "pass");
 	ml_v end = ml_add(e, g.from, g.count);

@@ -197,7 +197,8 @@ add_pairs(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 
 	switch (e->target->level) {
 	case ML_LEVEL_AVX512VNNI:
-	case ML_LEVEL_AVX512BF16: return call_words(e, "llvm.x86.avx512.vpdpwssd.512", acc, a, b);
+	case ML_LEVEL_AVX512BF16:
+	case ML_LEVEL_AMX: return call_words(e, "llvm.x86.avx512.vpdpwssd.512", acc, a, b);
 	case ML_LEVEL_AVXVNNI:
 		return ml_tile_by_parts(e, call_words, "llvm.x86.avx512.vpdpwssd.256", 2, acc, a,
 					b);

@@ -9,6 +9,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -37,6 +39,10 @@ static const ml_target levels[ML_LEVEL_COUNT] = {
 	{X86, ML_LEVEL_AVX512BF16, "avx512bf16", "x86-64-v4",
 	 "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx512bf16,-prefer-256-bit", 512, 32,
 	 KB(32), KB(1024)},
+	{X86, ML_LEVEL_AMX, "amx", "x86-64-v4",
+	 "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx512bf16,+amx-tile,+amx-int8,"
+	 "+amx-bf16,-prefer-256-bit",
+	 512, 32, KB(48), KB(2048)},
 };
 
 const ml_target *
@@ -54,7 +60,7 @@ ml_target_named(const char *level_name)
 	return NULL;
 }
 
-/* cpuinfo asks the CPU and, for vector state, whether the operating system saves it.  The two
+/* cpuinfo asks the CPU and, for vector state, whether the operating system saves it.  The
  * extensions younger than the library are asked for here. */
 #if defined(__x86_64__)
 static bool
@@ -64,12 +70,24 @@ has_avxvnni(void)
 
 	return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
+
+/* Tiles are state that the kernel gives to those who ask; to ask again is allowed. */
+static bool
+has_amx(void)
+{
+	enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM of the Linux ABI */
+	unsigned has = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tiles, int8 */
+	unsigned a = 0, b = 0, c = 0, d = 0;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & has) == has &&
+	       !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+}
 #endif
 
 bool
 ml_target_has_bf16(const ml_target *t)
 {
-	return t->level == ML_LEVEL_AVX512BF16;
+	return t->level >= ML_LEVEL_AVX512BF16;
 }
 
 bool
@@ -82,13 +100,14 @@ ml_target_runs_here(const ml_target *t)
 		    cpuinfo_has_x86_bmi2();
 	bool avx512 = avx2 && cpuinfo_has_x86_avx512f() && cpuinfo_has_x86_avx512bw() &&
 		      cpuinfo_has_x86_avx512dq() && cpuinfo_has_x86_avx512vl();
+	bool bf16 = avx512 && cpuinfo_has_x86_avx512vnni() && cpuinfo_has_x86_avx512bf16();
 	switch (t->level) {
 	case ML_LEVEL_AVX2: return avx2;
 	case ML_LEVEL_AVXVNNI: return avx2 && has_avxvnni();
 	case ML_LEVEL_AVX512: return avx512;
 	case ML_LEVEL_AVX512VNNI: return avx512 && cpuinfo_has_x86_avx512vnni();
-	case ML_LEVEL_AVX512BF16:
-		return avx512 && cpuinfo_has_x86_avx512vnni() && cpuinfo_has_x86_avx512bf16();
+	case ML_LEVEL_AVX512BF16: return bf16;
+	case ML_LEVEL_AMX: return bf16 && has_amx();
 	default: return false;
 	}
 #elif defined(__aarch64__)
@@ -116,7 +135,7 @@ ml_target_host(ml_context *cx, const ml_target **out)
 			ml_status s = ml_error(cx, ML_ERR_TARGET, NULL,
 					       "MLOPT_ISA names no known level: '%s'", cap);
 			ml_hint(cx, "known: neon dotprod i8mm avx2 avxvnni avx512 avx512vnni "
-				    "avx512bf16");
+				    "avx512bf16 amx");
 			return s;
 		}
 		if (!ml_target_runs_here(t))

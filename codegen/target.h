@@ -14,6 +14,7 @@ typedef enum ml_level {
 	ML_LEVEL_AVX512,  /* AVX-512 F BW DQ VL */
 	ML_LEVEL_AVX512VNNI,
 	ML_LEVEL_AVX512BF16, /* AVX512VNNI + BF16 */
+	ML_LEVEL_AMX,        /* AVX512BF16 + AMX's tiles of bytes and of bf16 */
 	ML_LEVEL_COUNT
 } ml_level;
 

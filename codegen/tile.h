@@ -7,6 +7,7 @@ enum {
 	ML_TILE_MAX = 32,   /* accumulators of 16 lanes in the largest register tile */
 	ML_TILE_GROUP = 4,  /* consecutive k that an s8 panel keeps together */
 	ML_TILE_ALIGN = 64, /* of the accumulator buffer */
+	ML_AMX_ROWS = 32,   /* that AMX multiplies together */
 };
 
 /* Code at the insertion point; `panels` panels side by side in registers.  Loops over k are not
@@ -37,6 +38,8 @@ void ml_tile_u8s8(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);
 /* Its instruction: acc + a . b, four bytes to a lane of 16. */
 ml_v ml_tile_dot(ml_emit *, ml_v acc, ml_v a, ml_v b);
+/* By multiplications of matrices, for many rows; ignores `rows` and `panels`. */
+void ml_tile_amx(ml_emit *, const ml_tile *);
 /* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
 void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
 /* By byte multiplications that saturate, on weights of which that is known not to happen, for x86

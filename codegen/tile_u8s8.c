@@ -44,6 +44,7 @@ ml_tile_dot(ml_emit *e, ml_v acc, ml_v a, ml_v b)
 	switch (e->target->level) {
 	case ML_LEVEL_AVX512VNNI:
 	case ML_LEVEL_AVX512BF16:
+	case ML_LEVEL_AMX:
 		return ml_tile_by_parts(e, call_vnni, "llvm.x86.avx512.vpdpbusd.512", 1, acc, a, b);
 	case ML_LEVEL_AVXVNNI:
 		return ml_tile_by_parts(e, call_vnni, "llvm.x86.avx512.vpdpbusd.256", 2, acc, a, b);

@@ -27,9 +27,9 @@ static const struct {
 	{"icelake-server", ML_LEVEL_AVX512VNNI},
 	{"tigerlake", ML_LEVEL_AVX512VNNI},
 	{"rocketlake", ML_LEVEL_AVX512VNNI},
-	{"sapphirerapids", ML_LEVEL_AVX512BF16},
-	{"emeraldrapids", ML_LEVEL_AVX512BF16},
-	{"graniterapids", ML_LEVEL_AVX512BF16},
+	{"sapphirerapids", ML_LEVEL_AMX},
+	{"emeraldrapids", ML_LEVEL_AMX},
+	{"graniterapids", ML_LEVEL_AMX},
 	{"znver4", ML_LEVEL_AVX512BF16},
 	{"znver5", ML_LEVEL_AVX512BF16},
 	{"cortex-a53", ML_LEVEL_NEON},
@@ -97,9 +97,9 @@ named_level(const ml_options *o, const char *name, const ml_target **out)
 	if (*out)
 		return ML_OK;
 	ml_error(o->cx, ML_ERR_TARGET, NULL, "mcpu '%s' is no known level or CPU", name);
-	ml_hint(o->cx, "levels: avx2 avxvnni avx512 avx512vnni avx512bf16, neon dotprod i8mm; "
-		       "native; or LLVM's "
-		       "CPU names such as haswell, icelake-server, znver4, neoverse-n1");
+	ml_hint(o->cx, "levels: avx2 avxvnni avx512 avx512vnni avx512bf16 amx, "
+		       "neon dotprod i8mm; native; or LLVM's CPU names such as haswell, "
+		       "icelake-server, znver4, neoverse-n1");
 	return ML_ERR_TARGET;
 }
 

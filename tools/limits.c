@@ -90,12 +90,45 @@ LOOP(read512, AVX512, __m512i, _mm512_load_si512, _mm512_store_si512, READ512)
 LOOP(dot512, AVX512 ",avx512vnni", __m512i, _mm512_load_si512, _mm512_store_si512, DOT512)
 LOOP(pairs512, AVX512 ",avx512bf16", __m512, LOAD16F, STORE16F, PAIRS512)
 
+/* Matrices, whose registers are numbers in the code: four sums of two by two factors, thrice a
+ * step. */
+static const struct {
+	uint8_t palette, start, none[14];
+	uint16_t row_bytes[16];
+	uint8_t rows[16];
+} whole = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+
+#define FOUR(product)                                                                              \
+	product(0, 4, 6);                                                                          \
+	product(1, 4, 7);                                                                          \
+	product(2, 5, 6);                                                                          \
+	product(3, 5, 7);
+#define LOAD_TILES(data)                                                                           \
+	_tile_loadd(4, data, 0);                                                                   \
+	_tile_loadd(5, data, 0);                                                                   \
+	_tile_loadd(6, data, 0);                                                                   \
+	_tile_loadd(7, data, 0);
+#define MATRICES(name, isa, product)                                                               \
+	__attribute__((target("amx-tile," isa))) static void name(void *data, int64_t steps)       \
+	{                                                                                          \
+		_tile_loadconfig(&whole); /* sums are zero then */                                 \
+		LOAD_TILES(data)                                                                   \
+		for (int64_t n = 0; n < steps; n++) {                                              \
+			FOUR(product) FOUR(product) FOUR(product)                                  \
+		}                                                                                  \
+		_tile_release();                                                                   \
+	}
+
+MATRICES(tiles_s8, "amx-int8", _tile_dpbusd)
+MATRICES(tiles_bf16, "amx-bf16", _tile_dpbf16ps)
+
 static const level levels[] = {
 	{"avx2", {fma256, fold256, words256, fma256, read256}, 32, {8, 64, 16, 8}},
 	{"avxvnni", {fma256, dot256, dot256, fma256, read256}, 32, {8, 32, 32, 8}},
 	{"avx512", {fma512, fold512, words512, fma512, read512}, 64, {16, 128, 32, 16}},
 	{"avx512vnni", {fma512, dot512, dot512, fma512, read512}, 64, {16, 64, 64, 16}},
 	{"avx512bf16", {fma512, dot512, dot512, pairs512, read512}, 64, {16, 64, 64, 32}},
+	{"amx", {fma512, tiles_s8, tiles_s8, tiles_bf16, read512}, 64, {16, 16384, 16384, 8192}},
 	{NULL, {NULL}, 0, {0}},
 };
 #else

@@ -5,10 +5,10 @@
 
 /* GMAC/s of instruction mixes, GB/s of loads. */
 typedef enum lm_kind {
-	LM_FP32,       /* fma */
-	LM_INT8,       /* u8 x s8: vpdpbusd; without it two vpmaddubsw whose sum is widened */
-	LM_INT8_EXACT, /* u8 x s8: vpdpbusd; without it vpmaddwd on s16, which never saturates */
-	LM_BF16,       /* vdpbf16ps; without it fma on what is widened, which is counted as free */
+	LM_FP32, /* fma */
+	LM_INT8, /* u8 x s8: tdpbusd or vpdpbusd; without them two vpmaddubsw, their sum widened */
+	LM_INT8_EXACT, /* the same; without them vpmaddwd on s16, which never saturates */
+	LM_BF16,       /* tdpbf16ps or vdpbf16ps; without them fma on what is widened for free */
 	LM_READ,       /* of bytes again and again: from the cache or memory that holds them */
 	LM_KINDS
 } lm_kind;

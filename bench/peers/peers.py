@@ -33,7 +33,7 @@ from rows import (ROOT, ROWS, Row, artefact, cache_name, make_inputs, make_sampl
 from verdict import judge, leave_out, remarks, text_of
 from work import count_work
 
-LEVELS = ("avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16")
+LEVELS = ("avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "amx")
 PEERS = ("onnxruntime", "openvino")
 WEIGHT_BYTES = {"fp32": 4, "int8": 1, "int4": 0.5}  # scales of groups aside
 

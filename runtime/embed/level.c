@@ -15,6 +15,7 @@ enum {
 	HAS_AVX512 = 4, /* x86-64-v4 */
 	HAS_AVX512VNNI = 8,
 	HAS_AVX512BF16 = 16,
+	HAS_AMX = 32, /* tiles of bytes and of bf16 */
 };
 static const level levels[] = {
 	{"avx2", HAS_AVX2},
@@ -22,6 +23,7 @@ static const level levels[] = {
 	{"avx512", HAS_AVX2 | HAS_AVX512},
 	{"avx512vnni", HAS_AVX2 | HAS_AVX512 | HAS_AVX512VNNI},
 	{"avx512bf16", HAS_AVX2 | HAS_AVX512 | HAS_AVX512VNNI | HAS_AVX512BF16},
+	{"amx", HAS_AVX2 | HAS_AVX512 | HAS_AVX512VNNI | HAS_AVX512BF16 | HAS_AMX},
 };
 
 typedef struct cpuid {
@@ -73,6 +75,10 @@ cpu_bits(void)
 		bits |= HAS_AVX512VNNI;
 	if (seven.a >= 1 && all(ask(7, 1).a, BIT(5)))
 		bits |= HAS_AVX512BF16;
+	/* state of tiles, which the kernel gives to those who ask for it; bf16, tile, int8 */
+	if (all(saved, BIT(17) | BIT(18)) && all(seven.d, BIT(22) | BIT(24) | BIT(25)) &&
+	    !syscall(MLRT_SYS_ARCH_PRCTL, MLRT_ARCH_REQ_XCOMP_PERM, 18L))
+		bits |= HAS_AMX;
 	return bits;
 }
 

@@ -424,8 +424,8 @@ run_level(run *runs, int n, const ml_target *target)
 void
 check_kernel(const kernel_case *c)
 {
-	static const char *const levels[] = {"avx2",       "avxvnni",    "avx512",
-					     "avx512vnni", "avx512bf16", "neon"};
+	static const char *const levels[] = {"avx2",       "avxvnni", "avx512", "avx512vnni",
+					     "avx512bf16", "amx",     "neon"};
 	static const int64_t none[1][KERNEL_DIMS];
 	ml_context cx = {.memory = ml_memory_libc()};
 	run runs[MAX_SIZES];

@@ -6,8 +6,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "../../codegen/target.h"
+#include "runtime/embed/level.h"
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 static void
 test_names_round_trip(void **state)
@@ -56,6 +65,74 @@ test_host_and_cap(void **state)
 	ml_arena_free(&cx.arena);
 }
 
+/* What an artefact finds out for itself. */
+static void
+test_artefacts_agree(void **state)
+{
+	(void)state;
+	for (int i = 0; i < ML_LEVEL_COUNT; i++) {
+		const ml_target *t = ml_target_level((ml_level)i);
+		assert_int_equal(mlrt_level_runs(t->name), ml_target_runs_here(t));
+	}
+}
+
+#if defined(__x86_64__)
+/* From here on this process gets no state that has to be asked for. */
+static bool
+refuse_requests(void)
+{
+	enum { REQUEST = 0x1023, ARGUMENT = offsetof(struct seccomp_data, args) };
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_arch_prctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ARGUMENT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REQUEST, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof code / sizeof *code, code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* 0: the level is gone, the one below serves, and to force it is an error. */
+static int
+without_tiles(void)
+{
+	ml_context cx = {.memory = ml_memory_libc()};
+	const ml_target *amx = ml_target_named("amx"), *t = NULL;
+
+	if (!refuse_requests())
+		return 1;
+	ml_arena_init(&cx.arena, &cx.memory);
+	if (ml_target_runs_here(amx) || mlrt_level_runs("amx") ||
+	    ml_target_host(&cx, &t) != ML_OK || t->level >= ML_LEVEL_AMX)
+		return 2;
+	setenv("MLOPT_ISA", "amx", 1);
+	if (ml_target_host(&cx, &t) != ML_ERR_TARGET || cx.diags.count != 1)
+		return 3;
+	ml_arena_free(&cx.arena);
+	return 0;
+}
+
+static void
+test_refused_tiles(void **state)
+{
+	int status = 0;
+	pid_t child;
+
+	(void)state;
+	unsetenv("MLOPT_ISA");
+	child = fork();
+	assert_true(child >= 0);
+	if (!child)
+		_exit(without_tiles());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+#endif
+
 static void
 test_machines_for_all_levels(void **state)
 {
@@ -77,8 +154,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names_round_trip),
-		cmocka_unit_test(test_host_and_cap),
+		cmocka_unit_test(test_names_round_trip),        cmocka_unit_test(test_host_and_cap),
+		cmocka_unit_test(test_artefacts_agree),
+#if defined(__x86_64__)
+		cmocka_unit_test(test_refused_tiles),
+#endif
 		cmocka_unit_test(test_machines_for_all_levels),
 	};
 

@@ -362,15 +362,16 @@ check_level(const ml_target *t)
 	static const int64_t odd[][3] = {
 		{1, 384, 65},   {2, 257, 33},    {10, 48, 1},   {19, 112, 130},  {64, 64, 64},
 		{37, 129, 100}, {3, 16, 0},      {9, 17, 1024}, {130, 33, 1030}, {1, 20, 2061},
-		{260, 24, 100}, {131, 40, 1056}, {1, 1000, 43}, {4, 130, 4200},  {3, 64, 90}};
+		{260, 24, 100}, {131, 40, 1056}, {1, 1000, 43}, {4, 130, 4200},  {3, 64, 90},
+		{5, 80, 64},    {33, 96, 127},   {17, 16, 61},  {70, 100, 192}};
 	enum { ODD = sizeof odd / sizeof *odd };
 	uint32_t seed = 7;
 	jitted j;
 
 	open_all(&j, t);
 	for (int i = 0; i < 600; i++) {
-		int64_t m = random_below(&seed, 40) + 1, n = random_below(&seed, 40) + 1;
-		int64_t k = random_below(&seed, 40) + 1;
+		int64_t most = i % 2 ? 40 : 80, m = random_below(&seed, most) + 1;
+		int64_t n = random_below(&seed, most) + 1, k = random_below(&seed, most) + 1;
 		problem p = make_problem((ml_contract_form)(i % ML_CONTRACT_FORMS),
 					 i / ML_CONTRACT_FORMS % KINDS, m, n, k, &seed);
 		check_problem(&j, &p);
@@ -438,6 +439,7 @@ test_assembly_of_levels(void **state)
 	check_assembly("avx512", "vpmaddubsw\t%zmm");
 	check_assembly("avx512vnni", "vpdpbusd");
 	check_assembly("avx512bf16", "vdpbf16ps");
+	check_assembly("amx", "tdpbusd");
 }
 
 /* Two groups of four k, all weights w: added as they are, in 16 bits when folded, or neither? */

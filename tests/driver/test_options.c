@@ -174,6 +174,9 @@ test_targets(void **state)
 	assert_int_equal(levels.count, 2);
 	assert_int_equal(levels.at[0]->level, ML_LEVEL_AVX2);
 	assert_int_equal(levels.at[1]->level, ML_LEVEL_AVX512BF16);
+	assert_int_equal(ml_options_set(s->o, "mcpu", "sapphirerapids"), ML_OK);
+	assert_int_equal(ml_choose_levels(s->o, false, &levels), ML_OK);
+	assert_int_equal(levels.at[0]->level, ML_LEVEL_AMX);
 	assert_int_equal(ml_options_set(s->o, "mcpu", "avx2,cortex-a53"), ML_OK);
 	assert_int_equal(ml_choose_levels(s->o, false, &levels), ML_ERR_TARGET);
 	assert_int_equal(ml_options_set(s->o, "mcpu", "cortex-a53"), ML_OK);

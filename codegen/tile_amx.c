@@ -1,0 +1,213 @@
+/* tile_amx.c -- the u8 x s8 tile on CPUs that multiply a matrix of 16 x 64 bytes by one of 64 x 16.
+ *
+ * Matrices are read where they lie: sixteen rows of A, and of a panel the part for 64 k, which is
+ * laid out as the instruction wants it.  What is configured of a matrix, its rows and the bytes of
+ * each, holds for the thread; it costs some tens of cycles, which is why one call does many rows.
+ */
+#include "tile.h"
+
+/* Of the eight registers four have sums: of two times sixteen rows and two panels, or of up to
+ * sixteen rows and four panels, so that a product need not wait for the one before it. */
+enum {
+	SUMS = 0,
+	LEFT = 4,
+	RIGHT = 6,
+	REGISTERS = 8,
+	SIDE = 2,
+	MOST_PANELS = 4,
+	ROWS = 16,
+	BYTES = 64, /* of a row */
+	GROUP = ML_TILE_GROUP,
+	/* where the configuration has them */
+	CONFIG_BYTES = 64,
+	ROW_BYTES_AT = 16, /* u16 */
+	ROWS_AT = 48,      /* u8 */
+};
+
+typedef struct matrices {
+	ml_emit *e;
+	const ml_tile *t;
+	ml_v config;
+	/* k is gone through in steps of 64, or of less where there is less.  What the last one
+	 * lacks is taken from before it: panels hold no more, and ends of rows are copied for it,
+	 * with zeros for what the step before has done. */
+	ml_v step, whole, last;
+	ml_v ends;       /* [2 * 16][64] */
+	ml_v row, first; /* first row of two times sixteen; how many of the first sixteen exist */
+} matrices;
+
+static ml_v
+number(ml_emit *e, int n)
+{
+	return LLVMConstInt(e->i8, (unsigned)n, 0);
+}
+
+static void
+plan_steps(matrices *m)
+{
+	ml_emit *e = m->e;
+	ml_v k = m->t->k, group = ml_i64(e, GROUP);
+	ml_v rounded =
+		LLVMBuildAnd(e->b, ml_add(e, k, ml_i64(e, GROUP - 1)), ml_i64(e, -GROUP), "");
+	ml_v none = LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), "");
+
+	m->step = ml_min_s(e, rounded, ml_i64(e, BYTES));
+	m->step = LLVMBuildSelect(e->b, none, group, m->step, "");
+	m->whole = ml_mul(e, LLVMBuildUDiv(e->b, k, m->step, ""), m->step);
+	m->last = ml_sub(e, rounded, m->step);
+}
+
+/* For `first` and `second` rows. */
+static void
+configure(matrices *m, ml_v second)
+{
+	ml_emit *e = m->e;
+	ml_v groups = LLVMBuildUDiv(e->b, m->step, ml_i64(e, GROUP), "");
+
+	for (int i = 0; i < REGISTERS; i++) {
+		bool left = i == LEFT || i == LEFT + 1, right = i >= RIGHT;
+		bool later = i == SUMS + 2 || i == SUMS + 3 || i == LEFT + 1;
+		ml_v rows = right ? groups : later ? second : m->first;
+		ml_v bytes = left ? m->step : ml_i64(e, BYTES);
+		ml_store(e, LLVMBuildTrunc(e->b, bytes, e->i16, ""),
+			 ml_gep(e, e->i8, m->config, ml_i64(e, ROW_BYTES_AT + 2 * i)), 2);
+		ml_store(e, LLVMBuildTrunc(e->b, rows, e->i8, ""),
+			 ml_gep(e, e->i8, m->config, ml_i64(e, ROWS_AT + i)), 1);
+	}
+	ml_intrinsic(e, "llvm.x86.ldtilecfg", NULL, 0, &m->config, 1);
+}
+
+/* Of so many rows, the bytes that no whole step has. */
+static void
+copy_ends(matrices *m, ml_v rows)
+{
+	ml_emit *e = m->e;
+	LLVMTypeRef bytes = LLVMVectorType(e->i8, BYTES), bits = LLVMVectorType(e->i1, BYTES);
+	ml_v all = ml_i64(e, -1), size = ml_i64(e, BYTES);
+	ml_v end = ml_sub(e, size, ml_sub(e, m->t->k, m->last));
+	ml_v from = LLVMBuildShl(e->b, all, ml_sub(e, m->whole, m->last), "");
+	ml_v mask = LLVMBuildAnd(e->b, from, LLVMBuildLShr(e->b, all, end, ""), "");
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), rows, ml_i64(e, 1), NULL, 0, "end");
+	ml_v at = ml_add(e, ml_mul(e, ml_add(e, m->row, l.i), m->t->lda), m->last);
+	ml_v args[] = {ml_gep(e, e->i8, m->t->a, at), ml_i32(e, 1),
+		       LLVMBuildBitCast(e->b, mask, bits, ""), LLVMConstNull(bytes)};
+	ml_v v = ml_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){bytes, e->ptr}, 2, args, 4);
+
+	ml_store(e, v, ml_gep(e, e->i8, m->ends, ml_mul(e, l.i, size)), BYTES);
+	ml_loop_end(e, &l, NULL);
+}
+
+static void
+load(ml_emit *e, int to, ml_v from, ml_v stride)
+{
+	ml_intrinsic(e, "llvm.x86.tileloadd64", NULL, 0, (ml_v[]){number(e, to), from, stride}, 3);
+}
+
+/* Sums of blocks of rows and panels. */
+static int
+sum_of(int block, int panel)
+{
+	return SUMS + block * SIDE + panel;
+}
+
+/* One step: rows from `a`, panels at k. */
+static void
+add_step(const matrices *m, int blocks, int panels, ml_v a, ml_v lda, ml_v panel, ml_v k)
+{
+	ml_emit *e = m->e;
+	ml_v line = ml_i64(e, BYTES);
+
+	for (int i = 0; i < blocks; i++)
+		load(e, LEFT + i, ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i * ROWS))), lda);
+	for (int j = 0; j < panels; j++) {
+		int right = RIGHT + j % SIDE;
+		ml_v at = ml_mul(e, ml_add(e, panel, ml_i64(e, j)), m->t->panel_stride);
+		at = ml_add(e, at, ml_mul(e, k, ml_i64(e, ML_LANES)));
+		load(e, right, ml_gep(e, e->i8, m->t->b, at), line);
+		for (int i = 0; i < blocks; i++)
+			ml_intrinsic(e, "llvm.x86.tdpbusd", NULL, 0,
+				     (ml_v[]){number(e, sum_of(i, j)), number(e, LEFT + i),
+					      number(e, right)},
+				     3);
+	}
+}
+
+/* So many blocks of rows with so many panels, all of k. */
+static void
+multiply(const matrices *m, int blocks, int panels, ml_v panel)
+{
+	ml_emit *e = m->e;
+	const ml_tile *t = m->t;
+	ml_v zero = ml_i64(e, 0), a = ml_gep(e, e->i8, t->a, ml_mul(e, m->row, t->lda));
+
+	for (int i = 0; i < blocks; i++)
+		for (int j = 0; j < panels; j++)
+			ml_intrinsic(e, "llvm.x86.tilezero", NULL, 0,
+				     (ml_v[]){number(e, sum_of(i, j))}, 1);
+	ml_loop l = ml_loop_begin(e, zero, m->whole, m->step, NULL, 0, "k");
+	add_step(m, blocks, panels, ml_gep(e, e->i8, a, l.i), t->lda, panel, l.i);
+	ml_loop_end(e, &l, NULL);
+	ml_if more = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m->whole, t->k, ""));
+	add_step(m, blocks, panels, m->ends, ml_i64(e, BYTES), panel, m->last);
+	ml_if_end(e, &more);
+	for (int i = 0; i < blocks; i++)
+		for (int j = 0; j < panels; j++) {
+			ml_v row = ml_add(e, m->row, ml_i64(e, i * ROWS));
+			ml_v slot = ml_add(e, ml_mul(e, row, t->panels_given),
+					   ml_add(e, panel, ml_i64(e, j)));
+			ml_v to = ml_gep(e, e->i8, t->acc, ml_mul(e, slot, ml_i64(e, BYTES)));
+			ml_v stride = ml_mul(e, t->panels_given, ml_i64(e, BYTES));
+			ml_intrinsic(e, "llvm.x86.tilestored64", NULL, 0,
+				     (ml_v[]){number(e, sum_of(i, j)), to, stride}, 3);
+		}
+}
+
+/* So many blocks of rows with all panels, `most` and then one at a time. */
+static void
+pass_panels(const matrices *m, int blocks, int most)
+{
+	ml_emit *e = m->e;
+	ml_v all = m->t->panels_given, whole = LLVMBuildAnd(e->b, all, ml_i64(e, -most), "");
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, ml_i64(e, most), NULL, 0, "panels");
+
+	multiply(m, blocks, most, l.i);
+	ml_loop_end(e, &l, NULL);
+	l = ml_loop_begin(e, whole, all, ml_i64(e, 1), NULL, 0, "panel");
+	multiply(m, blocks, 1, l.i);
+	ml_loop_end(e, &l, NULL);
+}
+
+void
+ml_tile_amx(ml_emit *e, const ml_tile *t)
+{
+	matrices m = {.e = e, .t = t};
+	LLVMTypeRef config = LLVMArrayType2(e->i8, CONFIG_BYTES);
+	ml_v block = ml_i64(e, ROWS), zero = ml_i64(e, 0);
+
+	m.config = ml_alloca(e, config, BYTES);
+	m.ends = ml_alloca(e, LLVMArrayType2(e->i8, SIDE * ROWS * BYTES), BYTES);
+	ml_store(e, LLVMConstNull(config), m.config, BYTES);
+	ml_store(e, number(e, 1), m.config, 1); /* the only palette there is */
+	plan_steps(&m);
+	ml_loop l = ml_loop_begin(e, zero, t->rows_given, ml_i64(e, SIDE * ROWS), NULL, 0, "rows");
+	ml_v left = ml_min_s(e, ml_sub(e, t->rows_given, l.i), ml_i64(e, SIDE * ROWS));
+	ml_v both = LLVMBuildICmp(e->b, LLVMIntSGT, left, block, "");
+	ml_v changed =
+		LLVMBuildOr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, l.i, zero, ""),
+			    LLVMBuildICmp(e->b, LLVMIntSLT, left, ml_i64(e, SIDE * ROWS), ""), "");
+	m.row = l.i;
+	m.first = ml_min_s(e, left, block);
+	ml_if change = ml_if_begin(e, changed);
+	configure(&m, LLVMBuildSelect(e->b, both, ml_sub(e, left, block), left, ""));
+	ml_if_end(e, &change);
+	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m.whole, t->k, ""));
+	copy_ends(&m, left);
+	ml_if_end(e, &rest);
+	ml_if wide = ml_if_begin(e, both);
+	pass_panels(&m, SIDE, SIDE);
+	ml_if_else(e, &wide);
+	pass_panels(&m, 1, MOST_PANELS);
+	ml_if_end(e, &wide);
+	ml_loop_end(e, &l, NULL);
+	ml_intrinsic(e, "llvm.x86.tilerelease", NULL, 0, NULL, 0);
+}
