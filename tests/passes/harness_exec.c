@@ -11,17 +11,39 @@ harness_random(uint64_t *seed)
 	return (double)(int64_t)(*seed >> 11) / (double)(1ll << 52) - 1;
 }
 
-ml_blob *
-harness_numbers(void *user, uint64_t seed, const ml_type *t)
+typedef struct numbers {
+	ml_memory *memory;
+	harness_number *number;
+	ml_blob *lent; /* the last one */
+} numbers;
+
+static ml_blob *
+lend(void *user, uint64_t reference, const ml_type *t)
 {
+	numbers *n = user;
+	uint64_t seed = reference;
 	int64_t count;
 	void *bytes;
 
-	ml_type_static_count(t, &count);
-	ml_blob *blob = ml_blob_new(user, (uint64_t)count * 4, &bytes);
+	if (!ml_type_static_count(t, &count))
+		return NULL;
+	ml_blob_drop(n->lent);
+	n->lent = ml_blob_new(n->memory, (uint64_t)count * (uint64_t)ml_dtype_bytes(t->dtype),
+			      &bytes);
 	for (int64_t i = 0; i < count; i++)
-		((float *)bytes)[i] = (float)harness_random(&seed);
-	return blob;
+		ml_write_f64(t->dtype, bytes, i,
+			     n->number ? n->number(reference, i, &seed) : harness_random(&seed));
+	return n->lent;
+}
+
+ml_status
+harness_parse(ml_context *cx, const char *text, harness_number *number, ml_module **m)
+{
+	numbers n = {.memory = &cx->memory, .number = number};
+	ml_status st = ml_parse(cx, text, strlen(text), lend, &n, m);
+
+	ml_blob_drop(n.lent);
+	return st;
 }
 
 ml_tensor

@@ -10,9 +10,10 @@ double harness_random(uint64_t *seed);
 /* A tensor for an argument: floats in [-2, 2], integers 0 or 1. */
 ml_tensor harness_input(ml_arena *, const ml_module *, const ml_value *arg, uint64_t *seed);
 
-/* For ml_parse(): constants that are only referred to become numbers in -1..1 of their seed; `user`
- * is the ml_memory. */
-ml_blob *harness_numbers(void *user, uint64_t seed, const ml_type *);
+/* ml_parse() of text in which element i of a constant that is only referred to, `#1`, is a number
+ * of its reference; NULL: a random one in -1..1, as of the seed, which begins as the reference. */
+typedef double harness_number(uint64_t reference, int64_t i, uint64_t *seed);
+ml_status harness_parse(ml_context *, const char *text, harness_number *, ml_module **);
 
 ml_exec harness_exec(ml_context *);
 

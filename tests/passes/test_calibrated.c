@@ -298,8 +298,7 @@ test_bias(void **state)
 	(void)state;
 	ml_arena_init(&samples.arena, &cx.memory);
 	ml_record_init(&record, &cx.arena);
-	assert_int_equal(ml_parse(&cx, linear, sizeof linear - 1, harness_numbers, &cx.memory, &m),
-			 ML_OK);
+	assert_int_equal(harness_parse(&cx, linear, NULL, &m), ML_OK);
 	const ml_node *n = m->main->first;
 	while (n->op != ML_OP_linear)
 		n = n->next;

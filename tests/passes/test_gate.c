@@ -117,8 +117,7 @@ run(ml_record *record, ml_gate_layer layer[3], int *built)
 
 	ml_arena_init(&samples.arena, &cx.memory);
 	ml_arena_init(&scratch, &cx.memory);
-	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, harness_numbers, &cx.memory, &m),
-			 ML_OK);
+	assert_int_equal(harness_parse(&cx, text, NULL, &m), ML_OK);
 	ml_pass_ctx px = {.cx = &cx,
 			  .scratch = &scratch,
 			  .exec = &exec,

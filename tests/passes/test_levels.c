@@ -63,8 +63,7 @@ quantize(const char *pass, double max_loss, ml_record *record)
 	ml_module *m;
 
 	ml_arena_init(&samples.arena, &cx.memory);
-	assert_int_equal(ml_parse(&cx, text, sizeof text - 1, harness_numbers, &cx.memory, &m),
-			 ML_OK);
+	assert_int_equal(harness_parse(&cx, text, NULL, &m), ML_OK);
 	assert_int_equal(ml_pipeline_init(&p, &cx, &cx.arena, &po, NULL, 0), ML_OK);
 	assert_int_equal(ml_pipeline_run(&p, m, &po), ML_OK);
 	found f = count(m);

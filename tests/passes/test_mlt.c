@@ -88,24 +88,6 @@ error_text(ml_arena *arena)
 
 enum { ROOM = 1 << 16 };
 
-/* Weights are written as references, `#1`: numbers of that seed. */
-static ml_blob *
-random_weights(void *user, uint64_t seed, const ml_type *t)
-{
-	ml_blob **lent = user;
-	int64_t count;
-	void *bytes;
-
-	if (!ml_type_static_count(t, &count))
-		return NULL;
-	if (*lent)
-		ml_blob_drop(*lent);
-	*lent = ml_blob_new(memory, (uint64_t)count * (uint64_t)ml_dtype_bytes(t->dtype), &bytes);
-	for (int64_t i = 0; i < count; i++)
-		ml_write_f64(t->dtype, bytes, i, harness_random(&seed));
-	return *lent;
-}
-
 static ml_tensor *
 evaluate(const test_case *c, const ml_module *m, const ml_tensor *in, ml_arena *arena)
 {
@@ -256,14 +238,11 @@ run_case(const test_case *c)
 	ml_module *m;
 	ml_pipeline p;
 	uint64_t seed = 1;
-	ml_blob *lent = NULL;
 
 	ml_arena_init(&arena, memory);
 	cx.diags.count = 0;
-	if (ml_parse(&cx, c->text, strlen(c->text), random_weights, &lent, &m) != ML_OK)
+	if (harness_parse(&cx, c->text, NULL, &m) != ML_OK)
 		fail_case(c, "does not parse", error_text(&arena));
-	if (lent)
-		ml_blob_drop(lent);
 	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, m->main->nargs + 1);
 	for (int i = 0; i < m->main->nargs; i++)
 		in[i] = harness_input(&arena, m, m->main->arg[i], &seed);
