@@ -69,7 +69,7 @@ layer_error(const ml_awq *a, const ml_u4 *u, const float *s, const double *noise
 
 	for (int64_t i = 0; i < x->k; i++) {
 		double carried, rounded, square = (double)s[i] * (double)s[i];
-		double diagonal = x->h[i * x->k + i] / (double)x->rows;
+		double diagonal = x->h[ml_triangle_at(i, i)] / (double)x->rows;
 		double left = a->left ? a->left[i] / (double)x->rows : diagonal;
 		row_errors(u, i, &carried, &rounded);
 		lost += noise[i / a->size] * carried + left / square * rounded;
@@ -111,7 +111,8 @@ ml_awq_error(const ml_awq *a, const float *s, ml_arena *scratch)
 
 	find_noise(a, s, noise);
 	for (int64_t i = 0; i < x->k; i++)
-		importance[i] = (float)(x->h[i * x->k + i] / (double)x->rows) / (s[i] * s[i]);
+		importance[i] =
+			(float)(x->h[ml_triangle_at(i, i)] / (double)x->rows) / (s[i] * s[i]);
 	for (int l = 0; l < a->layers; l++) {
 		ml_arena arena;
 		ml_u4 u;

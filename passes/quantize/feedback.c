@@ -27,7 +27,7 @@ order_rows(ml_feedback *f, const double *h, ml_arena *arena)
 	ranked *r = ML_NEW_ARRAY(arena, ranked, f->k);
 
 	for (int64_t i = 0; i < f->k; i++)
-		r[i] = (ranked){h[i * f->k + i], i};
+		r[i] = (ranked){h[ml_triangle_at(i, i)], i};
 	qsort(r, (size_t)f->k, sizeof *r, falling);
 	for (int64_t i = 0; i < f->k; i++)
 		f->order[i] = r[i].row;
@@ -43,11 +43,11 @@ factor(const ml_feedback *f, const double *h, double damp, int workers, double *
 	double mean = 0;
 
 	for (int64_t i = 0; i < k; i++)
-		mean += h[i * k + i] / (double)k;
+		mean += h[ml_triangle_at(i, i)] / (double)k;
 	for (int64_t i = 0; i < k; i++)
 		for (int64_t j = 0; j <= i; j++) {
 			int64_t r = f->order[k - 1 - i], c = f->order[k - 1 - j];
-			l[i * k + j] = h[r * k + c];
+			l[i * k + j] = h[ml_triangle_at(r, c)];
 		}
 	for (int64_t i = 0; i < k; i++)
 		l[i * k + i] = l[i * k + i] > 0 ? l[i * k + i] + damp * mean : 1;

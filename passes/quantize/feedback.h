@@ -9,6 +9,7 @@
 #ifndef ML_QUANTIZE_FEEDBACK_H
 #define ML_QUANTIZE_FEEDBACK_H
 #include "../pass.h"
+#include "triangle.h"
 
 typedef struct ml_feedback {
 	int64_t k;
@@ -17,7 +18,7 @@ typedef struct ml_feedback {
 	double *left;   /* D of each row, not in order */
 } ml_feedback;
 
-/* h: f64[k, k], symmetric.  Rows with large diagonals come first; rows that no input reaches take
+/* h: a triangle of k rows.  Rows with large diagonals come first; rows that no input reaches take
  * part in nothing.  `damp` times the mean of the diagonal is added to it, ten times as much where h
  * is not positive definite then; false when it is not even so.  The same for any number of workers.
  */

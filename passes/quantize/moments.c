@@ -1,17 +1,24 @@
 /* moments.c -- second moments of values: rows of them are piled up over samples, and a compiled
- * product makes x'x of each pile, so that short samples cost no more than long ones. */
+ * product makes x'x of each pile, so that short samples cost no more than long ones.
+ *
+ * A pile lies in blocks of columns, and a product is that of two blocks: one piece of code serves
+ * values of all widths, and those right of the diagonal are not computed.
+ */
 #include "moments.h"
 #include "../samples.h"
 #include <math.h>
 #include <string.h>
 
-enum { PILE = 1024 /* rows */ };
+enum {
+	PILE = 1024, /* rows */
+	BLOCK = 384  /* columns */
+};
 
 /* Rows of one value, of those to come zeros. */
 typedef struct pile {
-	float *row;
-	int64_t rows;
-	ml_runnable *product; /* shared by values of the same width */
+	float *at; /* [blocks][PILE][width], of columns that there are not zeros */
+	int64_t rows, blocks, width;
+	ml_runnable *product; /* shared by values of the same width of blocks */
 } pile;
 
 typedef struct collection {
@@ -20,23 +27,68 @@ typedef struct collection {
 	ml_moments *at;
 	pile *pile;
 	int n;
+	float *row; /* of the widest value */
 	ml_runnable *runnable;
 	ml_tensor *in, *out;
 } collection;
 
+/* ---- rows in a pile ---- */
+
+static void
+open_pile(const collection *c, int i)
+{
+	pile *p = &c->pile[i];
+	int64_t k = c->at[i].k;
+
+	p->width = k < BLOCK ? k : BLOCK;
+	p->blocks = (k + p->width - 1) / p->width;
+	p->at = ML_NEW_ARRAY(c->px->scratch, float, p->blocks *PILE * p->width);
+}
+
+static float *
+part_of_row(const pile *p, int64_t row, int64_t block)
+{
+	return p->at + (block * PILE + row) * p->width;
+}
+
+static int64_t
+columns_of_block(const pile *p, int64_t k, int64_t block)
+{
+	int64_t left = k - block * p->width;
+
+	return left < p->width ? left : p->width;
+}
+
+static void
+put_row(const pile *p, int64_t row, const float *from, int64_t k)
+{
+	for (int64_t b = 0; b < p->blocks; b++)
+		memcpy(part_of_row(p, row, b), from + b * p->width,
+		       (size_t)columns_of_block(p, k, b) * sizeof *from);
+}
+
+static void
+get_row(const pile *p, int64_t row, float *to, int64_t k)
+{
+	for (int64_t b = 0; b < p->blocks; b++)
+		memcpy(to + b * p->width, part_of_row(p, row, b),
+		       (size_t)columns_of_block(p, k, b) * sizeof *to);
+}
+
 /* ---- x'x of a pile ---- */
 
 static ml_status
-build_product(ml_module *m, int64_t k)
+build_product(ml_module *m, int64_t width)
 {
 	const int64_t rows = 0;
 	ml_type t = {.dtype = ML_f32, .rank = 2};
 
 	t.dim[0] = ml_dim_int(m->dims, PILE);
-	t.dim[1] = ml_dim_int(m->dims, k);
+	t.dim[1] = ml_dim_int(m->dims, width);
 	ml_value *x = ml_block_add_arg(m->main, &t, "x");
+	ml_value *y = ml_block_add_arg(m->main, &t, "y");
 	ml_builder b = ml_builder_at_end(m->main, NULL);
-	ml_value *sum = ml_build_dot(&b, x, x, NULL, NULL, 0, &rows, &rows, 1);
+	ml_value *sum = ml_build_dot(&b, x, y, NULL, NULL, 0, &rows, &rows, 1);
 	ML_PUSH(&m->arena, m->output_names, "sum");
 	return ml_build_yield(&b, &sum, 1);
 }
@@ -47,12 +99,12 @@ compile_product(collection *c, int i)
 	const ml_exec *exec = c->px->exec;
 
 	for (int k = 0; k < i; k++)
-		if (c->at[k].k == c->at[i].k) {
+		if (c->pile[k].width == c->pile[i].width) {
 			c->pile[i].product = c->pile[k].product;
 			return ML_OK;
 		}
 	ml_module *m = ml_module_new(c->px->cx, "product");
-	ml_status status = build_product(m, c->at[i].k);
+	ml_status status = build_product(m, c->pile[i].width);
 	if (status == ML_OK)
 		status = exec->compile(exec->user, m, &c->pile[i].product);
 	ml_module_free(m);
@@ -61,42 +113,78 @@ compile_product(collection *c, int i)
 
 /* The first pile is drawn from, evenly: it has rows of several samples. */
 static void
-look_at_rows(ml_moments *m, const pile *p)
+look_at_rows(ml_moments *m, const pile *p, float *row)
 {
 	int64_t step = p->rows / ML_MOMENTS_DRAWN > 1 ? p->rows / ML_MOMENTS_DRAWN : 1;
 
-	for (int64_t r = 0; r < p->rows; r++)
+	for (int64_t r = 0; r < p->rows; r++) {
+		get_row(p, r, row, m->k);
 		for (int64_t j = 0; j < m->k; j++)
-			m->magnitude[j] += fabs((double)p->row[r * m->k + j]);
+			m->magnitude[j] += fabs((double)row[j]);
+	}
 	for (int64_t r = 0; r < p->rows && !m->rows && m->drawn < ML_MOMENTS_DRAWN; r += step)
-		memcpy(m->row + m->drawn++ * m->k, p->row + r * m->k,
-		       (size_t)m->k * sizeof *p->row);
+		get_row(p, r, m->row + m->drawn++ * m->k, m->k);
+}
+
+static void
+add_sums(ml_moments *m, const pile *p, float *row)
+{
+	for (int64_t r = 0; r < p->rows; r++) {
+		get_row(p, r, row, m->k);
+		for (int64_t j = 0; j < m->k; j++)
+			m->sum[j] += (double)row[j];
+	}
+}
+
+/* The product of two blocks, as far as it is of the triangle. */
+static void
+add_product(ml_moments *m, const pile *p, int64_t high, int64_t low, const float *product)
+{
+	int64_t top = high * p->width, left = low * p->width;
+
+	for (int64_t i = top; i < top + columns_of_block(p, m->k, high); i++, product += p->width) {
+		double *row = m->h + ml_triangle_at(i, left);
+		for (int64_t j = 0; j < p->width && left + j <= i; j++)
+			row[j] += (double)product[j];
+	}
+}
+
+static ml_status
+add_products(const collection *c, int i)
+{
+	const ml_exec *exec = c->px->exec;
+	const pile *p = &c->pile[i];
+	size_t bytes = (size_t)(PILE * p->width) * sizeof(float);
+
+	for (int64_t high = 0; high < p->blocks; high++)
+		for (int64_t low = 0; low <= high; low++) {
+			ml_tensor in[] = {{ML_f32, 2, {PILE, p->width}, NULL, bytes},
+					  {ML_f32, 2, {PILE, p->width}, NULL, bytes}};
+			ml_tensor out = {.data = NULL};
+			in[0].data = part_of_row(p, 0, high);
+			in[1].data = part_of_row(p, 0, low);
+			ML_STEP(exec->run_into(exec->user, p->product, in, &out));
+			add_product(&c->at[i], p, high, low, out.data);
+		}
+	return ML_OK;
 }
 
 static ml_status
 add_pile(collection *c, int i)
 {
-	const ml_exec *exec = c->px->exec;
 	pile *p = &c->pile[i];
-	int64_t k = c->at[i].k;
-	size_t bytes = (size_t)k * sizeof(float);
-	ml_tensor x = {ML_f32, 2, {PILE, k}, p->row, PILE * bytes}, out = {.data = NULL};
 
 	if (!p->rows)
 		return ML_OK;
-	memset(p->row + p->rows * k, 0, (size_t)(PILE - p->rows) * bytes);
-	for (int64_t r = 0; r < p->rows; r++)
-		for (int64_t j = 0; j < k; j++)
-			c->at[i].sum[j] += (double)p->row[r * k + j];
+	for (int64_t b = 0; b < p->blocks; b++)
+		memset(part_of_row(p, p->rows, b), 0,
+		       (size_t)((PILE - p->rows) * p->width) * sizeof *p->at);
+	add_sums(&c->at[i], p, c->row);
 	if (c->at[i].magnitude && c->at[i].row)
-		look_at_rows(&c->at[i], p);
+		look_at_rows(&c->at[i], p, c->row);
 	c->at[i].rows += p->rows;
 	p->rows = 0;
-	ML_STEP(exec->run_into(exec->user, p->product, &x, &out));
-	const float *sum = out.data;
-	for (int64_t j = 0; j < k * k; j++)
-		c->at[i].h[j] += (double)sum[j];
-	return ML_OK;
+	return add_products(c, i);
 }
 
 /* ---- samples ---- */
@@ -126,12 +214,8 @@ pile_up(collection *c, int i, int64_t rows)
 	int64_t k = c->at[i].k;
 	pile *p = &c->pile[i];
 
-	for (int64_t done = 0; done < rows;) {
-		int64_t part = rows - done < PILE - p->rows ? rows - done : PILE - p->rows;
-		memcpy(p->row + p->rows * k, (const float *)c->out[i].data + done * k,
-		       (size_t)(part * k) * sizeof(float));
-		p->rows += part;
-		done += part;
+	for (int64_t r = 0; r < rows; r++) {
+		put_row(p, p->rows++, (const float *)c->out[i].data + r * k, k);
 		if (p->rows == PILE)
 			ML_STEP(add_pile(c, i));
 	}
@@ -186,10 +270,14 @@ free_products(const collection *c)
 static ml_status
 collect(collection *c, int64_t rows)
 {
+	int64_t widest = 0;
+
 	for (int i = 0; i < c->n; i++) {
-		c->pile[i].row = ML_NEW_ARRAY(c->px->scratch, float, PILE * c->at[i].k);
+		open_pile(c, i);
 		ML_STEP(compile_product(c, i));
+		widest = c->at[i].k > widest ? c->at[i].k : widest;
 	}
+	c->row = ML_NEW_ARRAY(c->px->scratch, float, widest + 1);
 	ML_STEP(compile(c));
 	ml_status status = run_samples(c, rows);
 	c->px->exec->free(c->px->exec->user, c->runnable);

@@ -2,6 +2,7 @@
 #ifndef ML_MOMENTS_H
 #define ML_MOMENTS_H
 #include "../pass.h"
+#include "triangle.h"
 
 enum { ML_MOMENTS_DRAWN = 128 };
 
@@ -9,7 +10,7 @@ enum { ML_MOMENTS_DRAWN = 128 };
 typedef struct ml_moments {
 	ml_value *value;
 	int64_t k;
-	double *h;    /* f64[k, k]: the sum of x'x */
+	double *h;    /* f64, a triangle: the sum of x'x */
 	double *sum;  /* f64[k]: of x */
 	int64_t rows; /* how many there were */
 	/* where the first two are not NULL: */
@@ -19,7 +20,7 @@ typedef struct ml_moments {
 } ml_moments;
 
 /* Fills in the sums of these values over the samples to learn from, or over the first ones that
- * have so many rows together.  Memory: a thousand rows per value, and an f32 matrix.  ML_ERR_ARG
- * when there is nothing to run the module with, or the data's errors. */
+ * have so many rows together.  Memory: a thousand rows per value, and an f32 matrix of a few
+ * hundred.  ML_ERR_ARG when there is nothing to run the module with, or the data's errors. */
 ml_status ml_second_moments(ml_pass_ctx *, ml_module *, ml_moments *, int n, int64_t rows);
 #endif

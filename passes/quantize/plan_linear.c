@@ -14,7 +14,7 @@
 /* Where nothing is run, people wait for the compiler. */
 enum { STEPS = 20, FEW_STEPS = 4 };
 /* How inputs go together is learnt from so many rows, and of so many bytes of moments in one go. */
-enum { ROWS = 32768, ROUND_BYTES = 40 * 1 << 20 };
+enum { ROWS = 32768, ROUND_BYTES = 80 * 1 << 20 };
 /* Multiply-adds of rounding on made-up samples: a second. */
 static const double MOST_WORK = 4e10;
 /* Added to moments, in parts of their mean.  Made-up samples are less to be believed. */
@@ -218,8 +218,8 @@ static void
 centre(ml_moments *m)
 {
 	for (int64_t i = 0; i < m->k; i++)
-		for (int64_t j = 0; j < m->k; j++)
-			m->h[i * m->k + j] -= m->sum[i] * m->sum[j] / (double)m->rows;
+		for (int64_t j = 0; j <= i; j++)
+			m->h[ml_triangle_at(i, j)] -= m->sum[i] * m->sum[j] / (double)m->rows;
 }
 
 /* False, and each number goes to the nearest, where that is not known. */
@@ -274,10 +274,11 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 
 	while (first + n < c->inputs.count && bytes < ROUND_BYTES) {
 		int64_t k = c->statistics[first + n].channels;
-		bytes += k * k * (int64_t)sizeof(double);
+		int64_t size = ml_triangle_size(k);
+		bytes += size * (int64_t)sizeof(double);
 		m[n] = (ml_moments){.value = c->inputs.at[first + n],
 				    .k = k,
-				    .h = ML_NEW_ARRAY(arena, double, k *k),
+				    .h = ML_NEW_ARRAY(arena, double, size),
 				    .sum = ML_NEW_ARRAY(arena, double, k)};
 		n++;
 	}

@@ -22,7 +22,7 @@
 enum {
 	SMALLEST = 1024,            /* weights */
 	ROWS = 32768,               /* of calibration data */
-	ROUND_BYTES = 256 * 1 << 20 /* of moments that are collected in one go */
+	ROUND_BYTES = 128 * 1 << 20 /* of moments that are collected in one go */
 };
 
 typedef struct layer {
@@ -166,9 +166,9 @@ importance_of(const ml_moments *m, ml_arena *arena)
 	double sum = 0;
 
 	for (int64_t i = 0; i < m->k; i++)
-		sum += m->h[i * m->k + i];
+		sum += m->h[ml_triangle_at(i, i)];
 	for (int64_t i = 0; i < m->k; i++)
-		mean[i] = sum > 0 ? (float)(m->h[i * m->k + i] / sum * (double)m->k) : 1;
+		mean[i] = sum > 0 ? (float)(m->h[ml_triangle_at(i, i)] / sum * (double)m->k) : 1;
 	return mean;
 }
 
@@ -284,8 +284,8 @@ divide_moments(ml_moments *m, const float *s)
 {
 	for (int64_t i = 0; i < m->k; i++) {
 		m->sum[i] /= (double)s[i];
-		for (int64_t j = 0; j < m->k; j++)
-			m->h[i * m->k + j] /= (double)s[i] * (double)s[j];
+		for (int64_t j = 0; j <= i; j++)
+			m->h[ml_triangle_at(i, j)] /= (double)s[i] * (double)s[j];
 	}
 }
 
@@ -329,7 +329,7 @@ static bool
 add_moments(round *r, layer *l, bool scale)
 {
 	ml_value *x = ml_in(l->n, 0);
-	int64_t bytes = l->k * l->k * (int64_t)sizeof(double);
+	int64_t size = ml_triangle_size(l->k), bytes = size * (int64_t)sizeof(double);
 
 	for (l->moments = 0; l->moments < r->moments.count; l->moments++)
 		if (r->moments.at[l->moments].value == x)
@@ -339,7 +339,7 @@ add_moments(round *r, layer *l, bool scale)
 	r->bytes += bytes;
 	ml_moments m = {.value = x,
 			.k = l->k,
-			.h = ML_NEW_ARRAY(&r->arena, double, l->k * l->k),
+			.h = ML_NEW_ARRAY(&r->arena, double, size),
 			.sum = ML_NEW_ARRAY(&r->arena, double, l->k)};
 	if (scale && ml_can_absorb(x)) {
 		m.magnitude = ML_NEW_ARRAY(&r->arena, double, l->k);

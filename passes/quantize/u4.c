@@ -282,8 +282,8 @@ ml_u4_gptq(const ml_u4 *u, const double *h, ml_arena *arena)
 
 typedef struct refining {
 	const ml_u4 *u;
-	const double *h;
-	float **lost; /* of each worker: w - w' of all rows, STRIP columns */
+	const float *h; /* [k, k] */
+	float **lost;   /* of each worker: w - w' of all rows, STRIP columns */
 } refining;
 
 static void
@@ -307,15 +307,15 @@ products(const refining *r, int64_t g, int64_t first, int64_t n, const float *lo
 	int64_t from = g * u->size, end = from + u->size;
 
 	for (int64_t i = from; i < end; i++) {
-		const double *h = r->h + i * u->k;
+		const float *h = r->h + i * u->k;
 		float all[STRIP] = {0}, own[STRIP] = {0};
 		for (int64_t t = 0; t < u->k; t++)
 			for (int c = 0; c < STRIP; c++)
-				all[c] += (float)h[t] * lost[t * STRIP + c];
+				all[c] += h[t] * lost[t * STRIP + c];
 		for (int64_t t = from; t < end; t++)
 			for (int64_t c = 0; c < n; c++)
-				own[c] += (float)h[t] * ((float)u->q[t * u->n + first + c] -
-							 u->zero[g * u->n + first + c]);
+				own[c] += h[t] * ((float)u->q[t * u->n + first + c] -
+						  u->zero[g * u->n + first + c]);
 		for (int64_t c = 0; c < n; c++) {
 			double q =
 				u->q[i * u->n + first + c] - (double)u->zero[g * u->n + first + c];
@@ -364,8 +364,12 @@ ml_u4_refine(const ml_u4 *u, const double *h, ml_arena *arena)
 	int64_t parts = (u->n + STRIP - 1) / STRIP;
 	ml_crew crew = {.workers = u->workers};
 	int workers = ml_crew_size(&crew, parts);
-	refining r = {u, h, ML_NEW_ARRAY(arena, float *, workers)};
+	float *square = ML_NEW_ARRAY(arena, float, u->k * u->k);
+	refining r = {u, square, ML_NEW_ARRAY(arena, float *, workers)};
 
+	for (int64_t i = 0; i < u->k; i++)
+		for (int64_t j = 0; j < u->k; j++)
+			square[i * u->k + j] = (float)h[ml_triangle_at(i, j)];
 	for (int i = 0; i < workers; i++)
 		r.lost[i] = ML_NEW_ARRAY(arena, float, u->k *STRIP);
 	ml_crew_do(&crew, parts, refine_part, &r);

@@ -23,8 +23,8 @@ void ml_u4_fit(const ml_u4 *, const float *importance, ml_arena *);
 void ml_u4_round(const ml_u4 *);
 /* What ml_u4_gptq() goes by. */
 bool ml_u4_feedback(ml_feedback *, const double *h, int64_t k, int workers, ml_arena *);
-/* GPTQ (feedback.h) with act-order and fixed groups.  h: f64[k, k], X'X of the layer's inputs;
- * false, and nothing is done, when it is singular whatever is added to its diagonal. */
+/* GPTQ (feedback.h) with act-order and fixed groups.  h: a triangle, X'X of the layer's
+ * inputs; false, and nothing is done, when it is singular whatever is added to its diagonal. */
 bool ml_u4_gptq(const ml_u4 *, const double *h, ml_arena *);
 /* Behind it: scales once more, those of one group after the other, by least squares on the layer's
  * output: s += <q, w - w'> / <q, q> with <a, b> = a' h b and q the group's values, where f16 has

@@ -23,7 +23,7 @@ normal(uint64_t *seed)
 
 typedef struct layer {
 	float x[ROWS * K], w[K * N];
-	double h[K * K], sum[K], magnitude[K];
+	double h[K * (K + 1) / 2], sum[K], magnitude[K];
 	ml_moments m;
 	const float *of;
 	int64_t columns;
@@ -45,7 +45,9 @@ fill(layer *l, double times)
 			l->magnitude[j] += fabs((double)x[j]);
 		}
 		for (int i = 0; i < K * K; i++)
-			l->h[i] += (double)x[i / K] * (double)x[i % K];
+			if (i % K <= i / K)
+				l->h[ml_triangle_at(i / K, i % K)] +=
+					(double)x[i / K] * (double)x[i % K];
 	}
 	l->m = (ml_moments){.k = K,
 			    .h = l->h,

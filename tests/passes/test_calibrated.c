@@ -202,7 +202,7 @@ static void
 test_feedback(void **state)
 {
 	static layer l;
-	static double h[K * K];
+	static double h[K * K], lower[K * (K + 1) / 2];
 	double importance[K], x[K];
 	float factor[K];
 	uint64_t seed = 6;
@@ -220,15 +220,17 @@ test_feedback(void **state)
 		double common = harness_random(&seed) * 3;
 		for (int j = 0; j < K; j++)
 			x[j] = common + harness_random(&seed);
-		for (int i = 0; i < K * K; i++)
+		for (int i = 0; i < K * K; i++) {
 			h[i] += x[i / K] * x[i % K];
+			lower[ml_triangle_at(i / K, i % K)] = h[i];
+		}
 	}
 	for (int j = 0; j < K; j++) {
 		factor[j] = 1;
 		importance[j] = h[j * K + j];
 	}
 	ml_value *w = ml_build_const(&b, &t, ml_blob_wrap(&cx.memory, l.w, sizeof l.w, NULL, NULL));
-	assert_true(ml_feedback_of(&feedback, h, K, .01, 1, &m->arena));
+	assert_true(ml_feedback_of(&feedback, lower, K, .01, 1, &m->arena));
 	ml_row_facts facts = {factor, importance, NULL};
 	assert_true(ml_quantize_columns(&px, w, K, N, &facts, &near));
 	facts.feedback = &feedback;
@@ -373,7 +375,8 @@ check_moments(ml_module *m, int64_t rows)
 	ml_exec exec = harness_exec(&cx);
 	ml_data data = {.sample = growing};
 	ml_pass_ctx px = {.cx = &cx, .scratch = &cx.arena, .exec = &exec, .data = &data};
-	double h[WIDE * WIDE] = {0}, sum[WIDE] = {0}, want[WIDE * WIDE] = {0}, mean[WIDE] = {0};
+	double h[WIDE * (WIDE + 1) / 2] = {0}, sum[WIDE] = {0}, want[WIDE * WIDE] = {0},
+				     mean[WIDE] = {0};
 	ml_moments at = {.value = &m->main->first->out[0], .k = WIDE, .h = h, .sum = sum};
 	int64_t seen = 0;
 	ml_tensor in;
@@ -392,7 +395,8 @@ check_moments(ml_module *m, int64_t rows)
 	}
 	assert_true(at.rows == seen);
 	for (int k = 0; k < WIDE * WIDE; k++)
-		assert_true(fabs(h[k] - want[k]) < 1e-5 * want[k / WIDE * (WIDE + 1)]);
+		assert_true(fabs(h[ml_triangle_at(k / WIDE, k % WIDE)] - want[k]) <
+			    1e-5 * want[k / WIDE * (WIDE + 1)]);
 	for (int k = 0; k < WIDE; k++)
 		assert_true(fabs(sum[k] + mean[k]) < 1e-9 * (double)seen);
 }

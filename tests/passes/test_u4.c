@@ -55,6 +55,18 @@ inputs(double *h, uint32_t seed)
 	}
 }
 
+/* Its lower triangle. */
+static const double *
+lower(const double *h)
+{
+	static double packed[K * (K + 1) / 2];
+
+	for (int i = 0; i < K * K; i++)
+		if (i % K <= i / K)
+			packed[ml_triangle_at(i / K, i % K)] = h[i];
+	return packed;
+}
+
 /* How much the layer's outputs change: sum over columns of d' h d. */
 static double
 output_error(const matrix *m, const double *h)
@@ -247,7 +259,7 @@ test_gptq(void **state)
 	double nearest = output_error(&m, kept);
 	memcpy(r.scale, m.scale, sizeof m.scale);
 	memcpy(r.zero, m.zero, sizeof m.zero);
-	assert_true(ml_u4_gptq(&m.u, h, &arena));
+	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
 	reference(&r, kept);
 	for (int i = 0; i < K * N; i++)
 		differ += m.q[i] != r.q[i];
@@ -273,7 +285,7 @@ test_no_inputs(void **state)
 	fill(&r, true, 3);
 	ml_u4_fit(&m.u, NULL, &arena);
 	ml_u4_fit(&r.u, NULL, &arena);
-	assert_true(ml_u4_gptq(&m.u, h, &arena));
+	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
 	ml_u4_round(&r.u);
 	assert_memory_equal(m.q, r.q, sizeof m.q);
 	ml_arena_free(&arena);
@@ -293,8 +305,8 @@ test_refined_group(void **state)
 	fill(&m, false, 3);
 	m.u.size = K;
 	ml_u4_fit(&m.u, NULL, &arena);
-	assert_true(ml_u4_gptq(&m.u, h, &arena));
-	ml_u4_refine(&m.u, h, &arena);
+	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
+	ml_u4_refine(&m.u, lower(h), &arena);
 	for (int j = 0; j < N; j++) {
 		double qw = 0, qq = 0;
 		for (int i = 0; i < K * K; i++) {
@@ -323,10 +335,10 @@ test_refined(void **state)
 		inputs(h, 5);
 		fill(&m, symmetric, 3);
 		ml_u4_fit(&m.u, NULL, &arena);
-		assert_true(ml_u4_gptq(&m.u, h, &arena));
+		assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
 		double before = output_error(&m, h);
 		memcpy(q, m.q, sizeof q);
-		ml_u4_refine(&m.u, h, &arena);
+		ml_u4_refine(&m.u, lower(h), &arena);
 		double after = output_error(&m, h);
 		assert_memory_equal(q, m.q, sizeof q);
 		assert_true(after < .97 * before);
