@@ -6,16 +6,15 @@
  */
 #include "cholesky.h"
 #include "../ir/crew.h"
+#include "tile.h"
 #include <math.h>
 #include <string.h>
 
 enum {
 	PANEL = 48, /* columns */
 	ROWS = 64,  /* of a part that a thread takes */
-	HIGH = 4,   /* of a tile, whose sums lie in registers: rows, columns */
-	WIDE = 12,
-	LANES = 4,
-	STRIP = 32, /* columns of what is solved for that a thread takes */
+	HIGH = ML_TILE_HIGH,
+	WIDE = ML_TILE_WIDE,
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -39,24 +38,6 @@ turn(const factoring *f)
 	}
 }
 
-/* Of neighbouring columns; compilers keep sums of arrays in memory. */
-typedef double columns __attribute__((vector_size(LANES * sizeof(double)), aligned(8)));
-
-/* HIGH rows against WIDE turned ones. */
-static inline void
-tile(const double *restrict x, int64_t stride, const double *restrict y, int64_t k,
-     double sum[restrict HIGH][WIDE])
-{
-	columns s[HIGH][WIDE / LANES] = {{{0}}};
-
-	for (int64_t t = 0; t < k; t++)
-		for (int r = 0; r < HIGH; r++)
-			for (int c = 0; c < WIDE / LANES; c++)
-				s[r][c] += x[r * stride + t] *
-					   *(const columns *)(y + t * WIDE + c * LANES);
-	memcpy(sum, s, sizeof s);
-}
-
 static inline void
 take_off(const factoring *f, int64_t i, int64_t rows)
 {
@@ -67,8 +48,8 @@ take_off(const factoring *f, int64_t i, int64_t rows)
 		 * used. */
 		int64_t from = rows < HIGH ? i - (HIGH - rows) : i;
 		int64_t wide = f->end - j < WIDE ? f->end - j : WIDE;
-		tile(f->a + from * f->n, f->n, f->turned + (j - f->first) * f->first, f->first,
-		     sum);
+		ml_tile(f->a + from * f->n, f->n, f->turned + (j - f->first) * f->first, f->first,
+			sum);
 		for (int64_t r = i - from; r < HIGH; r++)
 			for (int64_t c = 0; c < wide && j + c <= from + r; c++)
 				f->a[(from + r) * f->n + j + c] -= sum[r][c];
@@ -169,51 +150,4 @@ ml_cholesky(double *a, int64_t n, int workers, ml_arena *arena)
 		ml_crew_do(&crew, (n - f.end + ROWS - 1) / ROWS, finish_part, &f);
 	}
 	return true;
-}
-
-/* ---- solving ---- */
-
-static void
-add_scaled(double *restrict y, double a, const double *restrict x, int64_t n)
-{
-	for (int64_t i = 0; i < n; i++)
-		y[i] += a * x[i];
-}
-
-typedef struct solving {
-	const double *l;
-	double *b;
-	int64_t n, o;
-} solving;
-
-/* A strip of columns, which stays in the cache. */
-static void
-solve_part(void *user, int worker, int64_t part)
-{
-	const solving *s = user;
-	int64_t n = s->n, o = s->o, wide = o - part * STRIP < STRIP ? o - part * STRIP : STRIP;
-	double *b = s->b + part * STRIP;
-
-	(void)worker;
-	for (int64_t i = 0; i < n; i++) {
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + i * o, -s->l[i * n + j], b + j * o, wide);
-		for (int64_t k = 0; k < wide; k++)
-			b[i * o + k] /= s->l[i * n + i];
-	}
-	for (int64_t i = n - 1; i >= 0; i--) {
-		for (int64_t k = 0; k < wide; k++)
-			b[i * o + k] /= s->l[i * n + i];
-		for (int64_t j = 0; j < i; j++)
-			add_scaled(b + j * o, -s->l[i * n + j], b + i * o, wide);
-	}
-}
-
-void
-ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o)
-{
-	solving s = {l, b, n, o};
-	ml_crew crew = {.workers = n < ALONE ? 1 : 0};
-
-	ml_crew_do(&crew, (o + STRIP - 1) / STRIP, solve_part, &s);
 }

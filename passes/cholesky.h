@@ -11,5 +11,7 @@
  * The arena holds working memory. */
 bool ml_cholesky(double *a, int64_t n, int workers, ml_arena *);
 /* b (n x o) becomes the solution of L L' y = b. */
-void ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o);
+void ml_cholesky_solve(const double *l, int64_t n, double *b, int64_t o, ml_arena *);
+/* The sum of squares of each column of the inverse of L: the diagonal of that of L L'. */
+void ml_cholesky_squares(const double *l, int64_t n, double *squares, ml_arena *);
 #endif

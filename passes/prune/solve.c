@@ -8,7 +8,6 @@
 
 enum {
 	LANES = 8,
-	STRIP = 32, /* columns that a thread takes */
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -79,7 +78,7 @@ ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, doubl
 		memcpy(dw + i * o, g->xe + i * o, (size_t)o * sizeof *dw);
 		add_scaled(dw + i * o, -g->x[i] / g->rows, g->e, o);
 	}
-	ml_cholesky_solve(l, d, dw, o);
+	ml_cholesky_solve(l, d, dw, o, arena);
 	for (int64_t k = 0; k < o; k++)
 		db[k] = g->e[k] / g->rows;
 	for (int64_t i = 0; i < d; i++)
@@ -87,51 +86,16 @@ ml_gram_solve(const ml_gram *g, double ridge, ml_arena *arena, double *dw, doubl
 	return true;
 }
 
-/* ---- sums by several threads: each in its order, whoever does it ---- */
-
-typedef struct inverting {
-	const double *l;
-	double *inverse, *left;
-	int64_t d;
-} inverting;
-
-/* A strip of columns of the inverse of L, and their squares. */
-static void
-invert_part(void *user, int worker, int64_t part)
-{
-	const inverting *v = user;
-	int64_t d = v->d, from = part * STRIP, end = from + STRIP < d ? from + STRIP : d;
-
-	(void)worker;
-	for (int64_t i = from; i < d; i++) {
-		double *row = v->inverse + i * d;
-		int64_t wide = i < end ? i + 1 : end;
-		if (i < end)
-			row[i] = 1;
-		for (int64_t j = from; j < i; j++)
-			add_scaled(row + from, -v->l[i * d + j], v->inverse + j * d + from,
-				   (j < end ? j + 1 : end) - from);
-		for (int64_t j = from; j < wide; j++) {
-			row[j] /= v->l[i * d + i];
-			v->left[j] += row[j] * row[j];
-		}
-	}
-}
-
-/* One over the diagonal of the inverse, which is the sum of squares of the columns of L's. */
+/* One over the diagonal of the inverse. */
 bool
 ml_gram_conditional(const ml_gram *g, double ridge, ml_arena *arena, double *left)
 {
-	int64_t d = g->d;
 	double *l = factor(g, ridge, arena);
-	inverting v = {l, ML_NEW_ARRAY(arena, double, d *d), left, d};
-	ml_crew crew = {.workers = d < ALONE ? 1 : 0};
 
 	if (!l)
 		return false;
-	memset(left, 0, (size_t)d * sizeof *left);
-	ml_crew_do(&crew, (d + STRIP - 1) / STRIP, invert_part, &v);
-	for (int64_t i = 0; i < d; i++)
+	ml_cholesky_squares(l, g->d, left, arena);
+	for (int64_t i = 0; i < g->d; i++)
 		left[i] = 1 / left[i];
 	return true;
 }

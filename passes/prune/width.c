@@ -5,6 +5,7 @@
  * layer reads (Hassibi and Stork, "Optimal brain surgeon").  What such squares cost in results of
  * the model is measured once for each layer, with half of its groups gone.
  */
+#include "../../ir/crew.h"
 #include "matrix.h"
 #include "narrow.h"
 #include "prune.h"
@@ -269,25 +270,47 @@ typedef struct split {
 } split;
 
 /* What is missing when some columns go, as a problem for those that stay. */
-static ml_gram
-missing(const ml_gram *all, const split *s, const double *weight, int64_t o, ml_arena *arena)
-{
-	ml_gram g = ml_gram_new(arena, s->nkept, o);
+typedef struct missing {
+	const ml_gram *all;
+	const split *split;
+	const double *weight;
+	ml_gram left;
+} missing;
 
-	g.rows = all->rows;
-	for (int64_t i = 0; i < s->nkept; i++) {
-		const double *row = all->xx + s->kept[i] * all->d;
-		g.x[i] = all->x[s->kept[i]];
-		for (int64_t j = 0; j < s->nkept; j++)
-			g.xx[i * s->nkept + j] = row[s->kept[j]];
-		for (int64_t j = 0; j < s->ngone; j++)
-			for (int64_t k = 0; k < o; k++)
-				g.xe[i * o + k] += row[s->gone[j]] * weight[s->gone[j] * o + k];
-	}
+static void
+add_scaled(double *restrict y, double a, const double *restrict x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] += a * x[i];
+}
+
+static void
+miss_row(void *user, int worker, int64_t i)
+{
+	const missing *m = user;
+	const split *s = m->split;
+	const ml_gram *g = &m->left;
+	const double *row = m->all->xx + s->kept[i] * m->all->d;
+
+	(void)worker;
+	g->x[i] = m->all->x[s->kept[i]];
+	for (int64_t j = 0; j < s->nkept; j++)
+		g->xx[i * s->nkept + j] = row[s->kept[j]];
 	for (int64_t j = 0; j < s->ngone; j++)
-		for (int64_t k = 0; k < o; k++)
-			g.e[k] += all->x[s->gone[j]] * weight[s->gone[j] * o + k];
-	return g;
+		add_scaled(g->xe + i * g->o, row[s->gone[j]], m->weight + s->gone[j] * g->o, g->o);
+}
+
+static ml_gram
+find_missing(const ml_gram *all, const split *s, const double *weight, int64_t o, ml_arena *arena)
+{
+	missing m = {all, s, weight, ml_gram_new(arena, s->nkept, o)};
+	ml_crew crew = {.workers = s->nkept < SMALL ? 1 : 0};
+
+	m.left.rows = all->rows;
+	ml_crew_do(&crew, s->nkept, miss_row, &m);
+	for (int64_t j = 0; j < s->ngone; j++)
+		add_scaled(m.left.e, all->x[s->gone[j]], weight + s->gone[j] * o, o);
+	return m.left;
 }
 
 static ml_status
@@ -308,7 +331,7 @@ fit_others(const ml_width *w, ml_node **n, const bool *gone, ml_arena *arena)
 	double *weight = ML_NEW_ARRAY(arena, double, d *o), *dw = ML_NEW_ARRAY(arena, double, d *o);
 	double *kept = ML_NEW_ARRAY(arena, double, d *o), *db = ML_NEW_ARRAY(arena, double, o);
 	ml_matrix_weights(*n, weight, db);
-	ml_gram g = missing(&w->gram, &s, weight, o, arena);
+	ml_gram g = find_missing(&w->gram, &s, weight, o, arena);
 	if (!ml_gram_solve(&g, RIDGE, arena, kept, db))
 		return ML_OK;
 	for (int64_t i = 0; i < s.nkept; i++)

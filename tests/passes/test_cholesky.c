@@ -98,31 +98,57 @@ test_not_definite(void **state)
 	ml_arena_free(&arena);
 }
 
+/* a x for each of o columns; what is above the diagonal of a is not read. */
+static void
+multiply(const double *a, const double *x, double *b, int64_t n, int64_t o)
+{
+	memset(b, 0, (size_t)(n * o) * sizeof *b);
+	for (int64_t i = 0; i < n; i++)
+		for (int64_t j = 0; j < n; j++)
+			for (int64_t k = 0; k < o; k++)
+				b[i * o + k] +=
+					(j <= i ? a[i * n + j] : a[j * n + i]) * x[j * o + k];
+}
+
+static void
+check_solution(int64_t n, int64_t o, ml_arena *arena)
+{
+	double *a = matrix(n, arena), *l = copy(a, n, arena);
+	double *x = ML_NEW_ARRAY(arena, double, n *o), *b = ML_NEW_ARRAY(arena, double, n *o);
+	double *squares = ML_NEW_ARRAY(arena, double, n);
+	uint32_t seed = 4;
+
+	for (int64_t i = 0; i < n * o; i++)
+		x[i] = number(&seed);
+	multiply(a, x, b, n, o);
+	assert_true(ml_cholesky(l, n, 2, arena));
+	ml_cholesky_solve(l, n, b, o, arena);
+	for (int64_t i = 0; i < n * o; i++)
+		assert_true(fabs(b[i] - x[i]) < 1e-7);
+	/* Column i of the inverse has at i what column i of the factor's has of squares. */
+	ml_cholesky_squares(l, n, squares, arena);
+	for (int64_t i = 0; i < n; i += n > 9 ? n / 9 : 1) {
+		double *unit = ML_NEW_ARRAY(arena, double, n);
+		unit[i] = 1;
+		ml_cholesky_solve(l, n, unit, 1, arena);
+		assert_true(fabs(squares[i] - unit[i]) < 1e-9 * unit[i]);
+	}
+}
+
+/* Rows and columns at and beside panels, tiles, strips and threads. */
 static void
 test_solve(void **state)
 {
-	enum { N = 60, O = 3 };
-	double x[N * O], b[N * O];
-	uint32_t seed = 4;
-	ml_arena arena;
+	const int64_t rows[] = {1, 3, 47, 48, 60, 97, 290}, columns[] = {1, 12, 13, 48, 101};
 
 	(void)state;
-	ml_arena_init(&arena, &memory);
-	double *a = matrix(N, &arena), *l = copy(a, N, &arena);
-	for (int i = 0; i < N * O; i++)
-		x[i] = number(&seed);
-	for (int i = 0; i < N; i++)
-		for (int k = 0; k < O; k++) {
-			b[i * O + k] = 0;
-			for (int j = 0; j < N; j++)
-				b[i * O + k] +=
-					(j <= i ? a[i * N + j] : a[j * N + i]) * x[j * O + k];
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
+			ml_arena arena;
+			ml_arena_init(&arena, &memory);
+			check_solution(rows[i], columns[k], &arena);
+			ml_arena_free(&arena);
 		}
-	assert_true(ml_cholesky(l, N, 2, &arena));
-	ml_cholesky_solve(l, N, b, O);
-	for (int i = 0; i < N * O; i++)
-		assert_true(fabs(b[i] - x[i]) < 1e-9);
-	ml_arena_free(&arena);
 }
 
 int
