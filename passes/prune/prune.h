@@ -4,6 +4,7 @@
 #include "blocks.h"
 #include "samples.h"
 #include "solve.h"
+#include "stream.h"
 
 /* What --prune= asks for. */
 typedef enum ml_target_kind {
@@ -52,13 +53,6 @@ typedef struct ml_cuts {
 	int row;        /* in the table of what was tried */
 } ml_cuts;
 
-/* The teacher's values where candidates begin to differ from it. */
-typedef struct ml_prefix {
-	const ml_value *stream; /* of the teacher; NULL: there is none */
-	ml_tensor *out;         /* by batches: of those that are judged */
-	ml_arena arena;
-} ml_prefix;
-
 typedef struct ml_pruning {
 	ml_pass_ctx *px;
 	ml_module *m;
@@ -75,8 +69,8 @@ typedef struct ml_pruning {
 	ML_VEC(ml_cuts) plan; /* those worth repairing, the best one first */
 	int64_t step, steps;  /* candidates run, of about so many */
 	bool rough;           /* repair is to tell plans apart only */
-	ml_prefix prefix;
-	double loss, last; /* of the last one, NaN; its seconds, 0 */
+	ml_stream prefix;     /* of the teacher, where candidates begin to differ */
+	double loss, last;    /* of the last one, NaN; its seconds, 0 */
 } ml_pruning;
 
 /* progress.c: says what is done next; ML_ERR_CANCELED when that is not wanted. */
@@ -117,7 +111,6 @@ int ml_first_changed(const ml_pruning *, const ml_cuts *);
 /* How far the model with these cuts is from the teacher.  Cheapest with cuts in the order of the
  * branches they begin in; what is judged must stay the same between them. */
 ml_status ml_prefix_judge(ml_pruning *, const ml_cuts *, double *error);
-void ml_prefix_forget(ml_pruning *);
 /* search.c: plans that save enough. */
 ml_status ml_prune_search(ml_pruning *);
 #endif

@@ -49,10 +49,13 @@ sum_of_rows(ml_builder *b, ml_value *x)
 
 enum { XX, XE, X, E, EE, RESULTS };
 
-/* A copy of the student that is also given the target, and gives sums. */
+/* A copy of the student that goes on from what the branch reads, is also given the target, and
+ * gives sums. */
 static ml_status
-make_student(const ml_node *layer, const ml_value *sum, ml_module *copy)
+make_student(const ml_refit *f, const ml_node *layer, const ml_value *sum, ml_module *copy,
+	     bool *reads)
 {
+	*reads = ml_stream_read(&f->read, copy);
 	ml_value *have = same_value(copy, sum), *result[RESULTS];
 	ml_node *n = ml_node_by_id(copy, layer->id);
 	ml_builder b = ml_builder_before(copy->main->last);
@@ -72,29 +75,15 @@ make_student(const ml_node *layer, const ml_value *sum, ml_module *copy)
 }
 
 static ml_status
-compile_student(ml_pruning *p, const ml_module *student, const ml_node *layer, const ml_value *sum,
+compile_student(const ml_refit *f, const ml_node *layer, const ml_value *sum, bool *reads,
 		ml_runnable **out)
 {
-	ml_module *copy = ml_module_clone(student);
-	ml_status st = make_student(layer, sum, copy);
+	const ml_exec *exec = f->p->px->exec;
+	ml_module *copy = ml_module_clone(f->student);
+	ml_status st = make_student(f, layer, sum, copy, reads);
 
 	if (st == ML_OK)
-		st = p->px->exec->compile(p->px->exec->user, copy, out);
-	ml_module_free(copy);
-	return st;
-}
-
-static ml_status
-compile_teacher(ml_pruning *p, const ml_module *teacher, const ml_value *target, ml_runnable **out)
-{
-	ml_module *copy = ml_module_clone(teacher);
-	ml_value *same = same_value(copy, target);
-	ml_status st = ml_module_set_outputs(copy, &same, 1);
-
-	if (st == ML_OK)
-		ml_drop_unused(copy->main);
-	if (st == ML_OK)
-		st = p->px->exec->compile(p->px->exec->user, copy, out);
+		st = exec->compile(exec->user, copy, out);
 	ml_module_free(copy);
 	return st;
 }
@@ -125,84 +114,84 @@ add_sums(ml_gram *g, const ml_tensor *out, int64_t rows)
 }
 
 static ml_status
-run_batch(ml_pruning *p, const ml_batch *b, ml_runnable *student, ml_runnable *teacher, ml_gram *to)
+run_batch(ml_refit *f, const ml_batch *b, ml_runnable *student, bool reads, ml_gram *to)
 {
-	const ml_exec *exec = p->px->exec;
-	int inputs = p->m->main->nargs;
+	const ml_exec *exec = f->p->px->exec;
+	int inputs = f->p->m->main->nargs, n = (int)(b - f->p->samples.batch.at);
+	ml_tensor out[RESULTS] = {0}; /* lent */
 	ml_arena arena;
-	ml_tensor out[RESULTS], target;
 
-	ml_arena_init(&arena, &p->px->cx->memory);
-	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, inputs + 1);
-	ml_status st = exec->run(exec->user, teacher, b->in, &target, &arena);
-	if (st == ML_OK) {
-		memcpy(in, b->in, (size_t)inputs * sizeof *in);
-		in[inputs] = target;
-		st = exec->run(exec->user, student, in, out, &arena);
-	}
+	ml_arena_init(&arena, &f->p->px->cx->memory);
+	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, inputs + 2);
+	ml_tensor *target = &in[inputs + reads];
+	memcpy(in, b->in, (size_t)inputs * sizeof *in);
+	ml_status st = reads ? ml_stream_get(&f->read, n, &arena, &in[inputs]) : ML_OK;
 	if (st == ML_OK)
-		add_sums(to, out, (int64_t)(target.bytes / sizeof(float)) / to->o);
+		st = ml_stream_get(&f->target, n, &arena, target);
+	if (st == ML_OK)
+		st = exec->run_into(exec->user, student, in, out);
+	if (st == ML_OK)
+		add_sums(to, out, (int64_t)(target->bytes / sizeof(float)) / to->o);
 	ml_arena_free(&arena);
 	return st;
 }
 
-ml_status
-ml_gram_collect(ml_pruning *p, const ml_module *student, const ml_node *layer, const ml_value *sum,
-		const ml_module *teacher, const ml_value *target, ml_arena *arena, ml_gram *fit,
-		ml_gram *held)
+/* Sums over the samples: x of the layer in the student, e of `target` in the teacher minus `sum` in
+ * the student; held-out samples apart. */
+static ml_status
+collect(ml_refit *f, const ml_node *layer, const ml_value *sum, ml_gram *fit, ml_gram *held)
 {
-	ml_runnable *s = NULL, *t = NULL;
-	int64_t d, o;
+	const ml_samples *samples = &f->p->samples;
+	ml_runnable *student = NULL;
+	bool reads;
 
-	ml_matrix_size(layer, &d, &o);
-	*fit = ml_gram_new(arena, d, o);
-	*held = ml_gram_new(arena, d, o);
-	ml_status st = compile_student(p, student, layer, sum, &s);
-	if (st == ML_OK)
-		st = compile_teacher(p, teacher, target, &t);
-	for (int i = 0; i < p->samples.batch.count && st == ML_OK; i++) {
-		const ml_batch *b = ml_samples_spread(&p->samples, i);
+	ml_status st = compile_student(f, layer, sum, &reads, &student);
+	for (int i = 0; i < samples->batch.count && st == ML_OK; i++) {
+		const ml_batch *b = ml_samples_spread(samples, i);
 		ml_gram *to = b->held ? held : fit;
-		int rows = b->held ? ROWS_HELD : p->rough ? ROWS_ROUGH : ROWS_FIT;
-		if (to->rows < (double)(d * rows))
-			st = run_batch(p, b, s, t, to);
+		int rows = b->held ? ROWS_HELD : f->p->rough ? ROWS_ROUGH : ROWS_FIT;
+		if (to->rows < (double)(to->d * rows))
+			st = run_batch(f, b, student, reads, to);
 	}
-	if (t)
-		p->px->exec->free(p->px->exec->user, t);
-	if (s)
-		p->px->exec->free(p->px->exec->user, s);
+	if (student)
+		f->p->px->exec->free(f->p->px->exec->user, student);
 	return st;
 }
 
+static ml_status
+fit_layer(ml_refit *f, const ml_branch *branch, ml_node *n, ml_arena *arena)
+{
+	int64_t d, o;
+
+	ml_matrix_size(n, &d, &o);
+	ml_gram fit = ml_gram_new(arena, d, o), held = ml_gram_new(arena, d, o);
+	ML_STEP(collect(f, n, &branch->sum->out[0], &fit, &held));
+	double *dw = ML_NEW_ARRAY(arena, double, d *o), *db = ML_NEW_ARRAY(arena, double, o);
+	if (!ml_gram_solve(&fit, RIDGE, arena, dw, db))
+		return ML_OK;
+	double left = ml_gram_remaining(&held, dw, db, arena);
+	bool better = left < held.ee;
+	ml_remark(f->p->px->cx, branch->sum->prov,
+		  "refitted layer %d, %s: %.4g of held-out squares left from %.4g%s", branch->layer,
+		  ml_branch_kind_name(branch->kind), left, held.ee, better ? "" : ": rejected");
+	return better ? ml_matrix_change(n, dw, db, &n) : ML_OK;
+}
+
 ml_status
-ml_refit_branch(ml_pruning *p, ml_module *student, const ml_branch *branch,
-		const ml_module *teacher, const ml_value *target, bool *better)
+ml_refit_branch(ml_refit *f, const ml_branch *branch, const ml_value *target)
 {
 	ml_node *n = ml_last_layer(branch);
 	int64_t d = 0, o;
-	ml_gram fit, held;
 	ml_arena arena;
 
-	*better = false;
 	if (n)
 		ml_matrix_size(n, &d, &o);
 	if (!n || d > WIDEST)
 		return ML_OK;
-	ml_arena_init(&arena, &p->px->cx->memory);
-	ml_status st = ml_gram_collect(p, student, n, &branch->sum->out[0], teacher, target, &arena,
-				       &fit, &held);
-	double *dw = ML_NEW_ARRAY(&arena, double, fit.d *fit.o);
-	double *db = ML_NEW_ARRAY(&arena, double, fit.o);
-	if (st == ML_OK && ml_gram_solve(&fit, RIDGE, &arena, dw, db)) {
-		double left = ml_gram_remaining(&held, dw, db, &arena);
-		*better = left < held.ee;
-		ml_remark(p->px->cx, branch->sum->prov,
-			  "refitted layer %d, %s: %.4g of held-out squares left from %.4g%s",
-			  branch->layer, ml_branch_kind_name(branch->kind), left, held.ee,
-			  *better ? "" : ": rejected");
-	}
-	if (*better)
-		st = ml_matrix_change(n, dw, db, &n);
+	ML_STEP(ml_stream_move(&f->read, f->student, branch->in));
+	ML_STEP(ml_stream_move(&f->target, f->teacher, target));
+	ml_arena_init(&arena, &f->p->px->cx->memory);
+	ml_status st = fit_layer(f, branch, n, &arena);
 	ml_arena_free(&arena);
 	return st;
 }

@@ -8,14 +8,14 @@
 /* The linear layer or convolution that ends a branch, or NULL. */
 ml_node *ml_last_layer(const ml_branch *);
 
-/* Sums over the samples: x of the layer in the student, e of `target` in the teacher minus `sum` in
- * the student; held-out samples apart. */
-ml_status ml_gram_collect(ml_pruning *, const ml_module *student, const ml_node *layer,
-			  const ml_value *sum, const ml_module *teacher, const ml_value *target,
-			  ml_arena *, ml_gram *fit, ml_gram *held);
+typedef struct ml_refit {
+	ml_pruning *p;
+	ml_module *student;
+	const ml_module *teacher;
+	ml_stream read, target; /* what the student's branch reads; what the teacher has */
+} ml_refit;
 
-/* Fits the student's branch so that its sum is the teacher's `target`.  *better: what is left on
- * held-out samples has become less; else nothing has changed. */
-ml_status ml_refit_branch(ml_pruning *, ml_module *student, const ml_branch *,
-			  const ml_module *teacher, const ml_value *target, bool *better);
+/* Fits the student's branch so that its sum is the teacher's `target`, where less is missing on
+ * held-out samples then; else nothing changes.  Branches are fitted along the model. */
+ml_status ml_refit_branch(ml_refit *, const ml_branch *, const ml_value *target);
 #endif

@@ -35,13 +35,11 @@ last_before_next(const ml_blocks *t, const bool *keep, int at)
 
 /* Refits the branch of the student with this sum. */
 static ml_status
-repair_branch(ml_pruning *p, ml_module *student, const ml_module *teacher, const ml_branch *own,
-	      const ml_branch *last, bool *cut)
+repair_branch(ml_refit *f, const ml_branch *own, const ml_branch *last, bool *cut)
 {
 	ml_blocks blocks;
-	bool better;
 
-	ml_find_blocks(student, p->arena, &blocks);
+	ml_find_blocks(f->student, f->p->arena, &blocks);
 	for (int i = 0; i < blocks.branch.count; i++) {
 		const ml_branch *b = &blocks.branch.at[i];
 		if (b->sum->id != own->sum->id || b->kind != own->kind)
@@ -54,7 +52,24 @@ repair_branch(ml_pruning *p, ml_module *student, const ml_module *teacher, const
 		*cut |= own_cut;
 		if (!*cut || (b->kind == ML_BRANCH_ATTENTION && own == last))
 			return ML_OK;
-		return ml_refit_branch(p, student, b, teacher, &last->sum->out[0], &better);
+		return ml_refit_branch(f, b, &last->sum->out[0]);
+	}
+	return ML_OK;
+}
+
+static ml_status
+repair(ml_refit *f, const bool *keep)
+{
+	bool cut = false;
+	ml_blocks t;
+
+	ml_find_blocks(f->teacher, f->p->arena, &t);
+	for (int i = 0; i < t.branch.count; i++) {
+		if (!keep[i])
+			continue;
+		int last = last_before_next(&t, keep, i);
+		cut |= i && !keep[i - 1];
+		ML_STEP(repair_branch(f, &t.branch.at[i], &t.branch.at[last], &cut));
 	}
 	return ML_OK;
 }
@@ -62,17 +77,12 @@ repair_branch(ml_pruning *p, ml_module *student, const ml_module *teacher, const
 ml_status
 ml_repair(ml_pruning *p, ml_module *student, const ml_module *teacher, const bool *keep)
 {
-	bool cut = false;
-	ml_blocks t;
+	ml_refit f = {.p = p, .student = student, .teacher = teacher};
 
-	ml_find_blocks(teacher, p->arena, &t);
-	for (int i = 0; i < t.branch.count; i++) {
-		if (!keep[i])
-			continue;
-		int last = last_before_next(&t, keep, i);
-		cut |= i && !keep[i - 1];
-		ML_STEP(repair_branch(p, student, teacher, &t.branch.at[i], &t.branch.at[last],
-				      &cut));
-	}
-	return ML_OK;
+	ml_stream_init(&f.read, p->px, &p->samples);
+	ml_stream_init(&f.target, p->px, &p->samples);
+	ml_status st = repair(&f, keep);
+	ml_stream_end(&f.read);
+	ml_stream_end(&f.target);
+	return st;
 }

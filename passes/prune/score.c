@@ -222,9 +222,10 @@ ml_prune_scores(ml_pruning *p)
 	p->steps = p->step + 1 + p->units + p->width.count;
 	ML_STEP(ml_prune_fisher(p));
 	p->samples.half = true;
+	ml_stream_init(&p->prefix, p->px, &p->samples);
 	for (int i = 0; i <= p->blocks.branch.count && st == ML_OK; i++)
 		st = judge_from(p, i);
-	ml_prefix_forget(p);
+	ml_stream_end(&p->prefix);
 	p->samples.half = false;
 	ML_STEP(st);
 	for (int i = 0; i < p->units; i++) {

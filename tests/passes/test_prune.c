@@ -254,6 +254,7 @@ test_prefix(void **state)
 	ml_pruning p = {.px = &px, .m = b.m, .arena = &b.cx.arena};
 	ml_find_blocks(b.m, p.arena, &p.blocks);
 	assert_int_equal(ml_samples_read(&p.samples, &px, b.m, p.arena), ML_OK);
+	ml_stream_init(&p.prefix, &px, &p.samples);
 	for (int i = 0; i < p.blocks.branch.count; i++) {
 		ml_cuts cuts = ml_no_cuts(&p);
 		double kept, whole;
@@ -261,15 +262,65 @@ test_prefix(void **state)
 		cuts.keep[i] = false;
 		assert_int_equal(ml_prefix_judge(&p, &cuts, &kept), ML_OK);
 		/* In front of the first branch there is an input and nothing to keep. */
-		assert_int_equal(p.prefix.stream != NULL, i > 0);
+		assert_int_equal(p.prefix.node != 0, i > 0);
 		assert_int_equal(ml_prune_with(&p, &cuts, &m), ML_OK);
 		assert_int_equal(ml_judge(&p.samples, &px, m, NULL, &whole), ML_OK);
 		assert_true(kept > 0);
 		assert_memory_equal(&kept, &whole, sizeof kept);
 		ml_module_free(m);
 	}
-	ml_prefix_forget(&p);
+	ml_stream_end(&p.prefix);
 	ml_samples_free(&p.samples, &px);
+	close_bench(&b);
+}
+
+/* The whole model up to this value. */
+static ml_tensor
+run_up_to(bench *b, const ml_value *v, const ml_tensor *in)
+{
+	ml_module *copy = ml_module_clone(b->m);
+	ml_value *own = &ml_node_by_id(copy, v->def->id)->out[v->index];
+	ml_runnable *r;
+	ml_tensor out;
+
+	assert_int_equal(ml_module_set_outputs(copy, &own, 1), ML_OK);
+	assert_int_equal(b->exec.compile(b->exec.user, copy, &r), ML_OK);
+	assert_int_equal(b->exec.run(b->exec.user, r, in, &out, &b->cx.arena), ML_OK);
+	b->exec.free(b->exec.user, r);
+	ml_module_free(copy);
+	return out;
+}
+
+/* Whether a batch was asked for at every value on the way, or is for the first time. */
+static void
+test_stream(void **state)
+{
+	ml_blocks blocks;
+	ml_samples samples;
+	ml_stream stream;
+	bench b;
+
+	(void)state;
+	open_bench(&b, MODEL(LARGE));
+	ml_pass_ctx px = {.cx = &b.cx, .scratch = &b.cx.arena, .exec = &b.exec, .data = &b.data};
+	ml_find_blocks(b.m, &b.cx.arena, &blocks);
+	assert_int_equal(ml_samples_read(&samples, &px, b.m, &b.cx.arena), ML_OK);
+	assert_int_equal(samples.batch.count, 2);
+	ml_stream_init(&stream, &px, &samples);
+	for (int i = 0; i < blocks.branch.count; i++) {
+		const ml_value *v = &blocks.branch.at[i].sum->out[0];
+		assert_int_equal(ml_stream_move(&stream, b.m, v), ML_OK);
+		for (int k = i == 1; k < samples.batch.count; k++) {
+			ml_tensor got, want = run_up_to(&b, v, samples.batch.at[k].in);
+			assert_int_equal(ml_stream_get(&stream, k, &b.cx.arena, &got), ML_OK);
+			assert_int_equal(got.bytes, want.bytes);
+			assert_memory_equal(got.data, want.data, want.bytes);
+		}
+		if (i == 0)
+			ml_stream_end(&stream);
+	}
+	ml_stream_end(&stream);
+	ml_samples_free(&samples, &px);
 	close_bench(&b);
 }
 
@@ -336,7 +387,7 @@ main(void)
 		cmocka_unit_test(test_nothing_lost), cmocka_unit_test(test_repair),
 		cmocka_unit_test(test_replay),       cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_solve),        cmocka_unit_test(test_judged),
-		cmocka_unit_test(test_prefix),
+		cmocka_unit_test(test_prefix),       cmocka_unit_test(test_stream),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
