@@ -104,7 +104,7 @@ add_sums(ml_gram *g, const ml_tensor *out, int64_t rows)
 {
 	const float *ee = out[EE].data;
 
-	add_floats(g->xx, &out[XX]);
+	ml_gram_add(g, out[XX].data);
 	add_floats(g->xe, &out[XE]);
 	add_floats(g->x, &out[X]);
 	add_floats(g->e, &out[E]);

@@ -8,6 +8,7 @@
 
 enum {
 	LANES = 8,
+	STRIP = 64, /* rows that a thread takes */
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -20,6 +21,33 @@ ml_gram_new(ml_arena *arena, int64_t d, int64_t o)
 			 .xe = ML_NEW_ARRAY(arena, double, d *o),
 			 .x = ML_NEW_ARRAY(arena, double, d),
 			 .e = ML_NEW_ARRAY(arena, double, o)};
+}
+
+typedef struct adding {
+	double *to;
+	const float *from;
+	int64_t d;
+} adding;
+
+static void
+add_part(void *user, int worker, int64_t part)
+{
+	const adding *a = user;
+	int64_t end = (part + 1) * STRIP < a->d ? (part + 1) * STRIP : a->d;
+
+	(void)worker;
+	for (int64_t i = part * STRIP; i < end; i++)
+		for (int64_t j = 0; j <= i; j++)
+			a->to[i * a->d + j] += (double)a->from[i * a->d + j];
+}
+
+void
+ml_gram_add(ml_gram *g, const float *xx)
+{
+	adding a = {g->xx, xx, g->d};
+	ml_crew crew = {.workers = g->d < ALONE ? 1 : 0};
+
+	ml_crew_do(&crew, (g->d + STRIP - 1) / STRIP, add_part, &a);
 }
 
 /* Independent lanes, so that the compiler may use vectors without reordering a sum. */

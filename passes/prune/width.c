@@ -144,20 +144,18 @@ run_batches(ml_pruning *p, ml_runnable *r, int first, int end)
 
 	for (int k = 0; k < p->samples.batch.count && !know_enough(p, first, end); k++) {
 		const ml_batch *b = ml_samples_spread(&p->samples, k);
-		ml_arena arena;
 		if (b->held)
 			continue;
-		ml_arena_init(&arena, &p->px->cx->memory);
-		ml_status st = exec->run(exec->user, r, b->in, out, &arena);
-		for (int i = first; i < end && st == ML_OK; i++) {
+		for (int i = 0; i < SUMS * (end - first); i++)
+			out[i].data = NULL; /* lent */
+		ML_STEP(exec->run_into(exec->user, r, b->in, out));
+		for (int i = first; i < end; i++) {
 			ml_gram *g = &p->width.at[i].gram;
 			const ml_tensor *sums = &out[SUMS * (i - first)];
-			add_floats(g->xx, &sums[XX]);
+			ml_gram_add(g, sums[XX].data);
 			add_floats(g->x, &sums[X]);
 			add_floats(&g->rows, &sums[COUNT]);
 		}
-		ml_arena_free(&arena);
-		ML_STEP(st);
 	}
 	return ML_OK;
 }
@@ -290,14 +288,18 @@ miss_row(void *user, int worker, int64_t i)
 	const missing *m = user;
 	const split *s = m->split;
 	const ml_gram *g = &m->left;
-	const double *row = m->all->xx + s->kept[i] * m->all->d;
+	const double *xx = m->all->xx;
+	int64_t own = s->kept[i], d = m->all->d;
 
 	(void)worker;
-	g->x[i] = m->all->x[s->kept[i]];
-	for (int64_t j = 0; j < s->nkept; j++)
-		g->xx[i * s->nkept + j] = row[s->kept[j]];
-	for (int64_t j = 0; j < s->ngone; j++)
-		add_scaled(g->xe + i * g->o, row[s->gone[j]], m->weight + s->gone[j] * g->o, g->o);
+	g->x[i] = m->all->x[own];
+	for (int64_t j = 0; j <= i; j++)
+		g->xx[i * s->nkept + j] = xx[own * d + s->kept[j]];
+	for (int64_t j = 0; j < s->ngone; j++) {
+		int64_t at = s->gone[j];
+		double product = at < own ? xx[own * d + at] : xx[at * d + own];
+		add_scaled(g->xe + i * g->o, product, m->weight + at * g->o, g->o);
+	}
 }
 
 static ml_gram
