@@ -9,7 +9,7 @@
  * inputs of few rows, whose sums would otherwise wait for each other.  A row alone may take more
  * panels at once, for which its tile loops.  Measured by bench/kernels.
  * The wide form loops over panels, and the fold form and that of matrices over rows and panels: any
- * number of them up to the shape's is one tile; where rows are few, the latter streams. */
+ * number of them up to the shape's is one tile; a row alone streams where there are matrices. */
 typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD, MATRICES } tile_kind;
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
@@ -58,7 +58,7 @@ choose_shape(const ml_target *t, ml_contract_form form)
 			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
 
 	if (u8s8 && t->level == ML_LEVEL_AMX)
-		return (shape){64, 4, 4, 4, ML_ALONE_PANELS, MATRICES};
+		return (shape){128, 4, 1, 4, ML_ALONE_PANELS, MATRICES};
 	if (u8s8 && ml_tile_folds(t))
 		return (shape){128, 2, 1, 8, ML_ALONE_PANELS, FOLD};
 	if (u8s8 && !ml_tile_has_dot(t))
@@ -206,7 +206,7 @@ emit_choice(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s
 		}
 }
 
-/* Many rows; what follows is for few. */
+/* Several rows; what follows is for few. */
 static void
 emit_matrices(ml_emit *e, ml_v f, ml_contract_form form, const shape *s)
 {
