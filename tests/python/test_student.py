@@ -28,6 +28,32 @@ MODEL = """module "m" {
 """
 
 
+def numbers(rng, rows, columns):
+    values = rng.standard_normal(rows * columns) / np.sqrt(columns)
+    return "{" + ", ".join(f"{v:.4f}" for v in values) + f"}} : f32[{rows}, {columns}]"
+
+
+def embedder(rng):
+    """Vectors of tokens, of which there are enough for near ones to be looked for."""
+    def block(name, stream):
+        return f"""  %{name}u = linear {stream}, %u : f32[b, s, 128]
+  %{name}a = gelu %{name}u : f32[b, s, 128]
+  %{name}d = linear %{name}a, %d : f32[b, s, 64]
+  %{name} = add {stream}, %{name}d : f32[b, s, 64]
+"""
+    return f"""module "m" {{
+  sym b
+  sym s
+  in %i "i" : s64[b, s]
+  %t = const {numbers(rng, 1200, 64)}
+  %u = const {numbers(rng, 64, 128)}
+  %d = const {numbers(rng, 128, 64)}
+  %x = gather %t, %i : f32[b, s, 64]
+""" + block("l", "%x") + block("m", "%l") + block("n", "%m") + """  out "y" = %n
+}
+"""
+
+
 class Student(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -76,6 +102,17 @@ class Student(unittest.TestCase):
         self.assertEqual(self.layers(), 2)
         self.assertEqual(told[-1]["step"], 40)
         self.assertLessEqual(told[-1]["best"], told[0]["error"])
+
+    def test_any_number_of_threads_gives_the_same_student(self):
+        rng, students = np.random.default_rng(2), []
+        self.model.write_text(embedder(rng))
+        for threads in 1, 2, 3:
+            mlopt.distill(self.model, self.output, {"i": np.arange(640).reshape(40, 16) * 7 % 1200},
+                          student="0,2", distill_steps=8, threads=threads)
+            students.append(self.output.read_text())
+        self.assertEqual(self.layers(), 2)
+        self.assertEqual(students[0], students[1])
+        self.assertEqual(students[0], students[2])
 
 
 if __name__ == "__main__":
