@@ -18,6 +18,7 @@ enum {
 	ROWS = 16,
 	BYTES = 64, /* of a row */
 	GROUP = ML_TILE_GROUP,
+	LINES = 8, /* fetched ahead in a step */
 	/* where the configuration has them */
 	CONFIG_BYTES = 64,
 	ROW_BYTES_AT = 16, /* u16 */
@@ -132,6 +133,22 @@ add_step(const matrices *m, int blocks, int panels, ml_v a, ml_v lda, ml_v panel
 	}
 }
 
+/* A step's share of the panels that come next: so much that 128 rows fetch all of them, however
+ * many panels they are. */
+static void
+fetch_ahead(const matrices *m, ml_v panel, ml_v k)
+{
+	ml_emit *e = m->e;
+	ml_v side = ml_i64(e, SIDE), all = LLVMBuildUDiv(e->b, m->t->panels_given, side, "");
+	ml_v block = LLVMBuildUDiv(e->b, m->row, ml_i64(e, SIDE * ROWS), "");
+	ml_v turn = ml_add(e, ml_mul(e, block, all), LLVMBuildUDiv(e->b, panel, side, ""));
+	ml_v at = ml_add(e, ml_mul(e, turn, m->whole), k);
+
+	at = ml_gep(e, e->i8, m->t->ahead, ml_mul(e, at, ml_i64(e, LINES)));
+	for (int i = 0; i < LINES; i++)
+		ml_tile_fetch(e, ml_gep(e, e->i8, at, ml_i64(e, i * BYTES)), 2);
+}
+
 /* So many blocks of rows with so many panels, all of k. */
 static void
 multiply(const matrices *m, int blocks, int panels, ml_v panel)
@@ -145,6 +162,8 @@ multiply(const matrices *m, int blocks, int panels, ml_v panel)
 			ml_intrinsic(e, "llvm.x86.tilezero", NULL, 0,
 				     (ml_v[]){number(e, sum_of(i, j))}, 1);
 	ml_loop l = ml_loop_begin(e, zero, m->whole, m->step, NULL, 0, "k");
+	if (blocks == SIDE && panels == SIDE)
+		fetch_ahead(m, panel, l.i);
 	add_step(m, blocks, panels, ml_gep(e, e->i8, a, l.i), t->lda, panel, l.i);
 	ml_loop_end(e, &l, NULL);
 	ml_if more = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m->whole, t->k, ""));
