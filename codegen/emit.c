@@ -86,6 +86,14 @@ ml_emit_function(ml_emit *e, const char *name, LLVMTypeRef result, LLVMTypeRef *
 	return e->fn;
 }
 
+/* Kernels are written unrolled and vectorised as measured: LLVM's guesses only add code, and what
+ * the rounds of its default<O2> find beyond one of these passes makes no kernel faster. */
+#define COMBINE "instcombine<no-verify-fixpoint>"
+static const char optimizing[] =
+	"function(sroa,early-cse<memssa>,simplifycfg," COMBINE ",reassociate,"
+	"loop-mssa(loop-rotate,licm),loop(indvars,loop-idiom,loop-deletion),gvn,dse,vector-"
+	"combine," COMBINE ",simplifycfg,adce),globaldce";
+
 void
 ml_emit_optimize(ml_emit *e, LLVMTargetMachineRef machine)
 {
@@ -95,12 +103,8 @@ ml_emit_optimize(ml_emit *e, LLVMTargetMachineRef machine)
 	assert(!LLVMVerifyModule(e->module, LLVMAbortProcessAction, NULL));
 	LLVMSetModuleDataLayout(e->module, layout);
 	LLVMDisposeTargetData(layout);
-	/* Kernels are written unrolled and vectorised as measured; LLVM's guesses only add code. */
-	LLVMPassBuilderOptionsSetLoopUnrolling(options, 0);
-	LLVMPassBuilderOptionsSetLoopVectorization(options, 0);
-	LLVMPassBuilderOptionsSetSLPVectorization(options, 0);
-	LLVMErrorRef error = LLVMRunPasses(e->module, "default<O2>", machine, options);
-	assert(!error && "LLVM's own pipeline must parse");
+	LLVMErrorRef error = LLVMRunPasses(e->module, optimizing, machine, options);
+	assert(!error && "the list of passes must parse");
 	LLVMConsumeError(error);
 	LLVMDisposePassBuilderOptions(options);
 }
