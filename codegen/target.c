@@ -75,7 +75,7 @@ has_avxvnni(void)
 static bool
 has_amx(void)
 {
-	enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM of the Linux ABI */
+	enum { REQUEST = 0x1023, TILE_DATA = 18 };     /* ARCH_REQ_XCOMP_PERM of the Linux ABI */
 	unsigned has = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tiles, int8 */
 	unsigned a = 0, b = 0, c = 0, d = 0;
 
@@ -88,6 +88,13 @@ bool
 ml_target_has_bf16(const ml_target *t)
 {
 	return t->level >= ML_LEVEL_AVX512BF16;
+}
+
+/* CPUs with tiles have the instruction at half the rate of fma. */
+bool
+ml_target_likes_bf16(const ml_target *t)
+{
+	return ml_target_has_bf16(t) && t->level != ML_LEVEL_AMX;
 }
 
 bool
