@@ -19,7 +19,8 @@ typedef struct shape {
 
 enum {
 	MAX_PARAMS = 10,
-	MAX_ROWS = 64,     /* about: whose sums are kept while k is gone through in passes */
+	MAX_ROWS = 64,     /* about: whose sums are kept while k is gone through in passes, */
+	TIMES_ROWS = 2,    /* or so many times as many */
 	PASS_BYTES = 4096, /* of a row of A, at most */
 };
 
@@ -404,6 +405,22 @@ unit_of_segment(const shape *s)
 	return s->kind == FOLD ? 1 : s->kind == MATRICES ? ML_AMX_ROWS : s->rows;
 }
 
+/* How many of them a segment has at most.  Panels that do not fit the cache are read anew for each
+ * segment: then there are few. */
+static ml_v
+units_of_segment(ml_emit *e, const frame *f)
+{
+	const ml_contract *c = f->c;
+
+	if (f->s.kind != IN_REGISTERS)
+		return ml_i64(e, f->s.rows / unit_of_segment(&f->s));
+	int blocks = blocks_of_segment(&f->s);
+	ml_v elements = ml_mul(e, ml_sub(e, c->panel_end, c->panel_begin), f->stride);
+	ml_v bytes = ml_mul(e, elements, ml_i64(e, forms[c->form].bytes));
+	ml_v fit = LLVMBuildICmp(e->b, LLVMIntSLE, bytes, ml_i64(e, e->target->l2_bytes), "");
+	return LLVMBuildSelect(e->b, fit, ml_i64(e, blocks), ml_i64(e, TIMES_ROWS * blocks), "");
+}
+
 /* How k is gone through, and room for the sums that wait for the next pass. */
 static void
 plan_passes(ml_emit *e, frame *f)
@@ -411,7 +428,7 @@ plan_passes(ml_emit *e, frame *f)
 	const shape *s = &f->s;
 	int size = forms[f->c->form].bytes;
 	int many = s->few_rows * s->many_panels;
-	int most = blocks_of_segment(s) * s->rows * s->panels;
+	int most = TIMES_ROWS * blocks_of_segment(s) * s->rows * s->panels;
 
 	many = many > s->alone ? many : s->alone;
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
@@ -448,10 +465,8 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, one, "");
 		group = LLVMBuildSelect(e->b, alone, ml_i64(e, s.alone), group, "");
 	}
-	int unit = unit_of_segment(&s),
-	    units = s.kind == IN_REGISTERS ? blocks_of_segment(&s) : s.rows / unit;
-	deal g = deal_begin(e, c->row_begin, c->row_end, ml_i64(e, units), ml_i64(e, unit),
-			    "segment");
+	deal g = deal_begin(e, c->row_begin, c->row_end, units_of_segment(e, &f),
+			    ml_i64(e, unit_of_segment(&s)), "segment");
 	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");
 	ml_loop k = ml_loop_begin(e, ml_i64(e, 0), f.passes, ml_i64(e, 1), NULL, 0, "pass");
 	ml_v end = ml_add(e, g.from, g.count);
