@@ -411,10 +411,12 @@ static ml_v
 units_of_segment(ml_emit *e, const frame *f)
 {
 	const ml_contract *c = f->c;
-
-	if (f->s.kind != IN_REGISTERS)
-		return ml_i64(e, f->s.rows / unit_of_segment(&f->s));
 	int blocks = blocks_of_segment(&f->s);
+
+	if (f->s.kind == FOLD || f->s.kind == MATRICES)
+		return ml_i64(e, f->s.rows / unit_of_segment(&f->s));
+	if (f->s.kind == WIDE)
+		return ml_i64(e, blocks);
 	ml_v elements = ml_mul(e, ml_sub(e, c->panel_end, c->panel_begin), f->stride);
 	ml_v bytes = ml_mul(e, elements, ml_i64(e, forms[c->form].bytes));
 	ml_v fit = LLVMBuildICmp(e->b, LLVMIntSLE, bytes, ml_i64(e, e->target->l2_bytes), "");
@@ -428,7 +430,8 @@ plan_passes(ml_emit *e, frame *f)
 	const shape *s = &f->s;
 	int size = forms[f->c->form].bytes;
 	int many = s->few_rows * s->many_panels;
-	int most = TIMES_ROWS * blocks_of_segment(s) * s->rows * s->panels;
+	int times = s->kind == IN_REGISTERS ? TIMES_ROWS : 1;
+	int most = times * blocks_of_segment(s) * s->rows * s->panels;
 
 	many = many > s->alone ? many : s->alone;
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
