@@ -6,15 +6,15 @@
  */
 #include "cholesky.h"
 #include "../ir/crew.h"
-#include "tile.h"
+#include "cholesky_tile.h"
 #include <math.h>
 #include <string.h>
 
 enum {
 	PANEL = 48, /* columns */
 	ROWS = 64,  /* of a part that a thread takes */
-	HIGH = ML_TILE_HIGH,
-	WIDE = ML_TILE_WIDE,
+	HIGH = ML_CHOLESKY_HIGH,
+	WIDE = ML_CHOLESKY_WIDE,
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -48,8 +48,8 @@ take_off(const factoring *f, int64_t i, int64_t rows)
 		 * used. */
 		int64_t from = rows < HIGH ? i - (HIGH - rows) : i;
 		int64_t wide = f->end - j < WIDE ? f->end - j : WIDE;
-		ml_tile(f->a + from * f->n, f->n, f->turned + (j - f->first) * f->first, f->first,
-			sum);
+		ml_cholesky_tile(f->a + from * f->n, f->n, f->turned + (j - f->first) * f->first,
+				 f->first, sum);
 		for (int64_t r = i - from; r < HIGH; r++)
 			for (int64_t c = 0; c < wide && j + c <= from + r; c++)
 				f->a[(from + r) * f->n + j + c] -= sum[r][c];

@@ -3,12 +3,12 @@
  * threads. */
 #include "../ir/crew.h"
 #include "cholesky.h"
-#include "tile.h"
+#include "cholesky_tile.h"
 #include <string.h>
 
 enum {
-	HIGH = ML_TILE_HIGH,
-	WIDE = ML_TILE_WIDE,
+	HIGH = ML_CHOLESKY_HIGH,
+	WIDE = ML_CHOLESKY_WIDE,
 	PANEL = 48,            /* rows */
 	STRIP = 4,             /* packs of WIDE columns that a thread takes */
 	ALONE = 256,           /* rows below which threads are not worth starting */
@@ -36,7 +36,7 @@ take_off(const double *l, int64_t n, int64_t first, int64_t from, int64_t end, d
 	for (int64_t i = from; i < end; i += HIGH) {
 		/* The last rows are taken with some before them, whose sums are not used. */
 		int64_t top = end - i < HIGH ? end - HIGH : i;
-		ml_tile(l + top * n + first, n, x + first * WIDE, from - first, sum);
+		ml_cholesky_tile(l + top * n + first, n, x + first * WIDE, from - first, sum);
 		for (int64_t r = i; r < top + HIGH; r++)
 			for (int c = 0; c < WIDE; c++)
 				x[r * WIDE + c] -= sum[r - top][c];
