@@ -2,6 +2,7 @@
  */
 #include "harness_context.h"
 #include "harness_exec.h"
+#include "harness_triangle.h"
 #include "passes/pipeline.h"
 #include "passes/quantize/moments.h"
 #include "passes/quantize/quantize.h"
@@ -202,7 +203,7 @@ static void
 test_feedback(void **state)
 {
 	static layer l;
-	static double h[K * K], lower[K * (K + 1) / 2];
+	static double h[K * K];
 	double importance[K], x[K];
 	float factor[K];
 	uint64_t seed = 6;
@@ -220,17 +221,16 @@ test_feedback(void **state)
 		double common = harness_random(&seed) * 3;
 		for (int j = 0; j < K; j++)
 			x[j] = common + harness_random(&seed);
-		for (int i = 0; i < K * K; i++) {
+		for (int i = 0; i < K * K; i++)
 			h[i] += x[i / K] * x[i % K];
-			lower[ml_triangle_at(i / K, i % K)] = h[i];
-		}
 	}
 	for (int j = 0; j < K; j++) {
 		factor[j] = 1;
 		importance[j] = h[j * K + j];
 	}
 	ml_value *w = ml_build_const(&b, &t, ml_blob_wrap(&cx.memory, l.w, sizeof l.w, NULL, NULL));
-	assert_true(ml_feedback_of(&feedback, lower, K, .01, 1, &m->arena));
+	assert_true(
+		ml_feedback_of(&feedback, harness_lower(&m->arena, h, K), K, .01, 1, &m->arena));
 	ml_row_facts facts = {factor, importance, NULL};
 	assert_true(ml_quantize_columns(&px, w, K, N, &facts, &near));
 	facts.feedback = &feedback;

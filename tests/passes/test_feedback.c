@@ -1,5 +1,6 @@
 /* test_feedback.c -- rounding with error feedback against its law: with h = (A + I) D (A + I)',
  * what the output loses is the sum of D_i e_i^2 over errors of rounding alone. */
+#include "harness_triangle.h"
 #include "passes/quantize/feedback.h"
 #include <math.h>
 #include <setjmp.h>
@@ -31,18 +32,6 @@ inputs(double *h, uint32_t seed)
 		for (int i = 0; i < K * K; i++)
 			h[i] += x[i / K] * x[i % K];
 	}
-}
-
-/* Its lower triangle. */
-static const double *
-lower(const double *h)
-{
-	static double packed[K * (K + 1) / 2];
-
-	for (int i = 0; i < K * K; i++)
-		if (i % K <= i / K)
-			packed[ml_triangle_at(i / K, i % K)] = h[i];
-	return packed;
 }
 
 /* Sums of squares of rounding's own errors, per row. */
@@ -92,7 +81,7 @@ test_law(void **state)
 	(void)state;
 	ml_arena_init(&arena, &memory);
 	inputs(h, 5);
-	assert_true(ml_feedback_of(&f, lower(h), K, .01, 1, &arena));
+	assert_true(ml_feedback_of(&f, harness_lower(&arena, h, K), K, .01, 1, &arena));
 	for (int i = 0; i < K; i++)
 		for (int c = 0; c < N; c++) {
 			w[i * WIDE + c] = (float)(4 * number(&seed));
@@ -130,13 +119,13 @@ test_scale(void **state)
 	(void)state;
 	ml_arena_init(&arena, &memory);
 	inputs(h, 3);
-	assert_true(ml_feedback_of(&f, lower(h), K, 0, 1, &arena));
+	assert_true(ml_feedback_of(&f, harness_lower(&arena, h, K), K, 0, 1, &arena));
 	for (int i = 0; i < K; i++) /* falling along the order, which then remains */
 		s[f.order[i]] = 1 + (float)i / 7;
 	ml_feedback_scale(&f, s);
 	for (int i = 0; i < K * K; i++)
 		h[i] /= (double)s[i / K] * (double)s[i % K];
-	assert_true(ml_feedback_of(&g, lower(h), K, 0, 3, &arena));
+	assert_true(ml_feedback_of(&g, harness_lower(&arena, h, K), K, 0, 3, &arena));
 	for (int i = 0; i < K; i++) {
 		assert_int_equal(f.order[i], g.order[i]);
 		assert_true(fabs(f.left[i] - g.left[i]) < 1e-6 * g.left[i]);
@@ -159,12 +148,12 @@ test_degenerate(void **state)
 	inputs(h, 3);
 	for (int i = 0; i < K; i++)
 		h[i * K + 7] = h[7 * K + i] = 0;
-	assert_true(ml_feedback_of(&f, lower(h), K, .01, 1, &arena));
+	assert_true(ml_feedback_of(&f, harness_lower(&arena, h, K), K, .01, 1, &arena));
 	assert_int_equal(f.order[K - 1], 7);
 	for (int t = 0; t < K - 1; t++)
 		assert_true(f.share[(K - 1) * K + t] == 0);
 	h[5] = h[5 * K] = 1e9;
-	assert_false(ml_feedback_of(&f, lower(h), K, .01, 1, &arena));
+	assert_false(ml_feedback_of(&f, harness_lower(&arena, h, K), K, .01, 1, &arena));
 	ml_arena_free(&arena);
 }
 

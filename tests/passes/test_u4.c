@@ -1,4 +1,5 @@
 /* test_u4.c -- rounding to four bits: scales against all there are, GPTQ against its definition. */
+#include "harness_triangle.h"
 #include "passes/quantize/u4.h"
 #include <math.h>
 #include <setjmp.h>
@@ -53,18 +54,6 @@ inputs(double *h, uint32_t seed)
 		for (int i = 0; i < K * K; i++)
 			h[i] += x[i / K] * x[i % K];
 	}
-}
-
-/* Its lower triangle. */
-static const double *
-lower(const double *h)
-{
-	static double packed[K * (K + 1) / 2];
-
-	for (int i = 0; i < K * K; i++)
-		if (i % K <= i / K)
-			packed[ml_triangle_at(i / K, i % K)] = h[i];
-	return packed;
 }
 
 /* How much the layer's outputs change: sum over columns of d' h d. */
@@ -259,7 +248,7 @@ test_gptq(void **state)
 	double nearest = output_error(&m, kept);
 	memcpy(r.scale, m.scale, sizeof m.scale);
 	memcpy(r.zero, m.zero, sizeof m.zero);
-	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
+	assert_true(ml_u4_gptq(&m.u, harness_lower(&arena, h, K), &arena));
 	reference(&r, kept);
 	for (int i = 0; i < K * N; i++)
 		differ += m.q[i] != r.q[i];
@@ -285,7 +274,7 @@ test_no_inputs(void **state)
 	fill(&r, true, 3);
 	ml_u4_fit(&m.u, NULL, &arena);
 	ml_u4_fit(&r.u, NULL, &arena);
-	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
+	assert_true(ml_u4_gptq(&m.u, harness_lower(&arena, h, K), &arena));
 	ml_u4_round(&r.u);
 	assert_memory_equal(m.q, r.q, sizeof m.q);
 	ml_arena_free(&arena);
@@ -305,8 +294,8 @@ test_refined_group(void **state)
 	fill(&m, false, 3);
 	m.u.size = K;
 	ml_u4_fit(&m.u, NULL, &arena);
-	assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
-	ml_u4_refine(&m.u, lower(h), &arena);
+	assert_true(ml_u4_gptq(&m.u, harness_lower(&arena, h, K), &arena));
+	ml_u4_refine(&m.u, harness_lower(&arena, h, K), &arena);
 	for (int j = 0; j < N; j++) {
 		double qw = 0, qq = 0;
 		for (int i = 0; i < K * K; i++) {
@@ -335,10 +324,10 @@ test_refined(void **state)
 		inputs(h, 5);
 		fill(&m, symmetric, 3);
 		ml_u4_fit(&m.u, NULL, &arena);
-		assert_true(ml_u4_gptq(&m.u, lower(h), &arena));
+		assert_true(ml_u4_gptq(&m.u, harness_lower(&arena, h, K), &arena));
 		double before = output_error(&m, h);
 		memcpy(q, m.q, sizeof q);
-		ml_u4_refine(&m.u, lower(h), &arena);
+		ml_u4_refine(&m.u, harness_lower(&arena, h, K), &arena);
 		double after = output_error(&m, h);
 		assert_memory_equal(q, m.q, sizeof q);
 		assert_true(after < .97 * before);
