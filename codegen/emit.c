@@ -116,6 +116,25 @@ ml_i64(ml_emit *e, int64_t v)
 }
 
 ml_v
+ml_private_constant(ml_emit *e, ml_v value, const char *name)
+{
+	ml_v global = LLVMAddGlobal(e->module, LLVMTypeOf(value), name);
+
+	LLVMSetInitializer(global, value);
+	LLVMSetGlobalConstant(global, 1);
+	LLVMSetLinkage(global, LLVMPrivateLinkage);
+	return global;
+}
+
+ml_v
+ml_text_constant(ml_emit *e, const char *text)
+{
+	ml_v bytes = LLVMConstStringInContext2(e->lc, text, strlen(text), 0);
+
+	return ml_private_constant(e, bytes, "text");
+}
+
+ml_v
 ml_i32(ml_emit *e, int32_t v)
 {
 	return LLVMConstInt(e->i32, (unsigned long long)(int64_t)v, 1);

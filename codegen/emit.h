@@ -31,13 +31,15 @@ void ml_emit_close(ml_emit *); /* disposes module and context */
 /* A function with the target's CPU attributes, noalias pointer parameters and an entry block. */
 ml_v ml_emit_function(ml_emit *, const char *name, LLVMTypeRef result, LLVMTypeRef *params, int n);
 void ml_emit_attributes(ml_emit *, ml_v function); /* CPU attributes alone */
-/* Runs LLVM's -O2 pipeline without its own unrolling and vectorising. */
+/* Runs one round of LLVM's passes, without its own unrolling and vectorising. */
 void ml_emit_optimize(ml_emit *, LLVMTargetMachineRef);
 
 ml_v ml_i64(ml_emit *, int64_t);
 ml_v ml_i32(ml_emit *, int32_t);
 ml_v ml_f32(ml_emit *, double);
-LLVMTypeRef ml_vec_type(LLVMTypeRef element); /* <16 x element> */
+ml_v ml_private_constant(ml_emit *, ml_v value, const char *name); /* its address */
+ml_v ml_text_constant(ml_emit *, const char *);                    /* the same, of a C string */
+LLVMTypeRef ml_vec_type(LLVMTypeRef element);                      /* <16 x element> */
 ml_v ml_splat(ml_emit *, ml_v scalar);
 ml_v ml_iota_i64(ml_emit *); /* <0, 1, ..., 15> as <16 x i64> */
 

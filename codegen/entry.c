@@ -21,28 +21,9 @@ ml_entry_alloca(ml_emit *e, LLVMTypeRef element, int count)
 }
 
 static ml_v
-private_constant(ml_emit *e, ml_v init, const char *name)
-{
-	ml_v g = LLVMAddGlobal(e->module, LLVMTypeOf(init), name);
-
-	LLVMSetInitializer(g, init);
-	LLVMSetGlobalConstant(g, 1);
-	LLVMSetLinkage(g, LLVMPrivateLinkage);
-	return g;
-}
-
-static ml_v
-text_constant(ml_emit *e, const char *text)
-{
-	ml_v bytes = LLVMConstStringInContext2(e->lc, text, strlen(text), 0);
-
-	return private_constant(e, bytes, "text");
-}
-
-static ml_v
 pointer_table(ml_emit *e, ml_v *at, int n, const char *name)
 {
-	return private_constant(e, LLVMConstArray2(e->ptr, at, (uint64_t)n), name);
+	return ml_private_constant(e, LLVMConstArray2(e->ptr, at, (uint64_t)n), name);
 }
 
 static ml_v
@@ -70,12 +51,12 @@ level_table(ml_emit *e, const ml_plan *plan, const ml_entry_options *o)
 
 	_Static_assert(sizeof(mlrt_level) == 24, "the fields below are mlrt_level");
 	for (int i = 0; i < o->nlevels; i++) {
-		ml_v v[] = {text_constant(e, o->levels[i]->name),
+		ml_v v[] = {ml_text_constant(e, o->levels[i]->name),
 			    ml_i32(e, (int32_t)o->levels[i]->level), ml_i32(e, 0),
 			    kernel_table(e, plan, o->levels[i])};
 		at[i] = LLVMConstStructInContext(e->lc, v, 4, 0);
 	}
-	return private_constant(e, LLVMConstArray2(type, at, (uint64_t)o->nlevels), "levels");
+	return ml_private_constant(e, LLVMConstArray2(type, at, (uint64_t)o->nlevels), "levels");
 }
 
 static ml_v
@@ -84,7 +65,7 @@ site_table(ml_emit *e, const ml_plan *plan)
 	ml_v *at = ML_NEW_ARRAY(plan->arena, ml_v, plan->sites.count);
 
 	for (int i = 0; i < plan->sites.count; i++)
-		at[i] = text_constant(e, plan->sites.at[i]);
+		at[i] = ml_text_constant(e, plan->sites.at[i]);
 	return pointer_table(e, at, plan->sites.count, "sites");
 }
 
@@ -98,7 +79,7 @@ node_names(ml_emit *e, const ml_plan *plan, const ml_prov *at)
 		ml_put_escaped(&t, at->node ? at->node : "");
 		ml_put(&t, at->next ? "\n" : "");
 	}
-	return text_constant(e, t.at);
+	return ml_text_constant(e, t.at);
 }
 
 static void
@@ -111,7 +92,7 @@ fill_steps(ml_emit *e, const ml_plan *plan, const ml_sequence *s, ml_v *at)
 		if (step->body[0])
 			continue;
 		ml_v v[] = {node_names(e, plan, step->prov),
-			    text_constant(e, ml_step_kind_name(plan, step)),
+			    ml_text_constant(e, ml_step_kind_name(plan, step)),
 			    ml_i32(e, step->kind == ML_STEP_KERNEL ? step->spec : -1),
 			    ml_i32(e, (int32_t)step->work.dtype)};
 		at[step->number] = LLVMConstStructInContext(e->lc, v, 4, 0);
@@ -127,7 +108,7 @@ step_table(ml_emit *e, const ml_plan *plan)
 
 	_Static_assert(sizeof(mlrt_step) == 24, "the fields above are mlrt_step");
 	fill_steps(e, plan, plan->main, at);
-	return private_constant(e, LLVMConstArray2(type, at, (uint64_t)plan->nsteps), "steps");
+	return ml_private_constant(e, LLVMConstArray2(type, at, (uint64_t)plan->nsteps), "steps");
 }
 
 static ml_v
@@ -156,7 +137,7 @@ ml_emit_entry(ml_emit *e, ml_plan *plan, const ml_entry_options *o)
 	ml_v v[] = {
 		ml_i32(e, MLRT_MAGIC),
 		ml_i32(e, MLRT_ABI),
-		text_constant(e, o->signature),
+		ml_text_constant(e, o->signature),
 		plan_fn,
 		run_fn,
 		weights_pointer(e, o),

@@ -443,11 +443,8 @@ const_table(ml_expr *x, const ml_value *v)
 {
 	const ml_blob *blob = ml_const_blob(v);
 	ml_v init = LLVMConstStringInContext2(x->e->lc, blob->bytes, blob->size, 1);
-	ml_v global = LLVMAddGlobal(x->e->module, LLVMTypeOf(init), "table");
+	ml_v global = ml_private_constant(x->e, init, "table");
 
-	LLVMSetInitializer(global, init);
-	LLVMSetGlobalConstant(global, 1);
-	LLVMSetLinkage(global, LLVMPrivateLinkage);
 	LLVMSetAlignment(global, 64);
 	return global;
 }

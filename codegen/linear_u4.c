@@ -33,15 +33,6 @@ typedef struct u4_emit {
 	ml_v acc;                   /* f32 [rows * panels][16] */
 } u4_emit;
 
-static int64_t
-int_of(ml_dim d)
-{
-	int64_t v = 0;
-
-	ml_dim_is_int(d, &v);
-	return v;
-}
-
 bool
 ml_u4_has_kernel(const ml_node *n)
 {
@@ -50,7 +41,8 @@ ml_u4_has_kernel(const ml_node *n)
 	for (int i = 1; i < n->nin; i++)
 		if (!ml_is_const(ml_in(n, i)))
 			return false;
-	int64_t k = int_of(ml_in(n, 1)->type.dim[0]), groups = int_of(ml_in(n, 2)->type.dim[0]);
+	int64_t k = ml_dim_value(ml_in(n, 1)->type.dim[0], 0);
+	int64_t groups = ml_dim_value(ml_in(n, 2)->type.dim[0], 0);
 	ml_dtype scale = ml_in(n, 2)->type.dtype;
 
 	return k > 0 && k / groups % ML_LANES == 0 && k / groups <= LARGEST &&
@@ -80,8 +72,8 @@ plan(ml_kernel *kernel, u4_emit *w)
 				"a kernel for 4-bit weights without a layer that has them");
 	const ml_type *t = &n->out[0].type;
 	w->n = n;
-	w->k = int_of(ml_in(n, 1)->type.dim[0]);
-	w->groups = int_of(ml_in(n, 2)->type.dim[0]);
+	w->k = ml_dim_value(ml_in(n, 1)->type.dim[0], 0);
+	w->groups = ml_dim_value(ml_in(n, 2)->type.dim[0], 0);
 	w->size = w->k / w->groups;
 	*d = (ml_dots){.kernel = kernel, .dot = n, .nrows = t->rank - 1, .ncolumns = 1, .nk = 1};
 	d->batches = d->m = ml_dim_int(dims, 1);

@@ -168,25 +168,7 @@ emit_set_threads(natural *n)
 static ml_v
 constant_table(natural *n, LLVMTypeRef type, ml_v *at, int count)
 {
-	ml_v init = LLVMConstArray2(type, at, (uint64_t)count);
-	ml_v g = LLVMAddGlobal(n->e->module, LLVMTypeOf(init), "facts");
-
-	LLVMSetInitializer(g, init);
-	LLVMSetGlobalConstant(g, 1);
-	LLVMSetLinkage(g, LLVMPrivateLinkage);
-	return g;
-}
-
-static ml_v
-c_string(natural *n, const char *text)
-{
-	ml_v bytes = LLVMConstStringInContext2(n->e->lc, text, strlen(text), 0);
-	ml_v g = LLVMAddGlobal(n->e->module, LLVMTypeOf(bytes), "text");
-
-	LLVMSetInitializer(g, bytes);
-	LLVMSetGlobalConstant(g, 1);
-	LLVMSetLinkage(g, LLVMPrivateLinkage);
-	return g;
+	return ml_private_constant(n->e, LLVMConstArray2(type, at, (uint64_t)count), "facts");
 }
 
 /* void mlopt_input_dims(int64_t *state, int64_t *in_dims) */
@@ -226,7 +208,7 @@ emit_facts(natural *n, ml_v signature)
 	for (int i = 0; i < count; i++) {
 		const ml_c_param *p = &n->s->params.at[i];
 		if (p->kind == ML_C_DIM) {
-			name[dims] = c_string(n, p->name);
+			name[dims] = ml_text_constant(e, p->name);
 			word[dims] = ml_i64(e, ml_state_symbols(n->plan) + p->index);
 			least[dims++] = ml_i64(e, ml_sym_at(n->plan->m->dims, p->index)->lo);
 		} else if (p->kind == ML_C_INPUT || p->kind == ML_C_OUTPUT) {

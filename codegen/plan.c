@@ -156,15 +156,6 @@ plain_buffer(ml_planner *p, ml_value *v)
 
 /* ---- panels ---- */
 
-static int64_t
-int_of(ml_dim d)
-{
-	int64_t v = 0;
-
-	ml_dim_is_int(d, &v);
-	return v;
-}
-
 /* Elements between neighbours along a run of axes that are contiguous relative to each other, as
  * they are when the axes follow each other; false otherwise. */
 static bool
@@ -175,7 +166,7 @@ run_stride(const ml_type *t, const int64_t *axes, int count, int64_t *stride)
 		if (axes[i] != axes[i - 1] + 1)
 			return false;
 	for (int i = count ? (int)axes[count - 1] + 1 : t->rank; i < t->rank; i++)
-		*stride *= int_of(t->dim[i]);
+		*stride *= ml_dim_value(t->dim[i], 0);
 	return true;
 }
 
@@ -185,10 +176,11 @@ k_axes(const ml_type *t, const ml_attr *contract, ml_weight *w)
 {
 	int64_t stride[ML_MAX_RANK], step = 1;
 
-	for (int i = t->rank; i-- > 0; step *= int_of(t->dim[i]))
+	for (int i = t->rank; i-- > 0; step *= ml_dim_value(t->dim[i], 0))
 		stride[i] = step;
 	for (int i = 0; i < contract->count; i++) {
-		int64_t size = int_of(t->dim[contract->ints[i]]), at = stride[contract->ints[i]];
+		int64_t size = ml_dim_value(t->dim[contract->ints[i]], 0);
+		int64_t at = stride[contract->ints[i]];
 		if (size == 1)
 			continue;
 		if (w->nk && w->k_step[w->nk - 1] == size * at)
@@ -218,8 +210,8 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 		*w = (ml_weight){.blob = ml_const_blob(b),
 				 .form = r->operand == 1 ? ML_WEIGHT_NIBBLES : ML_WEIGHT_COLUMNS,
 				 .element = ml_dtype_bytes(b->type.dtype),
-				 .k = int_of(b->type.dim[0]),
-				 .n = int_of(b->type.dim[1])};
+				 .k = ml_dim_value(b->type.dim[0], 0),
+				 .n = ml_dim_value(b->type.dim[1], 0)};
 		return true;
 	}
 	if (!ml_is_const(b) || dot->op != ML_OP_dot)
@@ -236,9 +228,9 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 	ml_panel_sizes(plan->m->dims, r, size);
 	*w = (ml_weight){.blob = ml_const_blob(b),
 			 .form = panels[ml_form_of(b->type.dtype)],
-			 .k = int_of(size[1]),
-			 .n = int_of(size[2]),
-			 .batches = int_of(size[0])};
+			 .k = ml_dim_value(size[1], 0),
+			 .n = ml_dim_value(size[2], 0),
+			 .batches = ml_dim_value(size[0], 0)};
 	k_axes(&b->type, contract, w);
 	return run_stride(&b->type, batch->ints, batch->count, &w->batch_stride) &&
 	       run_stride(&b->type, free_axes, nfree, &w->n_stride);

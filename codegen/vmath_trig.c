@@ -60,12 +60,7 @@ two_over_pi_table(ml_emit *e)
 		return table;
 	for (int i = 0; i < WORDS; i++)
 		words[i] = LLVMConstInt(e->i64, two_over_pi[i], 0);
-	ml_v value = LLVMConstArray2(e->i64, words, WORDS);
-	table = LLVMAddGlobal(e->module, LLVMTypeOf(value), "two_over_pi");
-	LLVMSetInitializer(table, value);
-	LLVMSetGlobalConstant(table, 1);
-	LLVMSetLinkage(table, LLVMPrivateLinkage);
-	return table;
+	return ml_private_constant(e, LLVMConstArray2(e->i64, words, WORDS), "two_over_pi");
 }
 
 typedef struct angle {

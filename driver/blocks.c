@@ -4,17 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct listing {
-	ml_context *cx;
-	const ml_options *o;
-	const char *path;
-	bool json;
-	void (*write)(void *user, const char *text, size_t length);
-	void *user;
-	ml_module *m;
-	ml_arena arena;
-} listing;
-
 ml_status
 ml_make_layers_whole(const ml_options *o, ml_module *m, ml_arena *arena)
 {
@@ -74,18 +63,13 @@ put_json(ml_text *t, const ml_blocks *blocks)
 }
 
 static ml_status
-list_blocks(void *job)
+describe_blocks(const ml_options *o, ml_module *m, ml_text *t, bool json)
 {
-	listing *l = job;
 	ml_blocks blocks;
-	ml_text t;
 
-	ML_STEP(ml_read_model(l->cx, &(ml_source){.path = l->path}, l->o, &l->m));
-	ML_STEP(ml_make_layers_whole(l->o, l->m, &l->arena));
-	ml_find_blocks(l->m, &l->arena, &blocks);
-	ml_text_init(&t, &l->arena);
-	(l->json ? put_json : put_text)(&t, &blocks);
-	l->write(l->user, t.at, t.length);
+	ML_STEP(ml_make_layers_whole(o, m, t->arena));
+	ml_find_blocks(m, t->arena, &blocks);
+	(json ? put_json : put_text)(t, &blocks);
 	return ML_OK;
 }
 
@@ -93,22 +77,11 @@ ml_status
 ml_inspect_blocks(ml_context *cx, const char *path, const ml_options *o, bool json,
 		  void (*write)(void *, const char *, size_t), void *user)
 {
-	ml_options *own = NULL;
-	ml_status status = o ? ML_OK : ml_options_new(cx, &own);
-	listing l = {.cx = cx,
-		     .o = o ? o : own,
-		     .path = path,
-		     .json = json,
-		     .write = write,
-		     .user = user};
-
-	if (status != ML_OK)
-		return status;
-	ml_arena_init(&l.arena, &cx->memory);
-	status = ml_enter(cx, list_blocks, &l);
-	if (l.m)
-		ml_module_free(l.m);
-	ml_arena_free(&l.arena);
-	ml_options_free(own);
-	return status;
+	return ml_inspect_by(&(ml_inspect_job){.cx = cx,
+					       .path = path,
+					       .o = o,
+					       .json = json,
+					       .describe = describe_blocks,
+					       .write = write,
+					       .user = user});
 }

@@ -228,6 +228,21 @@ bool ml_explain(const ml_options *, const ml_module *, const char *title);
 ml_status ml_explain_import(const ml_options *, const ml_module *);
 void ml_list_passes(const ml_options *, const ml_pipeline *);
 
+/* ---- inspect.c ---- */
+
+/* Reads a model and hands what DESCRIBE says of it to WRITE. */
+typedef struct ml_inspect_job {
+	ml_context *cx;
+	const char *path;
+	const ml_options *o; /* NULL: the defaults */
+	bool json;
+	ml_status (*describe)(const ml_options *, ml_module *, ml_text *, bool json);
+	void (*write)(void *user, const char *text, size_t length);
+	void *user;
+} ml_inspect_job;
+
+ml_status ml_inspect_by(const ml_inspect_job *);
+
 /* ---- blocks.c ---- */
 
 /* Runs the passes in front of pruning and quantization: layers are whole, and nothing else has been

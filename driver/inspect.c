@@ -3,23 +3,15 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct inspection {
-	ml_context *cx;
-	const ml_options *o;
-	const char *path;
-	bool json;
-	void (*write)(void *user, const char *text, size_t length);
-	void *user;
-	/* counted on the way */
-	ml_module *m;
+typedef struct counts {
 	int ops[ML_OP_LIMIT], nodes;
 	int64_t parameters;
 	uint64_t bytes;
-} inspection;
+} counts;
 
 /* Constants of more than one element: what people call parameters. */
 static void
-count_block(inspection *s, const ml_block *b)
+count_block(counts *s, const ml_block *b)
 {
 	int64_t count;
 
@@ -67,9 +59,8 @@ put_value(ml_text *t, const char *kind, const char *name, const ml_type *type)
 }
 
 static void
-put_text(inspection *s, ml_text *t)
+put_text(ml_text *t, const ml_module *m, const counts *s)
 {
-	const ml_module *m = s->m;
 	const ml_node *yield = m->main->last;
 
 	ml_put(t, "model      ");
@@ -80,8 +71,7 @@ put_text(inspection *s, ml_text *t)
 	for (int i = 0; i < yield->nin; i++)
 		put_value(t, "output", output_name(m, i), &ml_in(yield, i)->type);
 	for (int i = 0; i < ml_sym_count(m->dims); i++) {
-		ml_put(t, "dim        %s  ",
-		       ml_escaped(&s->cx->arena, ml_sym_at(m->dims, i)->name));
+		ml_put(t, "dim        %s  ", ml_escaped(t->arena, ml_sym_at(m->dims, i)->name));
 		put_interval(t, ml_sym_at(m->dims, i));
 		ml_put(t, "\n");
 	}
@@ -124,9 +114,8 @@ put_json_value(ml_text *t, const char *name, const ml_type *type, bool first)
 }
 
 static void
-put_json(inspection *s, ml_text *t)
+put_json(ml_text *t, const ml_module *m, const counts *s)
 {
-	const ml_module *m = s->m;
 	const ml_node *yield = m->main->last;
 	const char *comma = "";
 
@@ -156,36 +145,66 @@ put_json(inspection *s, ml_text *t)
 }
 
 static ml_status
+describe_model(const ml_options *o, ml_module *m, ml_text *t, bool json)
+{
+	counts s = {0};
+
+	(void)o;
+	count_block(&s, m->main);
+	(json ? put_json : put_text)(t, m, &s);
+	return ML_OK;
+}
+
+/* ---- reading and writing ---- */
+
+typedef struct inspection {
+	const ml_inspect_job *job;
+	const ml_options *o;
+	ml_module *m;
+	ml_arena arena;
+} inspection;
+
+static ml_status
 inspect(void *job)
 {
 	inspection *s = job;
+	const ml_inspect_job *j = s->job;
 	ml_text t;
 
-	ML_STEP(ml_read_model(s->cx, &(ml_source){.path = s->path}, s->o, &s->m));
-	count_block(s, s->m->main);
-	ml_text_init(&t, &s->m->arena);
-	(s->json ? put_json : put_text)(s, &t);
-	s->write(s->user, t.at, t.length);
+	ML_STEP(ml_read_model(j->cx, &(ml_source){.path = j->path}, s->o, &s->m));
+	ml_text_init(&t, &s->arena);
+	ML_STEP(j->describe(s->o, s->m, &t, j->json));
+	j->write(j->user, t.at, t.length);
 	return ML_OK;
+}
+
+ml_status
+ml_inspect_by(const ml_inspect_job *job)
+{
+	ml_options *own = NULL;
+	inspection s = {.job = job};
+
+	if (!job->o)
+		ML_STEP(ml_options_new(job->cx, &own));
+	s.o = job->o ? job->o : own;
+	ml_arena_init(&s.arena, &job->cx->memory);
+	ml_status status = ml_enter(job->cx, inspect, &s);
+	if (s.m)
+		ml_module_free(s.m);
+	ml_arena_free(&s.arena);
+	ml_options_free(own);
+	return status;
 }
 
 ml_status
 ml_inspect(ml_context *cx, const char *path, const ml_options *o, bool json,
 	   void (*write)(void *, const char *, size_t), void *user)
 {
-	ml_options *own = NULL;
-	ml_status status = o ? ML_OK : ml_options_new(cx, &own);
-	inspection s = {.cx = cx,
-			.o = o ? o : own,
-			.path = path,
-			.json = json,
-			.write = write,
-			.user = user};
-
-	if (status == ML_OK)
-		status = ml_enter(cx, inspect, &s);
-	if (s.m)
-		ml_module_free(s.m);
-	ml_options_free(own);
-	return status;
+	return ml_inspect_by(&(ml_inspect_job){.cx = cx,
+					       .path = path,
+					       .o = o,
+					       .json = json,
+					       .describe = describe_model,
+					       .write = write,
+					       .user = user});
 }

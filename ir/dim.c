@@ -518,6 +518,13 @@ ml_dim_is_int(ml_dim d, int64_t *value)
 	return true;
 }
 
+int64_t
+ml_dim_value(ml_dim d, int64_t otherwise)
+{
+	ml_dim_is_int(d, &otherwise);
+	return otherwise;
+}
+
 bool
 ml_dim_equals(ml_dim d, int64_t value)
 {

@@ -50,6 +50,7 @@ ml_dim ml_dim_max(ml_dims *, ml_dim, ml_dim);
 
 bool ml_dim_is_bad(ml_dim);
 bool ml_dim_is_int(ml_dim, int64_t *value);          /* value may be NULL */
+int64_t ml_dim_value(ml_dim, int64_t otherwise);     /* the integer that it is */
 bool ml_dim_equals(ml_dim, int64_t);                 /* known to be this integer */
 void ml_dim_range(ml_dim, int64_t *lo, int64_t *hi); /* proven bounds, saturated */
 bool ml_dim_divides(ml_dims *, ml_dim whole, ml_dim by, ml_dim *quotient); /* proven exact */

@@ -2,15 +2,6 @@
 #include "matrix.h"
 #include "../pass.h"
 
-static int64_t
-size(ml_dim d)
-{
-	int64_t n = 1;
-
-	ml_dim_is_int(d, &n);
-	return n;
-}
-
 void
 ml_matrix_size(const ml_node *n, int64_t *d, int64_t *o)
 {
@@ -18,7 +9,7 @@ ml_matrix_size(const ml_node *n, int64_t *d, int64_t *o)
 
 	*d = *o = 1;
 	for (int i = 0; i < w->rank; i++)
-		*(i == (n->op == ML_OP_linear) ? o : d) *= size(w->dim[i]);
+		*(i == (n->op == ML_OP_linear) ? o : d) *= ml_dim_value(w->dim[i], 1);
 }
 
 /* All but the last `columns` dims are rows. */
