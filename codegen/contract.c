@@ -9,7 +9,8 @@
  * inputs of few rows, whose sums would otherwise wait for each other.  A row alone may take more
  * panels at once, for which its tile loops.  Measured by bench/kernels.
  * The wide form loops over panels, and the fold form and that of matrices over rows and panels: any
- * number of them up to the shape's is one tile; a row alone streams where there are matrices. */
+ * number of them up to the shape's is one tile; a row alone of bytes streams where there are
+ * matrices. */
 typedef enum tile_kind { IN_REGISTERS, WIDE, FOLD, MATRICES } tile_kind;
 typedef struct shape {
 	int rows, panels, few_rows, many_panels;
@@ -54,6 +55,8 @@ choose_shape(const ml_target *t, ml_contract_form form)
 	bool zmm = t->vector_bits == 512, u8s8 = form == ML_CONTRACT_U8S8;
 	int alone = u8s8 ? ML_ALONE_PANELS : 0;
 
+	if (form == ML_CONTRACT_BF16 && t->level == ML_LEVEL_AMX)
+		return (shape){128, 4, 0, 4, ML_ALONE_PANELS, MATRICES};
 	if (form == ML_CONTRACT_BF16 && !ml_target_has_bf16(t))
 		return zmm ? (shape){8, 2, 4, 4, 0, IN_REGISTERS}
 			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
@@ -143,7 +146,9 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		.pass = LLVMGetParam(f, 9),
 	};
 
-	if (form == ML_CONTRACT_F32) {
+	if (s->kind == MATRICES && !rows) {
+		ml_tile_amx(e, &t, form);
+	} else if (form == ML_CONTRACT_F32) {
 		ml_tile_f32(e, &t);
 	} else if (form == ML_CONTRACT_BF16) {
 		ml_tile_bf16(e, &t);
@@ -161,8 +166,6 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		ml_if_end(e, &single);
 	} else if (s->kind == WIDE) {
 		ml_tile_u8s8_wide(e, &t);
-	} else if (s->kind == MATRICES && !rows) {
-		ml_tile_amx(e, &t);
 	} else {
 		ml_tile_u8s8(e, &t);
 	}
@@ -231,11 +234,12 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 
 	e->fn = f;
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
-	if (s.kind == MATRICES)
+	bool matrices = s.kind == MATRICES, loops = s.kind == FOLD || (matrices && !s.few_rows);
+	if (matrices && !loops)
 		emit_matrices(e, f, form, &s);
-	int rows = s.kind == MATRICES ? s.few_rows : s.rows;
+	int rows = matrices ? s.few_rows : s.rows;
 	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, rows) : NULL;
-	if (s.kind == FOLD)
+	if (loops)
 		emit_tile(e, f, rest, form, &s, 0, 0);
 	else
 		emit_choice(e, f, rest, form, &s);

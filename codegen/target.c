@@ -90,13 +90,6 @@ ml_target_has_bf16(const ml_target *t)
 	return t->level >= ML_LEVEL_AVX512BF16;
 }
 
-/* CPUs with tiles have the instruction at half the rate of fma. */
-bool
-ml_target_likes_bf16(const ml_target *t)
-{
-	return ml_target_has_bf16(t) && t->level != ML_LEVEL_AMX;
-}
-
 bool
 ml_target_runs_here(const ml_target *t)
 {

@@ -35,10 +35,8 @@ const ml_target *ml_target_named(const char *level_name);
  * ML_ERR_TARGET when the CPU lacks the lowest level or the cap names one it lacks. */
 ml_status ml_target_host(ml_context *, const ml_target **);
 bool ml_target_runs_here(const ml_target *);
-/* Does it multiply pairs of bf16 by an instruction? */
+/* Does it multiply bf16 by an instruction, faster than f32 by fma? */
 bool ml_target_has_bf16(const ml_target *);
-/* Is that faster than fma on f32? */
-bool ml_target_likes_bf16(const ml_target *);
 /* Tells LLVM of the targets; ml_target_machine() does so itself. */
 void ml_target_register(void);
 /* A new target machine (position-independent, -O2 or -O3); the caller disposes it. */

@@ -1,8 +1,13 @@
-/* tile_amx.c -- the u8 x s8 tile on CPUs that multiply a matrix of 16 x 64 bytes by one of 64 x 16.
+/* tile_amx.c -- tiles of bytes and of bf16 on CPUs that multiply a matrix of 16 rows of 64 bytes by
+ * one of 64 bytes by 16.
  *
- * Matrices are read where they lie: sixteen rows of A, and of a panel the part for 64 k, which is
- * laid out as the instruction wants it.  What is configured of a matrix, its rows and the bytes of
- * each, holds for the thread; it costs some tens of cycles, which is why one call does many rows.
+ * Matrices are read where they lie: sixteen rows of A, and of a panel the part for 64 bytes of k,
+ * which is laid out as the instruction wants it.  What is configured of a matrix, its rows and the
+ * bytes of each, holds for the thread; it costs some tens of cycles, which is why one call does
+ * many rows.
+ *
+ * A step of bf16 is summed on its own before it is added, denormals taken for 0.  So steps are the
+ * same for any number of rows, and one row goes this way as well.
  */
 #include "tile.h"
 
@@ -28,12 +33,16 @@ enum {
 typedef struct matrices {
 	ml_emit *e;
 	const ml_tile *t;
+	bool bf16;
+	ml_v k, lda, panel_stride; /* bytes */
 	ml_v config;
-	/* k is gone through in steps of 64, or of less where there is less.  What the last one
-	 * lacks is taken from before it: panels hold no more, and ends of rows are copied for it,
-	 * with zeros for what the step before has done. */
-	ml_v step, whole, last;
+	/* k is gone through in steps of 64 bytes, or of less where there is less.  What the last
+	 * one lacks is taken from before it: panels hold no more, and ends of rows are copied for
+	 * it, with zeros for what the step before has done.  Of bf16, where 0 times infinity is
+	 * none, ends of panels are copied too, with zeros behind them. */
+	ml_v rounded, step, whole, last;
 	ml_v ends;       /* [2 * 16][64] */
+	ml_v panel_ends; /* bf16: [4][16][64] */
 	ml_v row, first; /* first row of two times sixteen; how many of the first sixteen exist */
 } matrices;
 
@@ -47,15 +56,14 @@ static void
 plan_steps(matrices *m)
 {
 	ml_emit *e = m->e;
-	ml_v k = m->t->k, group = ml_i64(e, GROUP);
-	ml_v rounded =
-		LLVMBuildAnd(e->b, ml_add(e, k, ml_i64(e, GROUP - 1)), ml_i64(e, -GROUP), "");
-	ml_v none = LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), "");
+	ml_v group = ml_i64(e, GROUP), up = ml_add(e, m->k, ml_i64(e, GROUP - 1));
+	ml_v none = LLVMBuildICmp(e->b, LLVMIntEQ, m->k, ml_i64(e, 0), "");
 
-	m->step = ml_min_s(e, rounded, ml_i64(e, BYTES));
+	m->rounded = LLVMBuildAnd(e->b, up, ml_i64(e, -GROUP), "");
+	m->step = ml_min_s(e, m->rounded, ml_i64(e, BYTES));
 	m->step = LLVMBuildSelect(e->b, none, group, m->step, "");
-	m->whole = ml_mul(e, LLVMBuildUDiv(e->b, k, m->step, ""), m->step);
-	m->last = ml_sub(e, rounded, m->step);
+	m->whole = ml_mul(e, LLVMBuildUDiv(e->b, m->k, m->step, ""), m->step);
+	m->last = m->bf16 ? m->whole : ml_sub(e, m->rounded, m->step);
 }
 
 /* For `first` and `second` rows. */
@@ -85,17 +93,40 @@ copy_ends(matrices *m, ml_v rows)
 	ml_emit *e = m->e;
 	LLVMTypeRef bytes = LLVMVectorType(e->i8, BYTES), bits = LLVMVectorType(e->i1, BYTES);
 	ml_v all = ml_i64(e, -1), size = ml_i64(e, BYTES);
-	ml_v end = ml_sub(e, size, ml_sub(e, m->t->k, m->last));
+	ml_v end = ml_sub(e, size, ml_sub(e, m->k, m->last));
 	ml_v from = LLVMBuildShl(e->b, all, ml_sub(e, m->whole, m->last), "");
 	ml_v mask = LLVMBuildAnd(e->b, from, LLVMBuildLShr(e->b, all, end, ""), "");
 	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), rows, ml_i64(e, 1), NULL, 0, "end");
-	ml_v at = ml_add(e, ml_mul(e, ml_add(e, m->row, l.i), m->t->lda), m->last);
+	ml_v at = ml_add(e, ml_mul(e, ml_add(e, m->row, l.i), m->lda), m->last);
 	ml_v args[] = {ml_gep(e, e->i8, m->t->a, at), ml_i32(e, 1),
 		       LLVMBuildBitCast(e->b, mask, bits, ""), LLVMConstNull(bytes)};
 	ml_v v = ml_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){bytes, e->ptr}, 2, args, 4);
 
 	ml_store(e, v, ml_gep(e, e->i8, m->ends, ml_mul(e, l.i, size)), BYTES);
 	ml_loop_end(e, &l, NULL);
+}
+
+/* What a panel holds for the last step, and zeros. */
+static ml_v
+copy_panel_end(const matrices *m, int slot, ml_v from)
+{
+	ml_emit *e = m->e;
+	LLVMTypeRef line = LLVMVectorType(e->i8, BYTES), bits = LLVMVectorType(e->i1, BYTES);
+	ml_v lanes = ml_i64(e, ML_LANES);
+	ml_v to = ml_gep(e, e->i8, m->panel_ends, ml_i64(e, slot * ROWS * BYTES));
+	ml_v end = ml_mul(e, ml_sub(e, m->rounded, m->whole), lanes);
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), ml_mul(e, m->step, lanes), ml_i64(e, BYTES),
+				  NULL, 0, "end");
+	ml_v exists = LLVMBuildICmp(e->b, LLVMIntSLT, l.i, end, "");
+	ml_v args[] = {
+		ml_gep(e, e->i8, from, l.i), ml_i32(e, 1),
+		LLVMBuildSelect(e->b, exists, LLVMConstAllOnes(bits), LLVMConstNull(bits), ""),
+		LLVMConstNull(line)};
+	ml_v v = ml_intrinsic(e, "llvm.masked.load", (LLVMTypeRef[]){line, e->ptr}, 2, args, 4);
+
+	ml_store(e, v, ml_gep(e, e->i8, to, l.i), BYTES);
+	ml_loop_end(e, &l, NULL);
+	return to;
 }
 
 static void
@@ -111,22 +142,24 @@ sum_of(int block, int panel)
 	return SUMS + block * SIDE + panel;
 }
 
-/* One step: rows from `a`, panels at k. */
+/* One step: rows from `a`, panels at k; or the last one, of rows that were copied. */
 static void
-add_step(const matrices *m, int blocks, int panels, ml_v a, ml_v lda, ml_v panel, ml_v k)
+add_step(const matrices *m, int blocks, int panels, ml_v a, ml_v panel, ml_v k, bool last)
 {
 	ml_emit *e = m->e;
-	ml_v line = ml_i64(e, BYTES);
+	ml_v line = ml_i64(e, BYTES), lda = last ? line : m->lda;
+	const char *product = m->bf16 ? "llvm.x86.tdpbf16ps" : "llvm.x86.tdpbusd";
 
 	for (int i = 0; i < blocks; i++)
 		load(e, LEFT + i, ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i * ROWS))), lda);
 	for (int j = 0; j < panels; j++) {
 		int right = RIGHT + j % SIDE;
-		ml_v at = ml_mul(e, ml_add(e, panel, ml_i64(e, j)), m->t->panel_stride);
+		ml_v at = ml_mul(e, ml_add(e, panel, ml_i64(e, j)), m->panel_stride);
 		at = ml_add(e, at, ml_mul(e, k, ml_i64(e, ML_LANES)));
-		load(e, right, ml_gep(e, e->i8, m->t->b, at), line);
+		at = ml_gep(e, e->i8, m->t->b, at);
+		load(e, right, last && m->bf16 ? copy_panel_end(m, j, at) : at, line);
 		for (int i = 0; i < blocks; i++)
-			ml_intrinsic(e, "llvm.x86.tdpbusd", NULL, 0,
+			ml_intrinsic(e, product, NULL, 0,
 				     (ml_v[]){number(e, sum_of(i, j)), number(e, LEFT + i),
 					      number(e, right)},
 				     3);
@@ -155,7 +188,7 @@ multiply(const matrices *m, int blocks, int panels, ml_v panel)
 {
 	ml_emit *e = m->e;
 	const ml_tile *t = m->t;
-	ml_v zero = ml_i64(e, 0), a = ml_gep(e, e->i8, t->a, ml_mul(e, m->row, t->lda));
+	ml_v zero = ml_i64(e, 0), a = ml_gep(e, e->i8, t->a, ml_mul(e, m->row, m->lda));
 
 	for (int i = 0; i < blocks; i++)
 		for (int j = 0; j < panels; j++)
@@ -164,10 +197,10 @@ multiply(const matrices *m, int blocks, int panels, ml_v panel)
 	ml_loop l = ml_loop_begin(e, zero, m->whole, m->step, NULL, 0, "k");
 	if (blocks == SIDE && panels == SIDE)
 		fetch_ahead(m, panel, l.i);
-	add_step(m, blocks, panels, ml_gep(e, e->i8, a, l.i), t->lda, panel, l.i);
+	add_step(m, blocks, panels, ml_gep(e, e->i8, a, l.i), panel, l.i, false);
 	ml_loop_end(e, &l, NULL);
-	ml_if more = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m->whole, t->k, ""));
-	add_step(m, blocks, panels, m->ends, ml_i64(e, BYTES), panel, m->last);
+	ml_if more = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m->whole, m->k, ""));
+	add_step(m, blocks, panels, m->ends, panel, m->last, true);
 	ml_if_end(e, &more);
 	for (int i = 0; i < blocks; i++)
 		for (int j = 0; j < panels; j++) {
@@ -197,14 +230,24 @@ pass_panels(const matrices *m, int blocks, int most)
 }
 
 void
-ml_tile_amx(ml_emit *e, const ml_tile *t)
+ml_tile_amx(ml_emit *e, const ml_tile *t, ml_contract_form form)
 {
-	matrices m = {.e = e, .t = t};
+	ml_v bytes = ml_i64(e, ml_form_get(form)->bytes);
+	matrices m = {.e = e,
+		      .t = t,
+		      .bf16 = form == ML_CONTRACT_BF16,
+		      .k = ml_mul(e, t->k, bytes),
+		      .lda = ml_mul(e, t->lda, bytes),
+		      .panel_stride = ml_mul(e, t->panel_stride, bytes)};
 	LLVMTypeRef config = LLVMArrayType2(e->i8, CONFIG_BYTES);
 	ml_v block = ml_i64(e, ROWS), zero = ml_i64(e, 0);
 
 	m.config = ml_alloca(e, config, BYTES);
 	m.ends = ml_alloca(e, LLVMArrayType2(e->i8, SIDE * ROWS * BYTES), BYTES);
+	if (m.bf16) {
+		LLVMTypeRef ends = LLVMArrayType2(e->i8, MOST_PANELS * ROWS * BYTES);
+		m.panel_ends = ml_alloca(e, ends, BYTES);
+	}
 	ml_store(e, LLVMConstNull(config), m.config, BYTES);
 	ml_store(e, number(e, 1), m.config, 1); /* the only palette there is */
 	plan_steps(&m);
@@ -219,7 +262,7 @@ ml_tile_amx(ml_emit *e, const ml_tile *t)
 	ml_if change = ml_if_begin(e, changed);
 	configure(&m, LLVMBuildSelect(e->b, both, ml_sub(e, left, block), left, ""));
 	ml_if_end(e, &change);
-	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m.whole, t->k, ""));
+	ml_if rest = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, m.whole, m.k, ""));
 	copy_ends(&m, left);
 	ml_if_end(e, &rest);
 	ml_if wide = ml_if_begin(e, both);

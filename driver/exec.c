@@ -214,7 +214,7 @@ exec_likes_bf16(void *user, bool *likes)
 	ml_levels levels;
 
 	ML_STEP(ml_choose_levels(c->o, true, &levels));
-	*likes = ml_target_likes_bf16(levels.at[0]);
+	*likes = ml_target_has_bf16(levels.at[0]);
 	return ML_OK;
 }
 

@@ -166,7 +166,9 @@ ml_choose_levels(const ml_options *o, bool in_memory, ml_levels *levels)
 		arm ? sizeof usual_arm / sizeof *usual_arm : sizeof usual_x86 / sizeof *usual_x86;
 	for (size_t i = 0; !o->mcpu && i < n; i++)
 		add_level(levels, ml_target_level(usual[i]));
-	if (!o->mcpu && !arm && o->bf16)
+	if (!o->mcpu && !arm && o->bf16) {
 		add_level(levels, ml_target_level(ML_LEVEL_AVX512BF16));
+		add_level(levels, ml_target_level(ML_LEVEL_AMX));
+	}
 	return ML_OK;
 }

@@ -1,12 +1,13 @@
 /* training.c -- how long one step of training takes: forward, backward, clipping, AdamW.
  *
- *   bench_training MODEL.onnx FOLDER BATCH LENGTH STEPS [THREADS]
+ *   bench_training MODEL.onnx FOLDER BATCH LENGTH STEPS [THREADS [bf16]]
  *
  * Trains all that distillation would, tables stay, towards numbers for the first output.  FOLDER
  * holds what each input of the model is, input-N.bin, and target.bin, of that output's size; the
  * trained weights are written there, weights.bin, one behind the other in the order that the line
  * of JSON on stdout lists them in, with the loss and the milliseconds of each step.  `--print`
- * instead of STEPS: the step as IR text, for mlopt bench --profile.
+ * instead of STEPS: the step as IR text, for mlopt bench --profile.  bf16: layers and their
+ * gradients multiply it, as distillation has it where that is faster.
  */
 #include "../../driver/driver.h"
 #include "../../ir/grad.h"
@@ -28,6 +29,7 @@ typedef struct bench {
 	const char *model, *folder;
 	int64_t batch, length;
 	int steps; /* 0: print */
+	bool narrow;
 	ml_arena arena;
 	ml_module *m, *step;
 	ml_goal goal;
@@ -102,7 +104,7 @@ make_step(bench *b)
 	ml_status status =
 		ml_train_step(loss, 0, (const ml_value *const *)weight, n, &TRAINING, &b->step);
 	ml_module_free(loss);
-	return status;
+	return status == ML_OK && b->narrow ? ml_round_products(b->step) : status;
 }
 
 static ml_status
@@ -288,7 +290,8 @@ main(int argc, char **argv)
 	bench b = {0};
 
 	if (argc < 6) {
-		fputs("usage: bench_training MODEL.onnx FOLDER BATCH LENGTH STEPS [THREADS]\n",
+		fputs("usage: bench_training MODEL.onnx FOLDER BATCH LENGTH STEPS "
+		      "[THREADS [bf16]]\n",
 		      stderr);
 		return 2;
 	}
@@ -301,6 +304,7 @@ main(int argc, char **argv)
 		return 1;
 	ml_context_log(b.cx, put_message, NULL);
 	b.options->threads = argc > 6 ? atoi(argv[6]) : 0;
+	b.narrow = argc > 7 && !strcmp(argv[7], "bf16");
 	b.candidates.o = b.options;
 	ml_arena_init(&b.arena, &b.cx->memory);
 	return close_bench(&b, ml_enter(b.cx, work, &b));

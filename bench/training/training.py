@@ -2,7 +2,9 @@
 
 Both train the encoder's layers, embeddings frozen, towards random numbers for the last hidden state,
 with clipping and AdamW, on one batch of full sequences.  The row says how long a step takes, how
-much memory a process has at most, and whether losses and trained weights agree.
+much memory a process has at most, and whether losses and trained weights agree.  With --bf16 mlopt's
+layers and their gradients multiply bf16, as distillation has it where that is faster; weights may
+then be farther apart.
 """
 
 import argparse
@@ -29,6 +31,7 @@ def arguments():
     p.add_argument("--steps", type=int, default=20, help="of a round")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--bf16", action="store_true")
     p.add_argument("--json", action="store_true")
     p.add_argument("--torch-round", help=argparse.SUPPRESS)
     return p.parse_args()
@@ -202,6 +205,7 @@ def main():
         folder = pathlib.Path(name)
         write_inputs(args, folder)
         sizes = [str(x) for x in (args.batch, args.length, args.steps, args.threads)]
+        sizes += ["bf16"] * args.bf16
         own, torch = [], []
         for _ in range(args.rounds):
             own.append(run([f"{args.build}/bench/training/bench_training", args.model, name,
@@ -215,7 +219,7 @@ def main():
            "mlopt_mb": max(r["peak_mb"] for r in own),
            "torch_mb": max(r["peak_mb"] for r in torch),
            "loss_error": loss, "weights_error": far, "weights": found,
-           "agrees": loss < 1e-4 and far < 0.02 and found > 0}
+           "agrees": loss < 1e-4 and far < (0.1 if args.bf16 else 0.02) and found > 0}
     if args.json:
         print(json.dumps(row))
     else:

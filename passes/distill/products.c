@@ -1,4 +1,4 @@
-/* products.c -- products of a training as those of bf16, which some CPUs multiply twice as fast.
+/* products.c -- products of a training as those of bf16, which some CPUs multiply faster by far.
  *
  * What layers and their gradients multiply is rounded and widened again at once, so that all else
  * is of f32 as before: sums, weights and moments.  Teacher and student are rounded alike: what is

@@ -206,6 +206,18 @@ random_bf16(uint32_t *seed)
 	return (uint16_t)(bits >> 16);
 }
 
+/* Infinities beside ends of rows and panels: what is made whole with zeros must not meet them. */
+static void
+put_infinities(uint16_t *a, uint16_t *b, int64_t m, int64_t n, int64_t k, int64_t lda)
+{
+	enum { ONE = 0x3f80, INFINITE = 0x7f80 };
+
+	for (int64_t i = 0; i < m; i++)
+		a[i * lda] = a[i * lda + k - 1] = i == m / 2 ? INFINITE : ONE;
+	for (int64_t j = 0; j < n; j++)
+		b[j] = b[(k - 1) * n + j] = j == n / 2 ? INFINITE : ONE;
+}
+
 typedef struct problem {
 	ml_contract_form form;
 	int64_t m, n, k, lda;
@@ -280,6 +292,8 @@ make_problem(ml_contract_form form, int kind, int64_t m, int64_t n, int64_t k, u
 		ml_pack_f32(p.panels, p.b, k, n, n, 1);
 		plain_f32(p.a, p.b, p.want, m, n, k, p.lda);
 	} else if (form == ML_CONTRACT_BF16) {
+		if (kind == EXTREMES && k)
+			put_infinities(p.a, p.b, m, n, k, p.lda);
 		ml_pack_bf16(p.panels, p.b, k, n, n, 1);
 		plain_bf16(p.a, p.b, p.want, m, n, k, p.lda);
 	} else {
@@ -440,6 +454,7 @@ test_assembly_of_levels(void **state)
 	check_assembly("avx512vnni", "vpdpbusd");
 	check_assembly("avx512bf16", "vdpbf16ps");
 	check_assembly("amx", "tdpbusd");
+	check_assembly("amx", "tdpbf16ps");
 }
 
 /* Two groups of four k, all weights w: added as they are, in 16 bits when folded, or neither? */

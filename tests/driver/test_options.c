@@ -169,6 +169,10 @@ test_targets(void **state)
 	setup *s = *state;
 	ml_levels levels;
 
+	assert_int_equal(ml_options_set(s->o, "bf16", NULL), ML_OK);
+	assert_int_equal(ml_choose_levels(s->o, false, &levels), ML_OK);
+	assert_int_equal(levels.at[levels.count - 2]->level, ML_LEVEL_AVX512BF16);
+	assert_int_equal(levels.at[levels.count - 1]->level, ML_LEVEL_AMX);
 	assert_int_equal(ml_options_set(s->o, "mcpu", "znver4,haswell,avx2"), ML_OK);
 	assert_int_equal(ml_choose_levels(s->o, false, &levels), ML_OK);
 	assert_int_equal(levels.count, 2);

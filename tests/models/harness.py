@@ -83,7 +83,7 @@ def run(model, inputs, *flags, isa=None):
 
 
 def levels(bf16=False):
-	"""ISA levels this CPU has of those an artefact carries; one of --bf16 has a level more."""
+	"""ISA levels this CPU has of those an artefact carries; one of --bf16 has two more."""
 	with open("/proc/cpuinfo") as f:
 		flags = set(f.read().split())
 	found = ["avx2"] if "avx2" in flags else []
@@ -93,6 +93,8 @@ def levels(bf16=False):
 			found.append("avx512vnni")
 			if bf16 and "avx512_bf16" in flags:
 				found.append("avx512bf16")
+				if {"amx_tile", "amx_int8", "amx_bf16"} <= flags:
+					found.append("amx")
 	return found
 
 
