@@ -12,8 +12,8 @@ typedef struct narrowing {
 	ML_VEC(ml_value *) to;         /* the same numbers as bf16 */
 } narrowing;
 
-static bool
-is_widening(const ml_value *v)
+bool
+ml_is_widening(const ml_value *v)
 {
 	return ml_is(v, ML_OP_cast) && v->type.dtype == ML_f32 &&
 	       ml_in(v->def, 0)->type.dtype == ML_bf16;
@@ -40,15 +40,15 @@ is_map(const ml_node *n)
 static bool
 was_narrow(const ml_value *v)
 {
-	while (!is_widening(v) && v->def && is_map(v->def))
+	while (!ml_is_widening(v) && v->def && is_map(v->def))
 		v = ml_in(v->def, 0);
-	return is_widening(v);
+	return ml_is_widening(v);
 }
 
 static ml_value *
 narrowed(narrowing *w, ml_value *v)
 {
-	if (is_widening(v))
+	if (ml_is_widening(v))
 		return ml_in(v->def, 0);
 	for (int i = 0; i < w->from.count; i++)
 		if (w->from.at[i] == v)

@@ -3,6 +3,7 @@
 #include "linear_u4.h"
 #include "plan.h"
 #include <assert.h>
+#include <string.h>
 
 /* ---- lowering: composites become core operators ---- */
 
@@ -54,6 +55,8 @@ lower_block(ml_block *block, int opt_level)
 		after = before ? before->next : block->first; /* bodies may hold composites */
 	}
 	ML_STEP(ml_narrow_dots(block));
+	if (opt_level > 0)
+		ML_STEP(ml_multiply_column_sums(block));
 	for (ml_node *n = block->last, *before; n; n = before) {
 		before = n->prev;
 		if (n->op != ML_OP_yield && is_unused(n))
@@ -238,6 +241,26 @@ constant_panels(ml_plan *plan, const ml_read *r, ml_weight *w)
 
 static ml_status add_kernel_step(ml_planner *, ml_step, const ml_outlined *);
 
+static bool
+same_axes(const ml_attr *a, const ml_attr *b)
+{
+	return a->count == b->count &&
+	       !memcmp(a->ints, b->ints, (size_t)a->count * sizeof *a->ints);
+}
+
+/* Are there panels of a value, for this reader or another product along the same axes? */
+static bool
+has_panels(const ml_fact *f, const ml_read *r)
+{
+	const ml_node *made = f->panels_for, *n = r->packed_for;
+
+	if (made == n && f->panels_operand == r->operand)
+		return true;
+	return made && made->op == ML_OP_dot && n->op == ML_OP_dot && made->block == n->block &&
+	       same_axes(&ML_A(made, dot, rhs_batch), &ML_A(n, dot, rhs_batch)) &&
+	       same_axes(&ML_A(made, dot, rhs_contract), &ML_A(n, dot, rhs_contract));
+}
+
 static ml_status
 panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
 {
@@ -248,7 +271,7 @@ panels_of(ml_planner *p, const ml_read *r, ml_buffer **panels)
 		*panels = weights_buffer(p, &w);
 		return ML_OK;
 	}
-	if (f->panels_for != r->packed_for || f->panels_operand != r->operand) {
+	if (!has_panels(f, r)) {
 		ml_step step = {0};
 		ml_outlined io = {0};
 		ML_STEP(ml_outline_pack(p, r, &step, &io));

@@ -147,6 +147,10 @@ typedef struct ml_plan {
 ml_status ml_plan_module(ml_module *m, int opt_level, ml_arena *, ml_plan **);
 /* Dots of what was bf16 before it was widened multiply it as it was; narrow_dots.c. */
 ml_status ml_narrow_dots(ml_block *);
+/* bf16 as f32? */
+bool ml_is_widening(const ml_value *);
+/* Sums of columns that a product has panels of are a product with ones; column_sums.c. */
+ml_status ml_multiply_column_sums(ml_block *);
 /* Whether a dot of these sizes has a micro-kernel; others are reduction loops in a row kernel. */
 bool ml_has_tile(const ml_node *dot);
 /* One line per step: family, specification, shapes, provenance. */
@@ -182,7 +186,7 @@ typedef struct ml_fact {
 	ml_buffer *buffer; /* where its bytes are, also for aliases */
 	ml_value *
 		stored; /* for a group's value stored through views: the view that has the buffer */
-	ml_buffer *panels; /* packed from it, for this operand of `panels_for` */
+	ml_buffer *panels; /* packed from it, first for this operand of `panels_for` */
 	const ml_node *panels_for;
 	int panels_operand;
 	/* a part: this operand of the concat `whole`, from row `at` of it on; concat.c */

@@ -51,6 +51,30 @@ round_operand(narrowing *w, ml_node *n, int i)
 	return ML_OK;
 }
 
+/* The last axis stays: as gradients of biases are. */
+static bool
+sums_columns(const ml_node *n)
+{
+	if (n->op != ML_OP_reduce_sum)
+		return false;
+	const ml_attr *axes = &ML_A(n, reduce_sum, axes);
+	for (int i = 0; i < axes->count; i++)
+		if (axes->ints[i] == ml_in(n, 0)->type.rank - 1)
+			return false;
+	return true;
+}
+
+/* Gradients of biases sum what those of weights multiply: then it is nowhere needed in f32. */
+static void
+round_sums(const rounded *r)
+{
+	for (ml_use *u = r->from->uses, *next; u; u = next) {
+		next = u->next;
+		if (sums_columns(u->user))
+			ml_set_operand(u->user, 0, r->to);
+	}
+}
+
 ml_status
 ml_round_products(ml_module *m)
 {
@@ -59,5 +83,7 @@ ml_round_products(ml_module *m)
 	for (ml_node *n = m->main->first; n; n = n->next)
 		for (int i = 0; i < 2 && is_product(n); i++)
 			ML_STEP(round_operand(&w, n, i));
+	for (int i = 0; i < w.value.count; i++)
+		round_sums(&w.value.at[i]);
 	return ML_OK;
 }

@@ -106,6 +106,51 @@ test_conv(void **state)
 	check_gradients(convolution, (const int64_t[][2]){{1, 1}, {2, 4}, {3, 9}}, 3);
 }
 
+/* Gradients of a layer's weights and bias. */
+#define LAYER(x, d)                                                                                \
+	"module \"layer\" {\nsym b\nsym s\nin %x \"x\" : f32[b, s, 40]\nin %d \"d\" : f32[b, s, "  \
+	"20]\n%xn = cast %x {dtype = bf16} : bf16[b, s, 40]\n%xw = cast %xn {dtype = f32} : "      \
+	"f32[b, s, 40]\n%dn = cast %d {dtype = bf16} : bf16[b, s, 20]\n"                           \
+	"%dw = cast %dn {dtype = f32} : f32[b, s, 20]\n"                                           \
+	"%w = dot %" x ", %" d " {lhs_contract = [0, 1], rhs_contract = [0, 1]} : f32[40, 20]\n"   \
+	"%c = reduce_sum %" d " {axes = [0, 1]} : f32[1, 1, 20]\n"                                 \
+	"out \"w\" = %w\nout \"c\" = %c\n}\n"
+
+/* Both are products, with the same panels. */
+static void
+check_sums(const char *text)
+{
+	const ml_target *level[ML_LEVEL_COUNT];
+	int nlevels = model_levels(level), packs = 0, products = 0;
+	model m;
+
+	model_open(&m, text);
+	const ml_plan *plan = model_plan(&m);
+	for (int i = 0; i < plan->main->steps.count; i++) {
+		ml_family family = plan->specs.at[plan->main->steps.at[i].spec].family;
+		packs += family == ML_FAMILY_PACK;
+		products += family == ML_FAMILY_CONTRACT;
+	}
+	assert_int_equal(packs, 1);
+	assert_int_equal(products, 2);
+	model_close(&m);
+	for (int l = 0; l < nlevels; l++) {
+		model_open(&m, text);
+		model_compile(&m, level[l]);
+		model_check(&m, (int64_t[]){1, 1});
+		model_check(&m, (int64_t[]){3, 17});
+		model_close(&m);
+	}
+}
+
+static void
+test_sums(void **state)
+{
+	(void)state;
+	check_sums(LAYER("x", "d"));
+	check_sums(LAYER("xw", "dw"));
+}
+
 int
 main(void)
 {
@@ -113,6 +158,7 @@ main(void)
 		cmocka_unit_test(test_mlp),
 		cmocka_unit_test(test_block),
 		cmocka_unit_test(test_conv),
+		cmocka_unit_test(test_sums),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
