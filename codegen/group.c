@@ -9,10 +9,7 @@
 #include "plan.h"
 #include <string.h>
 
-enum {
-	MAX_GROUP = 160, /* nodes: keeps kernels and compile times small */
-	MAX_DEPTH = 32,  /* of index maps inside each other */
-};
+enum { MAX_DEPTH = 32 }; /* of index maps inside each other */
 
 /* The number of trailing axes a reduction covers, 0 when it covers others. */
 static int
@@ -53,77 +50,6 @@ is_stand_alone(const ml_node *n)
 	ml_class c = ml_class_of(n);
 
 	return c == ML_IRREGULAR || (c == ML_CONTROL && n->op != ML_OP_yield);
-}
-
-/* ---- dependency between groups ---- */
-
-static bool unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first);
-
-static bool
-node_operands_reach(ml_planner *p, const ml_node *n, const ml_group *target, int first)
-{
-	for (int i = 0; i < n->nin; i++) {
-		ml_node *def = ml_in(n, i)->def;
-		if (def && unit_reaches(p, def, target, first))
-			return true;
-	}
-	return false;
-}
-
-/* Does computing `n` (with its whole group) need something of `target`?  Nothing that ends before
- * position `first` does. */
-static bool
-unit_reaches(ml_planner *p, ml_node *n, const ml_group *target, int first)
-{
-	ml_note *note = ml_note_of(n);
-
-	if (note->group == target)
-		return true;
-	if ((note->group ? note->group->last : note->position) < first)
-		return false;
-	if (!note->group) {
-		if (note->stamp == p->stamp)
-			return false;
-		note->stamp = p->stamp;
-		return node_operands_reach(p, n, target, first);
-	}
-	if (note->group->stamp == p->stamp)
-		return false;
-	note->group->stamp = p->stamp;
-	for (int i = 0; i < note->group->nodes.count; i++)
-		if (node_operands_reach(p, note->group->nodes.at[i], target, first))
-			return true;
-	return false;
-}
-
-/* Can a node of g read what `def` computes?  What readers compute themselves, it can, if it can
- * read what that is computed from. */
-static bool
-can_read(ml_planner *p, ml_node *def, const ml_group *g)
-{
-	const ml_group *own = def ? ml_note_of(def)->group : g;
-
-	if (own == g)
-		return true;
-	if (own || ml_class_of(def) != ML_ELEMENTWISE)
-		return !unit_reaches(p, def, g, g->first);
-	for (int i = 0; i < def->nin; i++)
-		if (!can_read(p, ml_in(def, i)->def, g))
-			return false;
-	return true;
-}
-
-static bool
-can_join(ml_planner *p, const ml_node *n, const ml_group *g)
-{
-	if (g->nodes.count >= MAX_GROUP || p->plan->opt_level == 0 ||
-	    ml_state_of(p->plan, &g->nodes.at[0]->out[0]) || ml_is_whole_for_parts(g->nodes.at[0]))
-		return false;
-	p->stamp++;
-	for (int i = 0; i < n->nin; i++)
-		if (!can_read(p, ml_in(n, i)->def, g))
-			return false;
-	return true;
 }
 
 /* ---- growing groups ---- */
@@ -202,7 +128,7 @@ better_group(ml_planner *p, const ml_node *n, const ml_value *v, ml_group *best)
 	ml_node *def = v->def;
 	ml_group *g = def ? ml_note_of(def)->group : NULL;
 
-	if (g && g != best && fits(n, g) && is_better(g, best) && can_join(p, n, g))
+	if (g && g != best && fits(n, g) && is_better(g, best) && ml_can_join(p, n, g))
 		return g;
 	if (def && !g && ml_class_of(def) == ML_ELEMENTWISE)
 		for (int i = 0; i < def->nin; i++)
@@ -243,7 +169,8 @@ serves_only(const ml_group *map, const ml_group *g)
 	return true;
 }
 
-/* n is in g: maps of the same space that only g reads are computed there too. */
+/* n is in g: maps of the same space that only g reads are computed there too, and if g is one, all
+ * that can be: they read the same. */
 static void
 take_over_maps(ml_planner *p, ml_group *g, const ml_node *n)
 {
@@ -252,8 +179,9 @@ take_over_maps(ml_planner *p, ml_group *g, const ml_node *n)
 		ml_group *map = def ? ml_note_of(def)->group : NULL;
 		if (!map || map == g || !is_map(map) ||
 		    !ml_type_same_shape(&map->space, &g->space) ||
-		    g->nodes.count + map->nodes.count > MAX_GROUP || !all_elementwise(map) ||
-		    !serves_only(map, g))
+		    g->nodes.count + map->nodes.count > ML_MAX_GROUP || !all_elementwise(map) ||
+		    (!serves_only(map, g) &&
+		     (!is_map(g) || !all_elementwise(g) || !ml_is_free_of(p, g, map))))
 			continue;
 		for (int k = 0; k < map->nodes.count; k++)
 			add_to_group(p, g, map->nodes.at[k]);
@@ -275,7 +203,7 @@ sibling_rows(ml_planner *p, const ml_node *n, int axes)
 	for (const ml_use *u = ml_in(n, 0)->uses; u; u = u->next) {
 		ml_group *g = u->user != n && u->user->scratch ? ml_note_of(u->user)->group : NULL;
 		if (g && g->family == ML_FAMILY_ROWS && g->row_axes == axes &&
-		    ml_type_same_shape(&ml_in(n, 0)->type, &g->space) && can_join(p, n, g))
+		    ml_type_same_shape(&ml_in(n, 0)->type, &g->space) && ml_can_join(p, n, g))
 			return g;
 	}
 	return NULL;
@@ -342,6 +270,13 @@ join_pooled(ml_planner *p, ml_node *n)
 	return true;
 }
 
+/* What has loops inside of elements would be computed by one thread. */
+static bool
+is_lone_row(const ml_group *g, int axes)
+{
+	return axes == g->space.rank && g->row_axes == 0 && !all_elementwise(g);
+}
+
 static void
 place_reduce(ml_planner *p, ml_node *n)
 {
@@ -356,7 +291,8 @@ place_reduce(ml_planner *p, ml_node *n)
 		return;
 	}
 	if (!g || g->family != ML_FAMILY_ROWS || !ml_type_same_shape(&x->type, &g->space) ||
-	    is_convolution(g) || (g->row_axes != 0 && g->row_axes != axes) || !can_join(p, n, g))
+	    is_convolution(g) || is_lone_row(g, axes) ||
+	    (g->row_axes != 0 && g->row_axes != axes) || !ml_can_join(p, n, g))
 		g = sibling_rows(p, n, axes);
 	if (!g) {
 		new_group(p, ML_FAMILY_ROWS, &x->type, axes, n);

@@ -66,8 +66,25 @@ is_cached(const ml_node *n)
 	return true;
 }
 
+/* Squares of a product of matrices that others read too, to be summed: sums read the product, and
+ * no squares are stored beside it. */
+static bool
+is_summed_square(const ml_node *n)
+{
+	const ml_node *from = ml_in(n, 0)->def;
+	const ml_group *g = from ? ml_note_of(from)->group : NULL;
+
+	if (n->op != ML_OP_mul || ml_in(n, 0) != ml_in(n, 1) || !g ||
+	    g->family != ML_FAMILY_CONTRACT || !ml_in(n, 0)->uses->next->next)
+		return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next)
+		if (u->user->op != ML_OP_reduce_sum)
+			return false;
+	return true;
+}
+
 bool
 ml_is_recomputed(const ml_node *n)
 {
-	return is_spread(n) || is_widening(n) || is_cached(n);
+	return is_spread(n) || is_widening(n) || is_cached(n) || is_summed_square(n);
 }

@@ -157,6 +157,7 @@ bool ml_has_tile(const ml_node *dot);
 void ml_plan_print(ml_text *, const ml_plan *);
 
 /* ---- between the planner's files ---- */
+enum { ML_MAX_GROUP = 160 }; /* nodes: keeps kernels and compile times small */
 
 /* Nodes that one kernel computes together. */
 typedef struct ml_group {
@@ -238,6 +239,10 @@ const ml_value *ml_outermost(ml_dims *, const ml_value *v, ml_dim low[ML_MAX_RAN
 ml_type ml_state_memory(const ml_plan *, const ml_value *v);
 /* An elementwise node that is in no group: every reader computes it; group_recompute.c. */
 bool ml_is_recomputed(const ml_node *);
+/* Does none of the node's operands depend on the group?  group_order.c. */
+bool ml_can_join(ml_planner *, const ml_node *, const ml_group *);
+/* Does nothing that g reads from elsewhere need what `map` computes? */
+bool ml_is_free_of(ml_planner *, const ml_group *g, const ml_group *map);
 /* The contraction whose results, `image`, this reduction pools and nobody else reads, or NULL;
  * group_pool.c. */
 ml_group *ml_pooled_group(const ml_node *reduce, const ml_value **image);
