@@ -1,14 +1,13 @@
 /* rows.c -- maps and row kernels: elements, reductions along rows, results, stage by stage.
  *
- * A unit of work is one row, or for maps 4096 positions of one row; tiles are equal shares of all
- * units, so that the grid does not depend on how dims were merged.  Reductions keep 16 partial
- * results, whatever the machine, and tails change only the lanes that exist.
+ * A unit of work is one row, or for maps as many positions of one row as a tile has elements; tiles
+ * are equal shares of all units, so that the grid does not depend on how dims were merged.
+ * Reductions keep 16 partial results, whatever the machine, and tails change only the lanes that
+ * exist.
  */
 #include "family.h"
 #include "rows.h"
 #include <string.h>
-
-enum { UNIT_BLOCKS = 256 }; /* blocks of 16 positions in a unit of a map */
 
 typedef struct row_emit {
 	ml_rows r;
@@ -284,11 +283,11 @@ emit_units(row_emit *w, ml_dim rows)
 	ml_emit *e = x->e;
 	ml_dims *dims = w->r.kernel->m->dims;
 	ml_dim lanes = ml_dim_int(dims, ML_LANES);
-	ml_dim unit = ml_dim_int(dims, UNIT_BLOCKS * ML_LANES), chunks = ml_dim_int(dims, 1);
-	int64_t n;
+	ml_dim chunks = ml_dim_int(dims, 1);
+	int64_t n, unit = w->r.tile_elements;
 
-	if (w->r.is_map && !(ml_dim_is_int(w->row, &n) && n <= UNIT_BLOCKS * ML_LANES))
-		chunks = ml_dim_ceildiv(dims, w->row, unit);
+	if (w->r.is_map && !(ml_dim_is_int(w->row, &n) && n <= unit))
+		chunks = ml_dim_ceildiv(dims, w->row, ml_dim_int(dims, unit));
 	w->blocks = ml_expr_dim(x, ml_dim_floordiv(dims, w->row, lanes));
 	w->all_blocks = ml_expr_dim(x, ml_dim_ceildiv(dims, w->row, lanes));
 	w->tail = ml_sub(e, ml_expr_dim(x, w->row), ml_mul(e, w->blocks, ml_i64(e, ML_LANES)));
@@ -304,8 +303,9 @@ emit_units(row_emit *w, ml_dim rows)
 		emit_row(w, l.i, ml_i64(e, 0), w->all_blocks);
 	} else {
 		ml_v from = LLVMBuildURem(e->b, l.i, per_row, "");
-		from = ml_mul(e, from, ml_i64(e, UNIT_BLOCKS));
-		ml_v to = ml_min_s(e, ml_add(e, from, ml_i64(e, UNIT_BLOCKS)), w->all_blocks);
+		ml_v blocks = ml_i64(e, unit / ML_LANES);
+		from = ml_mul(e, from, blocks);
+		ml_v to = ml_min_s(e, ml_add(e, from, blocks), w->all_blocks);
 		emit_row(w, LLVMBuildUDiv(e->b, l.i, per_row, ""), from, to);
 	}
 	ml_expr_release(x, mark);
