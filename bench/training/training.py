@@ -3,8 +3,8 @@
 Both train the encoder's layers, embeddings frozen, towards random numbers for the last hidden state,
 with clipping and AdamW, on one batch of full sequences.  The row says how long a step takes, how
 much memory a process has at most, and whether losses and trained weights agree.  With --bf16 mlopt's
-layers and their gradients multiply bf16, as distillation has it where that is faster; weights may
-then be farther apart.
+layers and their gradients multiply bf16, as distillation has it where that is faster; losses and
+weights may then be farther apart.
 """
 
 import argparse
@@ -219,7 +219,8 @@ def main():
            "mlopt_mb": max(r["peak_mb"] for r in own),
            "torch_mb": max(r["peak_mb"] for r in torch),
            "loss_error": loss, "weights_error": far, "weights": found,
-           "agrees": loss < 1e-4 and far < (0.1 if args.bf16 else 0.02) and found > 0}
+           "agrees": loss < (1e-3 if args.bf16 else 1e-4) and far < (0.1 if args.bf16 else 0.02)
+           and found > 0}
     if args.json:
         print(json.dumps(row))
     else:
