@@ -234,12 +234,11 @@ ml_emit_contract_tiles(ml_emit *e, ml_contract_form form)
 
 	e->fn = f;
 	LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->lc, f, "entry"));
-	bool matrices = s.kind == MATRICES, loops = s.kind == FOLD || (matrices && !s.few_rows);
-	if (matrices && !loops)
+	if (s.kind == MATRICES && s.few_rows)
 		emit_matrices(e, f, form, &s);
-	int rows = matrices ? s.few_rows : s.rows;
-	ml_v rest = forms[form].group > 1 ? emit_rest(e, f, form, rows) : NULL;
-	if (loops)
+	int rows = s.kind == MATRICES ? s.few_rows : s.rows;
+	ml_v rest = forms[form].group > 1 && rows ? emit_rest(e, f, form, rows) : NULL;
+	if (s.kind == FOLD || !rows)
 		emit_tile(e, f, rest, form, &s, 0, 0);
 	else
 		emit_choice(e, f, rest, form, &s);
