@@ -15,6 +15,7 @@ enum {
 	ROWS = 64,  /* of a part that a thread takes */
 	HIGH = ML_CHOLESKY_HIGH,
 	WIDE = ML_CHOLESKY_WIDE,
+	LANES = ML_CHOLESKY_LANES,
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -23,6 +24,7 @@ typedef struct factoring {
 	int64_t n;
 	int64_t first, end; /* columns of the panel */
 	double *turned;     /* its rows left of it, WIDE at a time: [PANEL / WIDE][first][WIDE] */
+	double *corner;     /* its triangle on the diagonal, transposed: [PANEL][PANEL] */
 } factoring;
 
 /* ---- what lies left of the panel ---- */
@@ -120,7 +122,52 @@ factor_corner(const factoring *f)
 	return true;
 }
 
-/* Rows below the corner. */
+static void
+turn_corner(const factoring *f)
+{
+	for (int64_t j = f->first; j < f->end; j++)
+		for (int64_t t = f->first; t <= j; t++)
+			f->corner[(t - f->first) * PANEL + j - f->first] = f->a[j * f->n + t];
+}
+
+/* Rows below the corner, so many side by side: each element, once it is there, goes into the sums
+ * of all behind it, in the order in which within() adds. */
+static inline void
+finish(const factoring *f, int64_t i, int rows)
+{
+	ml_cholesky_columns sum[HIGH][PANEL / LANES] = {{{0}}};
+	double *x = f->a + i * f->n + f->first;
+
+	for (int64_t t = 0; t < f->end - f->first; t++) {
+		const double *y = f->corner + t * PANEL;
+		for (int r = 0; r < rows; r++) {
+			double *own = x + r * f->n + t;
+			*own = (*own - sum[r][t / LANES][t % LANES]) / y[t];
+			for (int64_t c = (t + 1) / LANES; c < PANEL / LANES; c++)
+				sum[r][c] += *own * *(const ml_cholesky_columns *)(y + c * LANES);
+		}
+	}
+}
+
+static inline void
+finish_rows(const factoring *f, int64_t first, int64_t end)
+{
+	int64_t i = first;
+
+	for (; i + HIGH <= end; i += HIGH)
+		finish(f, i, HIGH);
+	for (; i < end; i++)
+		finish(f, i, 1);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"), flatten)) static void
+finish_rows_avx2(const factoring *f, int64_t first, int64_t end)
+{
+	finish_rows(f, first, end);
+}
+#endif
+
 static void
 finish_part(void *user, int worker, int64_t part)
 {
@@ -128,9 +175,13 @@ finish_part(void *user, int worker, int64_t part)
 	int64_t first = f->end + part * ROWS, end = rows_end(f, first);
 
 	(void)worker;
-	for (int64_t i = first; i < end; i++)
-		for (int64_t j = f->first; j < f->end; j++)
-			f->a[i * f->n + j] = within(f, i, j) / f->a[j * f->n + j];
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx2")) {
+		finish_rows_avx2(f, first, end);
+		return;
+	}
+#endif
+	finish_rows(f, first, end);
 }
 
 bool
@@ -140,6 +191,7 @@ ml_cholesky(double *a, int64_t n, int workers, ml_arena *arena)
 	ml_crew crew = {.workers = n < ALONE ? 1 : workers};
 
 	f.turned = ML_NEW_ARRAY(arena, double, PANEL *n);
+	f.corner = ML_NEW_ARRAY(arena, double, PANEL *PANEL);
 	for (; f.first < n; f.first = f.end) {
 		f.end = f.first + PANEL < n ? f.first + PANEL : n;
 		turn(&f);
@@ -147,6 +199,7 @@ ml_cholesky(double *a, int64_t n, int workers, ml_arena *arena)
 			ml_crew_do(&crew, (n - f.first + ROWS - 1) / ROWS, take_off_part, &f);
 		if (!factor_corner(&f))
 			return false;
+		turn_corner(&f);
 		ml_crew_do(&crew, (n - f.end + ROWS - 1) / ROWS, finish_part, &f);
 	}
 	return true;

@@ -1,5 +1,6 @@
 /* feedback.c -- rounding in which the error of each row goes into those that are rounded later. */
 #include "feedback.h"
+#include "../../ir/crew.h"
 #include "../cholesky.h"
 #include <stdlib.h>
 #include <string.h>
@@ -35,44 +36,89 @@ order_rows(ml_feedback *f, const double *h, ml_arena *arena)
 
 /* ---- the factor ---- */
 
+typedef struct factoring {
+	ml_feedback *f;
+	const double *h;
+	double *l; /* [k, k] */
+} factoring;
+
+enum { ROWS = 16 /* that a thread takes */ };
+
+static int64_t
+rows_end(const factoring *a, int64_t part)
+{
+	int64_t end = (part + 1) * ROWS;
+
+	return end < a->f->k ? end : a->f->k;
+}
+
+/* Rows of h, in reverse order. */
+static void
+gather_rows(void *user, int worker, int64_t part)
+{
+	const factoring *a = user;
+	const int64_t *last = a->f->order + a->f->k - 1;
+
+	(void)worker;
+	for (int64_t i = part * ROWS; i < rows_end(a, part); i++)
+		for (int64_t j = 0; j <= i; j++)
+			a->l[i * a->f->k + j] = a->h[ml_triangle_at(last[-i], last[-j])];
+}
+
+static int64_t
+parts_of(const factoring *a)
+{
+	return (a->f->k + ROWS - 1) / ROWS;
+}
+
 /* L of h with rows in reverse: A + I = V inverse(diag V) with V[t][i] = L[k-1-t][k-1-i]. */
 static bool
-factor(const ml_feedback *f, const double *h, double damp, int workers, double *l, ml_arena *arena)
+factor(factoring *a, double damp, int workers, ml_arena *arena)
 {
-	int64_t k = f->k;
-	double mean = 0;
+	int64_t k = a->f->k;
+	double mean = 0, *l = a->l;
 
 	for (int64_t i = 0; i < k; i++)
-		mean += h[ml_triangle_at(i, i)] / (double)k;
-	for (int64_t i = 0; i < k; i++)
-		for (int64_t j = 0; j <= i; j++) {
-			int64_t r = f->order[k - 1 - i], c = f->order[k - 1 - j];
-			l[i * k + j] = h[ml_triangle_at(r, c)];
-		}
+		mean += a->h[ml_triangle_at(i, i)] / (double)k;
+	ml_crew_do(&(ml_crew){.workers = workers}, parts_of(a), gather_rows, a);
 	for (int64_t i = 0; i < k; i++)
 		l[i * k + i] = l[i * k + i] > 0 ? l[i * k + i] + damp * mean : 1;
 	return ml_cholesky(l, k, workers, arena);
+}
+
+/* Rows of A: columns of L, which lie side by side. */
+static void
+share_rows(void *user, int worker, int64_t part)
+{
+	const factoring *a = user;
+	int64_t k = a->f->k, first = part * ROWS, end = rows_end(a, part);
+
+	(void)worker;
+	for (int64_t t = 0; t < end; t++) {
+		const double *row = a->l + (k - 1 - t) * k;
+		for (int64_t i = t < first ? first : t + 1; i < end; i++) {
+			int64_t at = k - 1 - i;
+			a->f->share[i * k + t] = (float)(row[at] / a->l[at * k + at]);
+		}
+	}
 }
 
 bool
 ml_feedback_of(ml_feedback *f, const double *h, int64_t k, double damp, int workers,
 	       ml_arena *arena)
 {
-	double *l = ML_NEW_ARRAY(arena, double, k *k);
+	factoring a = {f, h, ML_NEW_ARRAY(arena, double, k *k)};
 
 	*f = (ml_feedback){k, ML_NEW_ARRAY(arena, int64_t, k), ML_NEW_ARRAY(arena, float, k *k),
 			   ML_NEW_ARRAY(arena, double, k)};
 	order_rows(f, h, arena);
-	if (!factor(f, h, damp, workers, l, arena) && !factor(f, h, 10 * damp, workers, l, arena))
+	if (!factor(&a, damp, workers, arena) && !factor(&a, 10 * damp, workers, arena))
 		return false;
 	for (int64_t t = 0; t < k; t++) {
-		const double *row = l + (k - 1 - t) * k;
-		f->left[f->order[t]] = row[k - 1 - t] * row[k - 1 - t];
-		for (int64_t i = t + 1; i < k; i++) {
-			int64_t at = k - 1 - i;
-			f->share[i * k + t] = (float)(row[at] / l[at * k + at]);
-		}
+		double left = a.l[(k - 1 - t) * (k + 1)];
+		f->left[f->order[t]] = left * left;
 	}
+	ml_crew_do(&(ml_crew){.workers = workers}, parts_of(&a), share_rows, &a);
 	return true;
 }
 
