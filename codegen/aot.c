@@ -136,7 +136,7 @@ make_libc_stub(artefact *a, const char *linker, const char **stub)
 	char *message = NULL;
 	ml_words w = {0};
 
-	ML_STEP(ml_target_machine(a->cx, target_of(a), &machine));
+	ML_STEP(ml_target_machine(a->cx, target_of(a), LLVMCodeGenLevelNone, &machine));
 	ml_emit_open(&e, target_of(a), a->arena, "libc");
 	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
 		ml_emit_function(&e, functions[i], e.none, NULL, 0);

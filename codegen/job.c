@@ -2,6 +2,7 @@
 #include "job.h"
 #include "../ir/catch.h"
 #include "fingerprint.h"
+#include <assert.h>
 #include <llvm-c/BitReader.h>
 #include <llvm-c/BitWriter.h>
 #include <stdio.h>
@@ -20,16 +21,22 @@ ml_worker_close(ml_worker *w)
 	for (int i = 0; i < ML_LEVEL_COUNT; i++)
 		if (w->machine[i])
 			LLVMDisposeTargetMachine(w->machine[i]);
+	if (w->entry_machine)
+		LLVMDisposeTargetMachine(w->entry_machine);
 	ml_arena_free(&w->cx.arena);
 }
 
+/* The entry runs each of its lines once: LLVM need not look for the best code. */
 static ml_status
-machine_for(ml_worker *w, const ml_target *t, LLVMTargetMachineRef *out)
+machine_for(ml_worker *w, const ml_job *j, LLVMTargetMachineRef *out)
 {
-	LLVMTargetMachineRef *slot = &w->machine[t->level];
+	bool entry = j->kind == ML_JOB_EMITTED;
+	LLVMTargetMachineRef *slot = entry ? &w->entry_machine : &w->machine[j->target->level];
 
 	if (!*slot)
-		ML_STEP(ml_target_machine(&w->cx, t, slot));
+		ML_STEP(ml_target_machine(&w->cx, j->target,
+					  entry ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault,
+					  slot));
 	*out = *slot;
 	return ML_OK;
 }
@@ -141,8 +148,11 @@ make_emitted(ml_worker *w, ml_job *j, ml_emit *e)
 	note_tiles(j, e);
 	if (w->check)
 		return ML_OK;
-	ML_STEP(machine_for(w, j->target, &machine));
-	ml_emit_optimize(e, machine);
+	ML_STEP(machine_for(w, j, &machine));
+	if (j->kind == ML_JOB_EMITTED)
+		assert(!LLVMVerifyModule(e->module, LLVMAbortProcessAction, NULL));
+	else
+		ml_emit_optimize(e, machine);
 	return to_object(w, j, e->module, machine);
 }
 
@@ -155,7 +165,7 @@ make_embedded(ml_worker *w, ml_job *j)
 		(const char *)j->bitcode.at, j->bitcode.size, j->bitcode.name, 0);
 	LLVMModuleRef m = NULL;
 	LLVMTargetMachineRef machine;
-	ml_status status = machine_for(w, j->target, &machine);
+	ml_status status = machine_for(w, j, &machine);
 
 	if (status == ML_OK && LLVMParseBitcodeInContext2(lc, bytes, &m))
 		status = ml_error(&w->cx, ML_ERR_CODEGEN, NULL,

@@ -32,7 +32,7 @@ typedef struct ml_job {
 /* What a worker thread keeps between jobs. */
 typedef struct ml_worker {
 	ml_context cx; /* its own: memory, diagnostics */
-	LLVMTargetMachineRef machine[ML_LEVEL_COUNT];
+	LLVMTargetMachineRef machine[ML_LEVEL_COUNT], entry_machine;
 	LLVMMemoryBufferRef bitcode; /* of the job's key, or NULL */
 	const ml_plan *plan;         /* read only */
 	const char *save_temps;      /* or NULL */

@@ -178,7 +178,8 @@ ml_target_register(void)
 }
 
 ml_status
-ml_target_machine(ml_context *cx, const ml_target *t, LLVMTargetMachineRef *out)
+ml_target_machine(ml_context *cx, const ml_target *t, LLVMCodeGenOptLevel level,
+		  LLVMTargetMachineRef *out)
 {
 	LLVMTargetRef backend = NULL;
 	char *message = NULL;
@@ -190,8 +191,8 @@ ml_target_machine(ml_context *cx, const ml_target *t, LLVMTargetMachineRef *out)
 		LLVMDisposeMessage(message);
 		return s;
 	}
-	*out = LLVMCreateTargetMachine(backend, t->triple, t->cpu, t->features,
-				       LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+	*out = LLVMCreateTargetMachine(backend, t->triple, t->cpu, t->features, level, LLVMRelocPIC,
+				       LLVMCodeModelDefault);
 	if (!*out)
 		return ml_error(cx, ML_ERR_TARGET, NULL, "LLVM has no target machine for %s",
 				t->name);

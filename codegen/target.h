@@ -39,6 +39,7 @@ bool ml_target_runs_here(const ml_target *);
 bool ml_target_has_bf16(const ml_target *);
 /* Tells LLVM of the targets; ml_target_machine() does so itself. */
 void ml_target_register(void);
-/* A new target machine (position-independent, -O2 or -O3); the caller disposes it. */
-ml_status ml_target_machine(ml_context *, const ml_target *, LLVMTargetMachineRef *);
+/* A new target machine, position-independent; the caller disposes it. */
+ml_status ml_target_machine(ml_context *, const ml_target *, LLVMCodeGenOptLevel,
+			    LLVMTargetMachineRef *);
 #endif

@@ -32,7 +32,7 @@ jitted_open(jitted *j, const ml_target *target)
 	*j = (jitted){.cx.memory = ml_memory_libc()};
 	ml_arena_init(&j->cx.arena, &j->cx.memory);
 	ml_arena_init(&j->arena, &j->cx.memory);
-	if (ml_target_machine(&j->cx, target, &j->machine) != ML_OK) {
+	if (ml_target_machine(&j->cx, target, LLVMCodeGenLevelDefault, &j->machine) != ML_OK) {
 		fprintf(stderr, "no target machine for %s\n", target->name);
 		exit(2);
 	}

@@ -142,7 +142,8 @@ test_machines_for_all_levels(void **state)
 	ml_arena_init(&cx.arena, &cx.memory);
 	for (int i = 0; i < ML_LEVEL_COUNT; i++) {
 		LLVMTargetMachineRef machine = NULL;
-		assert_int_equal(ml_target_machine(&cx, ml_target_level((ml_level)i), &machine),
+		assert_int_equal(ml_target_machine(&cx, ml_target_level((ml_level)i),
+						   LLVMCodeGenLevelDefault, &machine),
 				 ML_OK);
 		assert_non_null(machine);
 		LLVMDisposeTargetMachine(machine);
