@@ -146,6 +146,7 @@ make_emitted(ml_worker *w, ml_job *j, ml_emit *e)
 	if (j->kind == ML_JOB_TILES)
 		ml_emit_contract_tiles(e, j->form);
 	note_tiles(j, e);
+	w->noted(w->user, j);
 	if (w->check)
 		return ML_OK;
 	ML_STEP(machine_for(w, j, &machine));
