@@ -47,7 +47,14 @@ sum_of_rows(ml_builder *b, ml_value *x)
 	return ml_build_reduce(b, ML_OP_reduce_sum, x, rows, 1);
 }
 
-enum { XX, XE, X, E, EE, RESULTS };
+/* With the products of a triangle behind them. */
+enum { XE, X, E, EE, SUMS };
+
+static int
+results_of(int64_t d)
+{
+	return SUMS + ml_triangle_products(d);
+}
 
 /* A copy of the student that goes on from what the branch reads, is also given the target, and
  * gives sums. */
@@ -56,20 +63,24 @@ make_student(const ml_refit *f, const ml_node *layer, const ml_value *sum, ml_mo
 	     bool *reads)
 {
 	*reads = ml_stream_read(&f->read, copy);
-	ml_value *have = same_value(copy, sum), *result[RESULTS];
+	ml_value *have = same_value(copy, sum);
 	ml_node *n = ml_node_by_id(copy, layer->id);
 	ml_builder b = ml_builder_before(copy->main->last);
+	int64_t d, o;
+
+	ml_matrix_size(n, &d, &o);
+	ml_value **result = ML_NEW_ARRAY(&copy->arena, ml_value *, results_of(d));
 
 	ml_value *want = ml_block_add_arg(copy->main, &have->type, "target");
 	ml_value *missing = ml_matrix_y(&b, n, ml_op2(&b, ML_OP_sub, want, have));
 	ml_value *rows = ml_matrix_x(&b, n, ml_in(n, 0));
-	result[XX] = sum_of_products(&b, rows, rows);
+	ML_STEP(ml_triangle_build(&b, rows, result + SUMS));
 	result[XE] = sum_of_products(&b, rows, missing);
 	result[X] = sum_of_rows(&b, rows);
 	result[E] = sum_of_rows(&b, missing);
 	result[EE] = sum_of_rows(&b, ml_op2(&b, ML_OP_mul, missing, missing));
 	ML_STEP(b.failed);
-	ML_STEP(ml_module_set_outputs(copy, result, RESULTS));
+	ML_STEP(ml_module_set_outputs(copy, result, results_of(d)));
 	ml_drop_unused(copy->main);
 	return ML_OK;
 }
@@ -104,7 +115,7 @@ add_sums(ml_gram *g, const ml_tensor *out, int64_t rows)
 {
 	const float *ee = out[EE].data;
 
-	ml_gram_add(g, out[XX].data);
+	ml_triangle_add(g->xx, g->d, out + SUMS);
 	add_floats(g->xe, &out[XE]);
 	add_floats(g->x, &out[X]);
 	add_floats(g->e, &out[E]);
@@ -118,11 +129,11 @@ run_batch(ml_refit *f, const ml_batch *b, ml_runnable *student, bool reads, ml_g
 {
 	const ml_exec *exec = f->p->px->exec;
 	int inputs = f->p->m->main->nargs, n = (int)(b - f->p->samples.batch.at);
-	ml_tensor out[RESULTS] = {0}; /* lent */
 	ml_arena arena;
 
 	ml_arena_init(&arena, &f->p->px->cx->memory);
 	ml_tensor *in = ML_NEW_ARRAY(&arena, ml_tensor, inputs + 2);
+	ml_tensor *out = ML_NEW_ARRAY(&arena, ml_tensor, results_of(to->d)); /* lent */
 	ml_tensor *target = &in[inputs + reads];
 	memcpy(in, b->in, (size_t)inputs * sizeof *in);
 	ml_status st = reads ? ml_stream_get(&f->read, n, &arena, &in[inputs]) : ML_OK;

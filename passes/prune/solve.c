@@ -8,7 +8,6 @@
 
 enum {
 	LANES = 8,
-	STRIP = 64, /* rows that a thread takes */
 	ALONE = 256 /* rows below which threads are not worth starting */
 };
 
@@ -17,37 +16,10 @@ ml_gram_new(ml_arena *arena, int64_t d, int64_t o)
 {
 	return (ml_gram){.d = d,
 			 .o = o,
-			 .xx = ML_NEW_ARRAY(arena, double, d *d),
+			 .xx = ML_NEW_ARRAY(arena, double, ml_triangle_size(d)),
 			 .xe = ML_NEW_ARRAY(arena, double, d *o),
 			 .x = ML_NEW_ARRAY(arena, double, d),
 			 .e = ML_NEW_ARRAY(arena, double, o)};
-}
-
-typedef struct adding {
-	double *to;
-	const float *from;
-	int64_t d;
-} adding;
-
-static void
-add_part(void *user, int worker, int64_t part)
-{
-	const adding *a = user;
-	int64_t end = (part + 1) * STRIP < a->d ? (part + 1) * STRIP : a->d;
-
-	(void)worker;
-	for (int64_t i = part * STRIP; i < end; i++)
-		for (int64_t j = 0; j <= i; j++)
-			a->to[i * a->d + j] += (double)a->from[i * a->d + j];
-}
-
-void
-ml_gram_add(ml_gram *g, const float *xx)
-{
-	adding a = {g->xx, xx, g->d};
-	ml_crew crew = {.workers = g->d < ALONE ? 1 : 0};
-
-	ml_crew_do(&crew, (g->d + STRIP - 1) / STRIP, add_part, &a);
 }
 
 /* Independent lanes, so that the compiler may use vectors without reordering a sum. */
@@ -84,7 +56,7 @@ factor(const ml_gram *g, double ridge, ml_arena *arena)
 	/* Around the means: what the bias takes, the weights need not. */
 	for (int64_t i = 0; i < d; i++) {
 		for (int64_t j = 0; j <= i; j++)
-			a[i * d + j] = g->xx[i * d + j] - g->x[i] * g->x[j] / g->rows;
+			a[i * d + j] = g->xx[ml_triangle_at(i, j)] - g->x[i] * g->x[j] / g->rows;
 		trace += a[i * d + i];
 	}
 	if (!(trace > 0) || !isfinite(trace))
@@ -139,15 +111,15 @@ remain_part(void *user, int worker, int64_t i)
 {
 	const remaining *r = user;
 	const ml_gram *g = r->g;
-	int64_t d = g->d, o = g->o;
-	const double *own = r->dw + i * o;
+	int64_t o = g->o;
+	const double *own = r->dw + i * o, *xx = g->xx + ml_triangle_at(i, 0);
 	double left = -2 * dot(own, g->xe + i * o, o);
 
 	(void)worker;
 	left += 2 * g->x[i] * dot(own, r->db, o);
-	left += g->xx[i * d + i] * dot(own, own, o);
+	left += xx[i] * dot(own, own, o);
 	for (int64_t j = 0; j < i; j++)
-		left += 2 * g->xx[i * d + j] * dot(own, r->dw + j * o, o);
+		left += 2 * xx[j] * dot(own, r->dw + j * o, o);
 	r->row[i] = left;
 }
 

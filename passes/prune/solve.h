@@ -3,22 +3,18 @@
  */
 #ifndef ML_PRUNE_SOLVE_H
 #define ML_PRUNE_SOLVE_H
-#include "../../ir/arena.h"
-#include <stdbool.h>
-#include <stdint.h>
+#include "../triangle.h"
 
 /* Sums over rows of x, d wide, and of what is missing to the target, e, o wide. */
 typedef struct ml_gram {
 	int64_t d, o;
 	double rows;
-	double *xx; /* d x d; the lower triangle */
+	double *xx; /* a triangle of d rows */
 	double *xe; /* d x o */
 	double *x, *e;
 	double ee; /* of squares */
 } ml_gram;
 ml_gram ml_gram_new(ml_arena *, int64_t d, int64_t o);
-/* Adds the products of some rows, d x d. */
-void ml_gram_add(ml_gram *, const float *xx);
 
 /* The change of weights dw (d x o) and bias db (o) that leaves the least squares of e - x dw - db,
  * with `ridge` times the mean variance of x against large changes.  False when the matrix is not

@@ -92,27 +92,45 @@ ml_find_widths(ml_pruning *p)
 
 /* ---- what layers read ---- */
 
-enum { XX, X, COUNT, SUMS };
+/* Of each layer, with the products of a triangle behind them. */
+enum { X, COUNT, SUMS };
+
+static int
+results_of(const ml_gram *g)
+{
+	return SUMS + ml_triangle_products(g->d);
+}
+
+static int
+count_results(const ml_pruning *p, int first, int end)
+{
+	int n = 0;
+
+	for (int i = first; i < end; i++)
+		n += results_of(&p->width.at[i].gram);
+	return n;
+}
 
 static ml_status
 watch_inputs(ml_pruning *p, ml_module *copy, int first, int end)
 {
-	ml_value **result = ML_NEW_ARRAY(p->arena, ml_value *, SUMS * (end - first));
+	int count = count_results(p, first, end);
+	ml_value **result = ML_NEW_ARRAY(p->arena, ml_value *, count), **at = result;
 	const int64_t rows[] = {0};
 
 	ml_builder b = ml_builder_before(copy->main->last);
 	for (int i = first; i < end; i++) {
 		ml_node *n = ml_node_by_id(copy, p->width.at[i].layer);
-		ml_value *x = ml_matrix_x(&b, n, ml_in(n, 0)), **at = &result[SUMS * (i - first)];
-		ML_STEP(b.failed);
+		ml_value *x = ml_matrix_x(&b, n, ml_in(n, 0));
+		ML_STEP(ml_triangle_build(&b, x, at + SUMS));
 		ml_dim shape[] = {x->type.dim[0], ml_dim_int(copy->dims, 1)};
-		at[XX] = ml_build_dot(&b, x, x, NULL, NULL, 0, rows, rows, 1);
 		at[X] = ml_build_reduce(&b, ML_OP_reduce_sum, x, rows, 1);
 		x = ml_build_broadcast(&b, ml_build_f64(&b, ML_f32, 1), shape, 2);
 		at[COUNT] = ml_build_reduce(&b, ML_OP_reduce_sum, x, rows, 1);
+		at += results_of(&p->width.at[i].gram);
 	}
 	ML_STEP(b.failed);
-	ML_STEP(ml_module_set_outputs(copy, result, SUMS * (end - first)));
+	ML_STEP(ml_module_set_outputs(copy, result, count));
 	ml_drop_unused(copy->main);
 	return ML_OK;
 }
@@ -139,22 +157,24 @@ know_enough(const ml_pruning *p, int first, int end)
 static ml_status
 run_batches(ml_pruning *p, ml_runnable *r, int first, int end)
 {
-	ml_tensor *out = ML_NEW_ARRAY(p->arena, ml_tensor, SUMS * (end - first));
+	int count = count_results(p, first, end);
+	ml_tensor *out = ML_NEW_ARRAY(p->arena, ml_tensor, count);
 	const ml_exec *exec = p->px->exec;
 
 	for (int k = 0; k < p->samples.batch.count && !know_enough(p, first, end); k++) {
 		const ml_batch *b = ml_samples_spread(&p->samples, k);
 		if (b->held)
 			continue;
-		for (int i = 0; i < SUMS * (end - first); i++)
+		for (int i = 0; i < count; i++)
 			out[i].data = NULL; /* lent */
 		ML_STEP(exec->run_into(exec->user, r, b->in, out));
+		const ml_tensor *sums = out;
 		for (int i = first; i < end; i++) {
 			ml_gram *g = &p->width.at[i].gram;
-			const ml_tensor *sums = &out[SUMS * (i - first)];
-			ml_gram_add(g, sums[XX].data);
+			ml_triangle_add(g->xx, g->d, sums + SUMS);
 			add_floats(g->x, &sums[X]);
 			add_floats(&g->rows, &sums[COUNT]);
+			sums += results_of(g);
 		}
 	}
 	return ML_OK;
@@ -289,16 +309,16 @@ miss_row(void *user, int worker, int64_t i)
 	const split *s = m->split;
 	const ml_gram *g = &m->left;
 	const double *xx = m->all->xx;
-	int64_t own = s->kept[i], d = m->all->d;
+	int64_t own = s->kept[i];
 
 	(void)worker;
 	g->x[i] = m->all->x[own];
 	for (int64_t j = 0; j <= i; j++)
-		g->xx[i * s->nkept + j] = xx[own * d + s->kept[j]];
+		g->xx[ml_triangle_at(i, j)] = xx[ml_triangle_at(own, s->kept[j])];
 	for (int64_t j = 0; j < s->ngone; j++) {
 		int64_t at = s->gone[j];
-		double product = at < own ? xx[own * d + at] : xx[at * d + own];
-		add_scaled(g->xe + i * g->o, product, m->weight + at * g->o, g->o);
+		add_scaled(g->xe + i * g->o, xx[ml_triangle_at(own, at)], m->weight + at * g->o,
+			   g->o);
 	}
 }
 

@@ -9,7 +9,7 @@
 #ifndef ML_QUANTIZE_FEEDBACK_H
 #define ML_QUANTIZE_FEEDBACK_H
 #include "../pass.h"
-#include "triangle.h"
+#include "../triangle.h"
 
 typedef struct ml_feedback {
 	int64_t k;

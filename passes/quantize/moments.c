@@ -11,7 +11,7 @@
 
 enum {
 	PILE = 1024, /* rows */
-	BLOCK = 384  /* columns */
+	BLOCK = ML_TRIANGLE_BLOCK
 };
 
 /* Rows of one value, of those to come zeros. */
@@ -136,19 +136,6 @@ add_sums(ml_moments *m, const pile *p, float *row)
 	}
 }
 
-/* The product of two blocks, as far as it is of the triangle. */
-static void
-add_product(ml_moments *m, const pile *p, int64_t high, int64_t low, const float *product)
-{
-	int64_t top = high * p->width, left = low * p->width;
-
-	for (int64_t i = top; i < top + columns_of_block(p, m->k, high); i++, product += p->width) {
-		double *row = m->h + ml_triangle_at(i, left);
-		for (int64_t j = 0; j < p->width && left + j <= i; j++)
-			row[j] += (double)product[j];
-	}
-}
-
 static ml_status
 add_products(const collection *c, int i)
 {
@@ -164,7 +151,9 @@ add_products(const collection *c, int i)
 			in[0].data = part_of_row(p, 0, high);
 			in[1].data = part_of_row(p, 0, low);
 			ML_STEP(exec->run_into(exec->user, p->product, in, &out));
-			add_product(&c->at[i], p, high, low, out.data);
+			ml_triangle_add_block(c->at[i].h, high * p->width,
+					      columns_of_block(p, c->at[i].k, high), low * p->width,
+					      p->width, out.data);
 		}
 	return ML_OK;
 }

@@ -2,7 +2,7 @@
 #ifndef ML_MOMENTS_H
 #define ML_MOMENTS_H
 #include "../pass.h"
-#include "triangle.h"
+#include "../triangle.h"
 
 enum { ML_MOMENTS_DRAWN = 128 };
 

@@ -2,7 +2,7 @@
 #ifndef HARNESS_TRIANGLE_H
 #define HARNESS_TRIANGLE_H
 #include "ir/arena.h"
-#include "passes/quantize/triangle.h"
+#include "passes/triangle.h"
 
 /* The lower triangle of h, f64[k, k]. */
 static inline const double *

@@ -355,8 +355,8 @@ test_solve(void **state)
 		}
 		for (int i = 0; i < D; i++) {
 			g.x[i] += x[r][i];
-			for (int j = 0; j < D; j++)
-				g.xx[i * D + j] += x[r][i] * x[r][j];
+			for (int j = 0; j <= i; j++)
+				g.xx[ml_triangle_at(i, j)] += x[r][i] * x[r][j];
 		}
 		g.rows++;
 	}
