@@ -17,6 +17,7 @@ enum {
 	STEPS = 20000,
 	PAGE = 4096,
 	FINE = 1 << 20, /* bytes that take long enough for the clock */
+	WINDOWS = 16,   /* of which the best is taken */
 };
 
 typedef void loop_fn(void *data, int64_t steps);
@@ -153,10 +154,12 @@ typedef struct worker {
 	lm_kind kind;
 	size_t bytes;
 	void *data;
+	bool touched;
 	double seconds, rate;
 } worker;
 
-/* The fastest of many calls; each reads the whole blocks of `bytes`, or multiplies for a while. */
+/* Reads the whole blocks of `bytes`, or multiplies for a while, again and again; first once that
+ * does not count, which brings into caches what they hold. */
 static void *
 work(void *argument)
 {
@@ -165,24 +168,26 @@ work(void *argument)
 	int64_t block = (int64_t)CHAINS * w->level->bytes;
 	int64_t steps = reads ? (int64_t)w->bytes / block : STEPS;
 	int64_t worth = reads ? block : (int64_t)CHAINS * w->level->macs[w->kind];
-	int64_t again = reads && steps * block < FINE ? FINE / (steps * block) : 1;
-	double best = 1e9, begun;
+	int64_t again = reads && steps * block < FINE ? FINE / (steps * block) : 1, calls = 0;
+	double begun, seconds;
 	int go;
 
-	memset(w->data, 0, w->bytes); /* by the thread that reads it */
+	if (!w->touched)
+		memset(w->data, 0, w->bytes); /* by the thread that reads it */
+	w->touched = true;
+	w->level->loop[w->kind](w->data, steps);
 	while (!(go = __atomic_load_n(w->go, __ATOMIC_ACQUIRE)))
 		sched_yield();
 	if (go < 0)
 		return NULL;
 	begun = now();
 	do {
-		double t = now();
 		for (int64_t i = 0; i < again; i++)
 			w->level->loop[w->kind](w->data, steps);
-		t = (now() - t) / (double)again;
-		best = t < best ? t : best;
-	} while (now() - begun < w->seconds);
-	w->rate = (double)(steps * worth) / best * 1e-9;
+		calls += again;
+		seconds = now() - begun;
+	} while (seconds < w->seconds);
+	w->rate = (double)(calls * steps * worth) / seconds * 1e-9;
 	return NULL;
 }
 
@@ -196,52 +201,82 @@ pages(size_t bytes)
 	return data;
 }
 
+struct lm_gauge {
+	int threads;
+	worker worker[];
+};
+
+lm_gauge *
+lm_open(const char *name, lm_kind kind, size_t bytes, int threads)
+{
+	const level *l = levels;
+	lm_gauge *g = calloc(1, sizeof *g + (size_t)threads * sizeof *g->worker);
+
+	while (l->name && strcmp(l->name, name))
+		l++;
+	if (!g || !l->name) {
+		free(g);
+		return NULL;
+	}
+	size_t least = (size_t)CHAINS * (size_t)l->bytes;
+	size_t each = kind == LM_READ ? bytes / (size_t)threads : least;
+	for (; g->threads < threads; g->threads++) {
+		worker *w = &g->worker[g->threads];
+		*w = (worker){.level = l, .kind = kind, .bytes = each < least ? least : each};
+		w->data = pages(w->bytes);
+		if (!w->data) {
+			lm_close(g);
+			return NULL;
+		}
+	}
+	return g;
+}
+
+void
+lm_close(lm_gauge *g)
+{
+	for (int i = 0; g && i < g->threads; i++)
+		free(g->worker[i].data);
+	free(g);
+}
+
 /* All begin together, or none when there are not enough threads. */
-static double
-run_workers(worker *w, int threads)
+double
+lm_rate(lm_gauge *g, double seconds)
 {
 	double rate = 0;
 	int go = 0, started = 1;
 
-	for (int i = 0; i < threads; i++)
-		w[i].go = &go;
-	while (started < threads && !pthread_create(&w[started].thread, NULL, work, &w[started]))
+	if (!g)
+		return 0;
+	for (int i = 0; i < g->threads; i++) {
+		g->worker[i].go = &go;
+		g->worker[i].seconds = seconds;
+	}
+	while (started < g->threads &&
+	       !pthread_create(&g->worker[started].thread, NULL, work, &g->worker[started]))
 		started++;
-	__atomic_store_n(&go, started == threads ? 1 : -1, __ATOMIC_RELEASE);
-	work(&w[0]);
+	bool all = started == g->threads;
+	__atomic_store_n(&go, all ? 1 : -1, __ATOMIC_RELEASE);
+	work(&g->worker[0]);
 	for (int i = 0; i < started; i++) {
 		if (i)
-			pthread_join(w[i].thread, NULL);
-		rate += started == threads ? w[i].rate : 0;
+			pthread_join(g->worker[i].thread, NULL);
+		rate += all ? g->worker[i].rate : 0;
 	}
 	return rate;
 }
 
 double
-lm_rate(const char *name, lm_kind kind, size_t bytes, int threads, double seconds)
+lm_best(const char *name, lm_kind kind, size_t bytes, int threads, double seconds)
 {
-	const level *l = levels;
-	worker *w = calloc((size_t)threads, sizeof *w);
-	double rate = 0;
-	int ready = 0;
+	lm_gauge *g = lm_open(name, kind, bytes, threads);
+	double best = 0;
 
-	while (l->name && strcmp(l->name, name))
-		l++;
-	size_t least = (size_t)CHAINS * (size_t)l->bytes;
-	size_t each = kind == LM_READ ? bytes / (size_t)threads : least;
-	for (; w && l->name && ready < threads; ready++) {
-		w[ready] = (worker){.level = l,
-				    .kind = kind,
-				    .bytes = each < least ? least : each,
-				    .seconds = seconds};
-		w[ready].data = pages(w[ready].bytes);
-		if (!w[ready].data)
-			break;
+	for (int i = 0; i < WINDOWS; i++) {
+		double rate = lm_rate(g, seconds / WINDOWS);
+		best = rate > best ? rate : best;
 	}
-	if (w && ready == threads)
-		rate = run_workers(w, threads);
-	for (int i = 0; i < ready; i++)
-		free(w[i].data);
-	free(w);
-	return rate;
+	lm_close(g);
+	return best;
 }

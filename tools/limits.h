@@ -14,8 +14,18 @@ typedef enum lm_kind {
 } lm_kind;
 extern const char *const lm_names[LM_KINDS]; /* "fp32_gmacs", ... */
 
-/* The rate of one kind on a level that this CPU has ("avx2", ...), on so many threads at once, for
- * so long.  `bytes` is what all threads read together.  0 where it cannot be told: a level without
- * a loop here, no memory, no threads. */
-double lm_rate(const char *level, lm_kind, size_t bytes, int threads, double seconds);
+/* Measures one kind on a level that this CPU has ("avx2", ...), on so many threads at once.
+ * `bytes` is what all threads read together.  NULL where it cannot be told: a level without a loop
+ * here, no memory. */
+typedef struct lm_gauge lm_gauge;
+lm_gauge *lm_open(const char *level, lm_kind, size_t bytes, int threads);
+void lm_close(lm_gauge *);
+
+/* The rate of a window of so many seconds.  It is what was done in all of it, not the best of a
+ * part: clocks wander, so what is compared with it is timed in a window as long just before or
+ * behind, and has what it has of bursts and disturbances alike.  0 without a gauge, or where
+ * threads are missing. */
+double lm_rate(lm_gauge *, double seconds);
+/* The best of many windows: what the machine can do when nothing slows it down. */
+double lm_best(const char *level, lm_kind, size_t bytes, int threads, double seconds);
 #endif

@@ -4,9 +4,10 @@
  *   bench_kernels --limits [--threads N]
  *
  * Each kernel is a graph of a few nodes in the IR's text form, compiled and run as any model is, on
- * one thread.  Its limit, measured in the same process, is the time of its multiply-adds at the
- * speed of registers alone, or of reading as many bytes as its inputs, weights and results have
- * from the cache (or memory) that holds them, whichever is longer.  Run it pinned: taskset -c 1.
+ * one thread.  Its limit is the time of its multiply-adds at the speed of registers alone, or of
+ * reading as many bytes as its inputs, weights and results have from the cache (or memory) that
+ * holds them, whichever is longer; it is measured in turns with the kernel.  Run it pinned:
+ * taskset -c 1.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "../../codegen/target.h"
@@ -19,7 +20,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { READ_BYTES = 256 << 20 }; /* of a thread: far more than caches hold */
+enum {
+	READ_BYTES = 256 << 20, /* of a thread: far more than caches hold */
+	TURNS = 100,            /* of a kernel, short beside what a clock takes to change */
+};
 
 typedef struct arguments {
 	const char *isa, *only;
@@ -139,32 +143,31 @@ set_inputs(ml_session *s, const ml_model_info *info, void **data)
 	return bytes;
 }
 
-/* Seconds of a run in the fastest of many groups of runs. */
+/* Seconds of a run in a window of so many; what caches lost to others comes back before. */
 static double
-best_time(ml_session *s, double seconds)
+time_runs(ml_session *s, double window)
 {
-	double best = 1e9, start = now();
-	int inner = 1;
+	enum { GROUP = 20 }; /* microseconds between two looks at the clock, at least */
+	double begun, seconds;
+	int runs = 0, group = 1;
 
-	do {
-		double t = now();
-		for (int i = 0; i < inner; i++)
+	for (double t = 0; t < GROUP * 1e-6; group *= 2) {
+		begun = now();
+		for (int i = 0; i < group; i++)
 			if (ml_session_run(s))
 				fail("run", ml_session_message(s));
-		t = now() - t;
-		if (t < 2e-5)
-			inner *= 2;
-		else if (t / inner < best)
-			best = t / inner;
-	} while (now() - start < seconds);
-	return best;
+		t = now() - begun;
+	}
+	begun = now();
+	do {
+		for (int i = 0; i < group; i++)
+			if (ml_session_run(s))
+				fail("run", ml_session_message(s));
+		runs += group;
+		seconds = now() - begun;
+	} while (seconds < window);
+	return seconds / runs;
 }
-
-typedef struct figures {
-	double seconds, limit, macs;
-	lm_kind by; /* which limit that is */
-	size_t bytes;
-} figures;
 
 /* What a row alone of u8 times s8 does.  Where there is no dot instruction it multiplies both
  * halves of its bytes: for eight steps as many instructions as the exact form has, and as many as
@@ -176,15 +179,91 @@ is_alone(const kernel *k, const int32_t *sizes)
 	       !k->option;
 }
 
-/* Seconds of its multiply-adds in registers. */
-static double
-arithmetic_of(const bench *b, const kernel *k, const int32_t *sizes, double macs, lm_kind *form)
+/* --- limits in turns -------------------------------------------------------------------------- */
+
+/* A limit: what there is of multiply-adds or bytes, in units of 1e9, and how fast the machine does
+ * nothing else, before each turn and behind the last. */
+typedef struct limit {
+	lm_kind kind;
+	double work, rate[TURNS + 1];
+	lm_gauge *gauge;
+} limit;
+
+typedef struct figures {
+	double seconds, share, macs;
+	lm_kind by; /* which limit that is */
+	size_t bytes;
+} figures;
+
+static limit
+arithmetic_of(const bench *b, const kernel *k, const int32_t *sizes, double macs)
 {
 	bool alone = is_alone(k, sizes),
 	     dot = b->level != ML_LEVEL_AVX2 && b->level != ML_LEVEL_AVX512;
+	limit l = {.kind = alone ? LM_INT8_EXACT : (lm_kind)k->limit,
+		   .work = macs * (alone && !dot ? 9. / 8 : 1) * 1e-9};
 
-	*form = alone ? LM_INT8_EXACT : (lm_kind)k->limit;
-	return macs / (b->rate[*form] * 1e9) * (alone && !dot ? 9. / 8 : 1);
+	l.gauge = macs ? lm_open(b->isa, l.kind, 0, 1) : NULL;
+	return l;
+}
+
+static int
+by_value(const void *x, const void *y)
+{
+	double d = *(const double *)x - *(const double *)y;
+
+	return (d > 0) - (d < 0);
+}
+
+static double
+median(double *v)
+{
+	qsort(v, TURNS, sizeof *v, by_value);
+	return v[TURNS / 2];
+}
+
+/* The limit's share of the runs' times, each by the rates before and behind it. */
+static double
+share_of(const limit *l, const double *seconds)
+{
+	double share[TURNS];
+
+	for (int i = 0; i < TURNS; i++) {
+		double rate = (l->rate[i] + l->rate[i + 1]) / 2;
+		share[i] = rate > 0 ? l->work / rate / seconds[i] : 0;
+	}
+	return median(share);
+}
+
+/* Windows of runs and of their limits take turns, all as long, so that the clock is the same. */
+static void
+take_turns(ml_session *s, double window, limit limits[2], figures *f)
+{
+	double seconds[TURNS];
+
+	for (int i = 0; i <= TURNS; i++) {
+		for (int l = 0; l < 2; l++)
+			limits[l].rate[i] = lm_rate(limits[l].gauge, window);
+		if (i < TURNS)
+			seconds[i] = time_runs(s, window);
+	}
+	double arithmetic = share_of(&limits[0], seconds), read = share_of(&limits[1], seconds);
+	f->by = limits[arithmetic > read ? 0 : 1].kind;
+	f->share = arithmetic > read ? arithmetic : read;
+	f->seconds = median(seconds);
+}
+
+static size_t
+output_bytes(ml_session *s, int count)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < count; i++) {
+		ml_view out;
+		ml_session_output(s, i, &out);
+		bytes += out.bytes;
+	}
+	return bytes;
 }
 
 static figures
@@ -203,20 +282,17 @@ measure(const bench *b, const kernel *k, const int32_t *sizes)
 	if (ml_session_new(m, &(ml_session_options){.threads = 1}, &s, &why))
 		fail(k->name, why.text);
 	f.bytes = set_inputs(s, info, data) + info->weights_bytes;
-	f.seconds = best_time(s, b->args->seconds);
-	for (int i = 0; i < info->noutputs; i++) {
-		ml_view out;
-		ml_session_output(s, i, &out);
-		f.bytes += out.bytes;
-	}
+	time_runs(s, 0);
+	f.bytes += output_bytes(s, info->noutputs);
 	for (const char *c = k->macs; *c; c++)
 		f.macs *= size_of(k, sizes, *c);
-	f.limit = (double)f.bytes /
-		  (lm_rate(b->isa, LM_READ, f.bytes, 1, b->args->seconds / 4) * 1e9);
-	lm_kind form;
-	double arithmetic = arithmetic_of(b, k, sizes, f.macs, &form);
-	f.by = arithmetic > f.limit ? form : LM_READ;
-	f.limit = arithmetic > f.limit ? arithmetic : f.limit;
+	limit limits[2] = {arithmetic_of(b, k, sizes, f.macs),
+			   {.kind = LM_READ,
+			    .work = (double)f.bytes * 1e-9,
+			    .gauge = lm_open(b->isa, LM_READ, f.bytes, 1)}};
+	take_turns(s, b->args->seconds / TURNS, limits, &f);
+	for (int l = 0; l < 2; l++)
+		lm_close(limits[l].gauge);
 	ml_session_free(s);
 	ml_model_free(m);
 	ml_context_free(cx);
@@ -230,7 +306,7 @@ measure(const bench *b, const kernel *k, const int32_t *sizes)
 static void
 report(const bench *b, const kernel *k, const int32_t *sizes, const figures *f)
 {
-	double share = f->limit / f->seconds, gmacs = f->macs / f->seconds * 1e-9,
+	double share = f->share, gmacs = f->macs / f->seconds * 1e-9,
 	       gbs = (double)f->bytes / f->seconds * 1e-9;
 	char text[128] = "";
 	size_t n = 0;
@@ -333,7 +409,7 @@ main(int argc, char **argv)
 		fail(a.isa ? a.isa : "this CPU", "no such level here");
 	bench b = {.args = &a, .isa = target->name, .level = target->level};
 	for (int i = 0; i < LM_KINDS; i++)
-		b.rate[i] = lm_rate(b.isa, (lm_kind)i, (size_t)a.threads * READ_BYTES, a.threads,
+		b.rate[i] = lm_best(b.isa, (lm_kind)i, (size_t)a.threads * READ_BYTES, a.threads,
 				    a.seconds);
 	report_limits(&b);
 	if (!a.limits)

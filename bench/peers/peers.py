@@ -10,7 +10,9 @@ processes' medians, so that a machine whose speed drifts disturbs all alike.  Wh
 a model in several forms (fused or not), a round that does not count chooses the fastest.
 
 The limit of a row is the time of its multiply-adds at the speed of registers alone, or of reading
-its weights and inputs from memory, whichever is longer.  With --isa, all are capped to that level,
+its weights and inputs from memory, whichever is longer.  The speed of registers is that of the clock
+which mlopt has while it runs: its process times further runs in turns with multiply-adds alone
+(mlopt bench --profile).  With --isa, all are capped to that level,
 the peers by what CPUID answers them (capped.py).  Figures that evidently ran more than the level
 (verdict.py) are printed in brackets and do not count.
 """
@@ -95,7 +97,8 @@ def prepare(args, row):
             args.build / "bin/mlopt", "bench",
             compile_mlopt(args, row, model, form, options, folder),
             "--inputs", folder / "in.npz",
-            "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json"]
+            "--batch", "0", "--threads", args.threads, "--seconds", args.seconds, "--json",
+            "--profile"]
             for form, options in own.items()}
         for peer in PEERS:
             commands[peer, precision] = {
@@ -128,12 +131,18 @@ def choose_forms(commands, environment):
     return chosen
 
 
-def limit_ms(limits, work, precision):
-    """The time of the multiply-adds, and the row's limit."""
-    kind = "fp32" if precision == "fp32" else "int8"
-    compute = work["macs"] / limits[kind + "_gmacs"] / 1e6
-    read = (work["weights"] * WEIGHT_BYTES[precision] + work["input_bytes"]) / limits["read_gbs"] / 1e6
-    return {"compute_ms": compute, "limit_ms": max(compute, read)}
+def limits_of(limits, rounds, work, precision):
+    """What a run takes at least, by the best rates that the rounds saw; and the limit's share of
+    mlopt's time, in which each round's multiply-adds are at the rate that is measured between its
+    runs."""
+    kind = ("fp32" if precision == "fp32" else "int8") + "_gmacs"
+    compute = work["macs"] / max(l[kind] for l in limits) / 1e6
+    read = (work["weights"] * WEIGHT_BYTES[precision] + work["input_bytes"]) / 1e6
+    read /= statistics.median(l["read_gbs"] for l in limits)
+    profiles = [r["profile"] for r in rounds]
+    share = statistics.median(work["macs"] / p["limits"][kind] / 1e6 / p["run_ms"] for p in profiles)
+    ms = statistics.median(r["median_ms"] for r in rounds)
+    return {"compute_ms": compute, "read_ms": read, "limit_share": max(share, read / ms)}
 
 
 def measure(args, row):
@@ -149,11 +158,10 @@ def measure(args, row):
         limits.append(measure_limits(args, args.isa))
         for contender, (_, command, _) in chosen.items():
             rounds[contender].append(run_json(command, **environment))
-    limit = {key: statistics.median(l[key] for l in limits)
-             for key in ("fp32_gmacs", "int8_gmacs", "read_gbs")}
     results = [{"row": row.name, "precision": precision, "isa": limits[0]["isa"],
-                "threads": args.threads, **work, **limit,
-                **limit_ms(limit, work, precision), "contenders": {name: figures(rounds[name, precision], form, times)
+                "threads": args.threads, **work,
+                **limits_of(limits, rounds["mlopt", precision], work, precision),
+                "contenders": {name: figures(rounds[name, precision], form, times)
                                for (name, p), (form, _, times) in chosen.items()
                                if p == precision}}
                for precision in own_forms(row)]

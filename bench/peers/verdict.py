@@ -14,7 +14,7 @@ def leave_out(result, capped):
     """Where a level caps the contenders, marks the peers of which it is evident that they use more.
 
     Evident is what a peer says itself (its products and convolutions need AVX-512, which no cap
-    below it allows), or a time that the capped arithmetic cannot have.
+    below it allows), or a time that the capped arithmetic cannot have at the best of clocks.
     """
     for name, figure in result["contenders"].items():
         if not capped or name == "mlopt":
@@ -42,7 +42,6 @@ def judge(row, results):
     for result in results:
         ms = result["contenders"]["mlopt"]["median_ms"]
         any_best = [t for t in map(best_peer, results) if t]
-        result["limit_share"] = result["limit_ms"] / ms
         result["ratio"] = ratio_to(best_peer(result), ms)
         result["ratio_any"] = ratio_to(min(any_best, default=None), ms)
         result["wanted"], reached = {}, []

@@ -9,7 +9,8 @@
 
 enum { MIN_RUNS = 5, MAX_RUNS = 4096, MAX_ROW_BYTES = 32 << 20, MAX_EVENTS = 1 << 16 };
 
-static const double LIMIT_SECONDS = 0.02; /* for each of the machine's limits */
+static const double LIMIT_SECONDS = 0.02; /* for each of the machine's limits, at most */
+static const double LEAST_SECONDS = 5e-5;
 
 /* ---- numbers ---- */
 
@@ -80,8 +81,15 @@ note_step(void *user, int step, int ended)
 		p->event[p->events++] = (mo_event){step, p->begun, at};
 }
 
+/* ms of every step and of the run, rates of multiply-adds around it. */
+static size_t
+row_length(const mo_profile *p)
+{
+	return (size_t)p->steps + 1 + LM_READ;
+}
+
 static int
-by_last_column(const void *x, const void *y, void *column)
+by_run(const void *x, const void *y, void *column)
 {
 	const double *const *a = x, *const *b = y;
 	double d = (*a)[*(int *)column] - (*b)[*(int *)column];
@@ -98,13 +106,15 @@ average(mo_profile *p, double *rows)
 	if (!run)
 		return 1;
 	for (int r = 0; r < p->runs; r++)
-		run[r] = rows + (size_t)r * (size_t)(p->steps + 1);
-	qsort_r(run, (size_t)p->runs, sizeof *run, by_last_column, &p->steps);
+		run[r] = rows + (size_t)r * row_length(p);
+	qsort_r(run, (size_t)p->runs, sizeof *run, by_run, &p->steps);
 	p->used = (p->runs + 3) / 4;
 	for (int r = 0; r < p->used; r++) {
 		for (int i = 0; i < p->steps; i++)
 			p->step[i].ms += run[r][i] / p->used;
 		p->run_ms += run[r][p->steps] / p->used;
+		for (int i = 0; i < LM_READ; i++)
+			p->rate[i] += run[r][p->steps + 1 + i] / p->used;
 	}
 	for (int i = 0; i < p->steps; i++)
 		p->step[i].calls = (double)p->calls[i] / p->runs;
@@ -128,17 +138,61 @@ run_watched(mo_profile *p, mo_model *m, const md_arrays *in, double *row)
 	return 0;
 }
 
+/* By what a step multiplies. */
+static lm_kind
+kind_of(const mo_step *s)
+{
+	ml_dtype t = s->info.dtype;
+
+	return t == ML_f32 ? LM_FP32 : t == ML_bf16 ? LM_BF16 : LM_INT8;
+}
+
+/* Gauges of what the model's steps multiply with; no others, whose windows would be for nothing. */
+static void
+open_gauges(const mo_profile *p, const mo_model *m, lm_gauge **gauge)
+{
+	const char *level = ml_session_level(m->session);
+
+	for (int i = 0; i < p->steps; i++) {
+		lm_kind kind = kind_of(&p->step[i]);
+		if (p->step[i].work.macs && !gauge[kind])
+			gauge[kind] = lm_open(level, kind, 0, ml_session_threads(m->session));
+	}
+}
+
+static void
+read_gauges(lm_gauge **gauge, double seconds, double *rate)
+{
+	double most = seconds < LIMIT_SECONDS ? seconds : LIMIT_SECONDS;
+
+	for (int i = 0; i < LM_READ; i++)
+		rate[i] = lm_rate(gauge[i], most < LEAST_SECONDS ? LEAST_SECONDS : most);
+}
+
+/* Between two runs the machine multiplies and does nothing else, as long as a run lasts: the clock
+ * is that of the runs, whatever it is. */
 static int
 run_many(mo_profile *p, mo_model *m, const md_arrays *in, double seconds, double *rows, int room)
 {
-	double begun = cl_seconds();
+	double begun = cl_seconds(), rate[2][LM_READ];
+	lm_gauge *gauge[LM_READ] = {NULL};
 	int failed = 0;
 
+	open_gauges(p, m, gauge);
+	read_gauges(gauge, LIMIT_SECONDS, rate[1]);
 	ml_session_watch(m->session, note_step, p);
 	while (!failed &&
-	       (p->runs < MIN_RUNS || (p->runs < room && cl_seconds() - begun < seconds)))
-		failed = run_watched(p, m, in, rows + (size_t)p->runs * (size_t)(p->steps + 1));
+	       (p->runs < MIN_RUNS || (p->runs < room && cl_seconds() - begun < seconds))) {
+		double *row = rows + (size_t)p->runs * row_length(p);
+		double *before = rate[p->runs % 2 ? 0 : 1], *behind = rate[p->runs % 2];
+		failed = run_watched(p, m, in, row);
+		read_gauges(gauge, row[p->steps] * 1e-3, behind);
+		for (int i = 0; i < LM_READ; i++)
+			row[p->steps + 1 + i] = (before[i] + behind[i]) / 2;
+	}
 	ml_session_watch(m->session, NULL, NULL);
+	for (int i = 0; i < LM_READ; i++)
+		lm_close(gauge[i]);
 	return failed;
 }
 
@@ -168,7 +222,7 @@ read_ms(reading *r, int64_t bytes)
 	/* what no cache holds is all alike */
 	i = i < 28 ? i : 28;
 	if (!r->gbs[i])
-		r->gbs[i] = lm_rate(r->level, LM_READ, (size_t)1 << i, r->threads, LIMIT_SECONDS);
+		r->gbs[i] = lm_best(r->level, LM_READ, (size_t)1 << i, r->threads, LIMIT_SECONDS);
 	return r->gbs[i] > 0 ? (double)bytes / r->gbs[i] * 1e-6 : 0;
 }
 
@@ -181,15 +235,15 @@ measure_limits(mo_profile *p, const mo_model *m)
 	int64_t weights = 1;
 
 	for (int i = 0; i < LM_READ; i++)
-		p->rate[i] = lm_rate(r.level, (lm_kind)i, 0, r.threads, LIMIT_SECONDS);
+		if (!(p->rate[i] > 0)) /* no step multiplies like that */
+			p->rate[i] = lm_best(r.level, (lm_kind)i, 0, r.threads, LIMIT_SECONDS);
 	for (int i = 0; i < p->steps; i++)
 		weights += p->step[i].work.weight_bytes;
 	p->rate[LM_READ] = (double)weights / read_ms(&r, weights) * 1e-6;
 	for (int i = 0; i < p->steps; i++) {
 		mo_step *s = &p->step[i];
 		int64_t rest = s->work.read_bytes - s->work.weight_bytes + s->work.written_bytes;
-		ml_dtype t = s->info.dtype;
-		double rate = p->rate[t == ML_f32 ? LM_FP32 : t == ML_bf16 ? LM_BF16 : LM_INT8];
+		double rate = p->rate[kind_of(s)];
 		double macs = s->work.macs ? share((double)s->work.macs, rate * 1e6) : 0;
 		double bytes = share((double)s->work.weight_bytes, p->rate[LM_READ] * 1e6) +
 			       read_ms(&r, rest);
@@ -200,23 +254,24 @@ measure_limits(mo_profile *p, const mo_model *m)
 int
 mo_profile_measure(mo_profile *p, mo_model *m, const md_arrays *in, double seconds)
 {
-	size_t n = (size_t)ml_model_steps(m->model), row_bytes = (n + 1) * sizeof(double);
+	*p = (mo_profile){.steps = ml_model_steps(m->model)};
+	size_t n = (size_t)p->steps, row_bytes = row_length(p) * sizeof(double);
 	size_t room = MAX_ROW_BYTES / row_bytes;
 
 	room = room < MIN_RUNS ? MIN_RUNS : room > MAX_RUNS ? MAX_RUNS : room;
-	*p = (mo_profile){.steps = (int)n};
 	p->step = calloc(n + 1, sizeof *p->step);
 	p->calls = calloc(n + 1, sizeof *p->calls);
 	p->event = calloc(MAX_EVENTS, sizeof *p->event);
 	double *rows = calloc(room, row_bytes);
 	ml_step_work *work = calloc(n + 1, sizeof *work);
 	int failed = 1;
-	if (!p->step || !p->calls || !p->event || !rows || !work)
+	if (!p->step || !p->calls || !p->event || !rows || !work) {
 		cl_fail(m->command, "out of memory");
-	else
+	} else {
+		if (ml_session_work(m->session, work) == ML_OK)
+			describe(p, m, work);
 		failed = run_many(p, m, in, seconds, rows, (int)room) || average(p, rows);
-	if (!failed && ml_session_work(m->session, work) == ML_OK)
-		describe(p, m, work);
+	}
 	if (!failed)
 		measure_limits(p, m);
 	free(rows);
