@@ -19,10 +19,11 @@ typedef struct shape {
 } shape;
 
 enum {
-	MAX_PARAMS = 10,
+	MAX_PARAMS = 11,
 	MAX_ROWS = 64,     /* about: whose sums are kept while k is gone through in passes, */
 	TIMES_ROWS = 2,    /* or so many times as many */
 	PASS_BYTES = 4096, /* of a row of A, at most */
+	LINE = 64,         /* bytes of a cache line, and of a panel's step */
 };
 
 static const ml_form_info forms[ML_CONTRACT_FORMS] = {
@@ -85,9 +86,10 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
 	/* a, lda, b, panel_stride, k, rows, panels (fold: columns), acc; fold: corrections, order;
-	 * else: ahead, pass */
+	 * else: ahead, pass, ahead_step */
 	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
-					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64};
+					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64,
+					  e->i64};
 
 	snprintf(name, sizeof name, "gemm_%s_%s", forms[form].name, e->target->name);
 	*type = LLVMFunctionType(e->none, params, MAX_PARAMS, 0);
@@ -144,6 +146,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		.acc = LLVMGetParam(f, 7),
 		.ahead = alone ? NULL : LLVMGetParam(f, 8),
 		.pass = LLVMGetParam(f, 9),
+		.ahead_step = LLVMGetParam(f, 10),
 	};
 
 	if (s->kind == MATRICES && !rows) {
@@ -349,6 +352,26 @@ panel_at(ml_emit *e, const frame *f, ml_v panel, ml_v k)
 	return ml_gep(e, f->element, f->c->b, at);
 }
 
+/* Each block of rows fetches a part of the panels that come next, evenly over its steps: a panel in
+ * one go would be more than caches have under way between them, and the multiplications would wait
+ * for it. */
+static void
+set_ahead(ml_emit *e, const frame *f, const deal *rows, const deal *panels, ml_v panel, ml_v k,
+	  ml_v *args)
+{
+	ml_v one = ml_i64(e, 1);
+	ml_v blocks = LLVMBuildUDiv(e->b, rows->loop.to, panels->count, "");
+	ml_v parts = ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){blocks, one});
+	ml_v last = ml_sub(e, ml_mul(e, panels->count, parts), one);
+	ml_v turn = ml_min_s(e, rows->loop.i, last);
+	ml_v which = LLVMBuildUDiv(e->b, turn, parts, "");
+	ml_v part = ml_sub(e, turn, ml_mul(e, which, parts));
+	ml_v from = ml_mul(e, part, LLVMBuildUDiv(e->b, f->k_block, parts, ""));
+
+	args[8] = panel_at(e, f, ml_add(e, panel, which), ml_add(e, k, from));
+	args[10] = ceil_div(e, ml_i64(e, LINE), parts);
+}
+
 /* Some rows with some panels, pass `pass` over k. */
 static void
 emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const deal *panels,
@@ -379,12 +402,11 @@ emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const de
 		args[6] = ml_min_s(e, all, ml_sub(e, c->columns, column));
 		args[8] = ml_gep(e, e->i32, f->corrections, column);
 		args[9] = ml_gep(e, e->i8, f->order, ml_mul(e, panels->from, f->order_bytes));
+		args[10] = zero; /* it fetches nothing */
 	} else {
-		/* Each block of rows fetches one of the panels that come next. */
-		ml_v ahead = ml_min_s(e, rows->loop.i, ml_sub(e, panels->count, ml_i64(e, 1)));
-		ml_v panel = LLVMBuildSelect(e->b, last, next_panel, panels->from, "");
-		ml_v at = LLVMBuildSelect(e->b, last, zero, next_k, "");
-		args[8] = panel_at(e, f, ml_add(e, panel, ahead), at);
+		set_ahead(e, f, rows, panels,
+			  LLVMBuildSelect(e->b, last, next_panel, panels->from, ""),
+			  LLVMBuildSelect(e->b, last, zero, next_k, ""), args);
 		args[9] = pass;
 	}
 	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, MAX_PARAMS, "");

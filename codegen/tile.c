@@ -16,9 +16,16 @@ ml_tile_group(ml_emit *e, ml_v from, ml_v bytes)
 	return word;
 }
 
-void
-ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc, int n)
+int
+ml_tile_carried(const ml_tile *t)
 {
+	return t->rows * t->panels + (t->ahead != NULL);
+}
+
+void
+ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc)
+{
+	int n = t->rows * t->panels;
 	LLVMTypeRef type = ml_vec_type(element);
 	LLVMBasicBlockRef from[2] = {LLVMGetInsertBlock(e->b), NULL};
 	LLVMBasicBlockRef more = LLVMAppendBasicBlockInContext(e->lc, e->fn, "more");
@@ -38,6 +45,7 @@ ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc,
 		acc[i] = LLVMBuildPhi(e->b, type, "");
 		LLVMAddIncoming(acc[i], value, from, 2);
 	}
+	acc[n] = t->ahead;
 }
 
 void
@@ -59,10 +67,14 @@ ml_tile_fetch(ml_emit *e, ml_v line, int level)
 }
 
 void
-ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v at)
+ml_tile_fetch_ahead(ml_emit *e, const ml_tile *t, int steps, ml_v *carry)
 {
-	if (t->ahead)
-		ml_tile_fetch(e, ml_gep(e, element, t->ahead, at), 2);
+	ml_v *at = &carry[t->rows * t->panels];
+
+	if (!t->ahead)
+		return;
+	ml_tile_fetch(e, *at, 2);
+	*at = ml_gep(e, e->i8, *at, ml_mul(e, t->ahead_step, ml_i64(e, steps)));
 }
 
 /* ---- words ---- */
@@ -96,31 +108,30 @@ step(ml_emit *e, const words *w, const ml_v *row, ml_v at, ml_v k, ml_v *acc)
 
 /* Runs the words of k from `from` below `to`; the rows' words begin at row[]. */
 static void
-run_steps(ml_emit *e, const words *w, ml_v from, ml_v to, const ml_v *row, ml_v *acc)
+run_steps(ml_emit *e, const words *w, ml_v from, ml_v to, const ml_v *row, ml_v *carry)
 {
-	int n = w->t->rows * w->t->panels;
-	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, w->group), acc, n, "k");
+	int n = ml_tile_carried(w->t);
+	ml_loop l = ml_loop_begin(e, from, to, ml_i64(e, w->group), carry, n, "k");
 
 	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
-	ml_tile_fetch_ahead(e, w->t, w->element, ml_mul(e, l.i, ml_i64(e, ML_LANES)));
-	step(e, w, row, ml_sub(e, l.i, from), l.i, acc);
-	ml_loop_end(e, &l, acc);
+		carry[i] = l.carry[i];
+	ml_tile_fetch_ahead(e, w->t, 1, carry);
+	step(e, w, row, ml_sub(e, l.i, from), l.i, carry);
+	ml_loop_end(e, &l, carry);
 	for (int i = 0; i < n; i++)
-		acc[i] = l.carry[i];
+		carry[i] = l.carry[i];
 }
 
 void
 ml_tile_words(ml_emit *e, const ml_tile *t, ml_contract_form form, ml_tile_multiply *multiply)
 {
-	int n = t->rows * t->panels;
 	LLVMTypeRef sum = form == ML_CONTRACT_U8S8 ? e->i32 : e->f32;
 	words w = {.t = t,
 		   .element = ml_form_element(e, form),
 		   .group = ml_form_get(form)->group,
 		   .bytes = (unsigned)ml_form_get(form)->bytes,
 		   .multiply = multiply};
-	ml_v acc[ML_TILE_MAX], rest[ML_TILE_MAX];
+	ml_v carry[ML_TILE_MAX + 1], rest[ML_TILE_MAX];
 	ml_v whole = LLVMBuildAnd(e->b, t->k, ml_i64(e, -w.group), "");
 
 	for (int i = 0; i < t->rows; i++) {
@@ -129,11 +140,12 @@ ml_tile_words(ml_emit *e, const ml_tile *t, ml_contract_form form, ml_tile_multi
 	}
 	for (int j = 0; j < t->panels; j++)
 		w.panel[j] = ml_gep(e, w.element, t->b, ml_mul(e, t->panel_stride, ml_i64(e, j)));
-	ml_tile_begin_sums(e, t, sum, acc, n);
-	run_steps(e, &w, ml_i64(e, 0), whole, w.row, acc);
-	run_steps(e, &w, whole, t->k, rest, acc);
-	for (int i = 0; i < n; i++)
-		ml_store(e, acc[i], ml_gep(e, sum, t->acc, ml_i64(e, i * ML_LANES)), ML_TILE_ALIGN);
+	ml_tile_begin_sums(e, t, sum, carry);
+	run_steps(e, &w, ml_i64(e, 0), whole, w.row, carry);
+	run_steps(e, &w, whole, t->k, rest, carry);
+	for (int i = 0; i < t->rows * t->panels; i++)
+		ml_store(e, carry[i], ml_gep(e, sum, t->acc, ml_i64(e, i * ML_LANES)),
+			 ML_TILE_ALIGN);
 }
 
 /* ---- slices ---- */

@@ -10,17 +10,17 @@ enum {
 	ML_AMX_ROWS = 32,   /* that AMX multiplies together */
 };
 
-/* Code at the insertion point; `panels` panels side by side in registers.  Loops over k are not
- * unrolled: memory or the multipliers set the pace, not the loop, and LLVM would load B several
- * steps ahead and spill accumulators. */
+/* Code at the insertion point; `panels` panels side by side in registers. */
 typedef struct ml_tile {
 	int rows, panels;
 	ml_v a, lda;          /* first row; row stride in elements */
 	ml_v b, panel_stride; /* first panel; distance of panels in elements */
 	ml_v k;
-	ml_v acc;    /* receives [rows][panels][16] f32 or i32 */
-	ml_v pass;   /* in registers: 0: sums begin with zero, else with what acc holds */
-	ml_v ahead;  /* in registers: a panel that is fetched into the L2 cache, or NULL */
+	ml_v acc;  /* receives [rows][panels][16] f32 or i32 */
+	ml_v pass; /* in registers: 0: sums begin with zero, else with what acc holds */
+	/* in registers: where a panel that comes next is fetched into the L2 cache, and how many
+	 * bytes further on with each step; or NULL */
+	ml_v ahead, ahead_step;
 	ml_v rest;   /* u8s8, bf16: [rows] groups, the last of each row, read if k ends in one */
 	bool stream; /* u8s8 in registers: so few rows that the weights' way here sets the pace */
 	/* Of the forms that loop: how many there are. */
@@ -53,14 +53,17 @@ void ml_tile_u8s8_single(ml_emit *, const ml_tile *);
  * since nothing behind it may be read and B's panels are zero there. */
 ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 
-/* What the sums begin with: acc[n]. */
-void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *acc, int n);
+/* What loops over k carry: [rows * panels] sums, and behind them, if there is any, where to fetch.
+ */
+int ml_tile_carried(const ml_tile *);
+/* What they begin with. */
+void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *carry);
 /* Into a cache: 1 = the nearest, 2 = the next. */
 void ml_tile_fetch(ml_emit *, ml_v line, int level);
 /* Of a function that has the registers to itself. */
 void ml_tile_forbid_inlining(ml_emit *, ml_v fn);
-/* The line of what comes next that belongs to element `at` of a panel. */
-void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v at);
+/* A line of what comes next, once in so many steps. */
+void ml_tile_fetch_ahead(ml_emit *, const ml_tile *, int steps, ml_v *carry);
 
 /* Sums of what several k of A, a word in all lanes, and words of B make; of forms whose panels keep
  * so many k together. */
