@@ -118,6 +118,18 @@ typedef struct pass {
 	ml_v batch, line, lines, at, tiles; /* at, tiles: within each line */
 } pass;
 
+/* How many of `left` lines the next pass does, so that all passes have as many: what the last one
+ * reads weights for is as much as what the others do. */
+static ml_v
+share_evenly(ml_emit *e, ml_v left, ml_v most)
+{
+	ml_v one = ml_i64(e, 1), up = ml_sub(e, most, one);
+	ml_v passes = LLVMBuildSDiv(e->b, ml_add(e, left, up), most, "");
+
+	passes = ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){passes, one});
+	return LLVMBuildSDiv(e->b, ml_sub(e, ml_add(e, left, passes), one), passes, "");
+}
+
 static pass
 find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 {
@@ -138,7 +150,7 @@ find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 	ml_dots_remainder(e, &whole, size);
 	ml_v fill = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, p.at, ml_i64(e, 0), ""),
 				 LLVMBuildICmp(e->b, LLVMIntSGT, whole, ml_i64(e, 0), ""), "");
-	whole = ml_min_s(e, ml_min_s(e, whole, ml_sub(e, lines, p.line)), most);
+	whole = share_evenly(e, ml_min_s(e, whole, ml_sub(e, lines, p.line)), most);
 	ml_v some = ml_min_s(e, left, ml_sub(e, size, p.at));
 	p.lines = LLVMBuildSelect(e->b, fill, whole, ml_i64(e, 1), "");
 	p.tiles = LLVMBuildSelect(e->b, fill, size, some, "");

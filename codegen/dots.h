@@ -34,7 +34,7 @@ enum { /* of a tile of the grid */
        ML_GRID_ROWS = 8,
        ML_GRID_PANELS = 2,
 };
-enum { ML_PACKED_ROWS = 48 }; /* go through scratch at once: whole tiles of 6 and of 8 rows */
+enum { ML_PACKED_ROWS = 72 }; /* go through scratch at once, at most: whole tiles of 6, 8 and 9 */
 
 /* The kernel's last dot with a packed right operand, or NULL. */
 const ml_node *ml_dots_find(const ml_kernel *);

@@ -2,10 +2,7 @@
 #include "dots.h"
 #include "family.h"
 
-enum {                   /* that go through scratch at once */
-       ALL_ROWS = 64,    /* when there are no more: weights are read once */
-       NARROW_ROWS = 96, /* of bf16: panels are read faster than they come */
-};
+enum { NARROW_ROWS = 96 }; /* of bf16 go through scratch: panels are read faster than they come */
 
 const ml_node *
 ml_dots_find(const ml_kernel *k)
@@ -140,9 +137,10 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	find_rows(d);
 	if (!d->leaf)
 		ml_find_image(dot, &d->image);
-	bool few = ml_dim_is_int(d->m, &m) && m <= ALL_ROWS;
-	int64_t many = d->form == ML_CONTRACT_BF16 ? NARROW_ROWS : ML_PACKED_ROWS;
-	d->row_block = row_block ? row_block : few ? ALL_ROWS : many;
+	int64_t most = d->form == ML_CONTRACT_BF16 ? NARROW_ROWS : ML_PACKED_ROWS;
+	if (ml_dim_is_int(d->m, &m) && m > 0 && m <= most)
+		most = (m + ML_GRID_ROWS - 1) / ML_GRID_ROWS * ML_GRID_ROWS;
+	d->row_block = row_block ? row_block : most;
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	d->row_tiles = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ML_GRID_ROWS));
 	d->panel_tiles = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_GRID_PANELS * ML_PANEL));
