@@ -17,7 +17,7 @@
 enum {
 	MOST_SAMPLES = 512,
 	MOST_DRAWS = 64,
-	MOST_NUMBERS = 1 << 14, /* of integer inputs: tokens, say */
+	MOST_NUMBERS = 1 << 13, /* of integer inputs: tokens, say */
 	DIRECTION = 8,          /* elements of a row that has one, as agree.c has it */
 };
 static const double COSINES = 10; /* the error of a cosine, as agree.c has it */
