@@ -88,8 +88,8 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 /* ---- on the host ---- */
 
 typedef struct group {
-	uint16_t up[PLACES], down[PLACES]; /* of each place, the sums of one sign */
-	uint16_t top;                      /* of all places, the largest sum of magnitudes */
+	int16_t up[PLACES], down[PLACES]; /* of each place, the sums of one sign */
+	int16_t top;                      /* of all places, the largest sum of magnitudes */
 	bool taken;
 } group;
 
@@ -99,32 +99,39 @@ sum_group(group *g, const int8_t *w)
 	*g = (group){0};
 	for (int place = 0; place < PLACES; place++) {
 		int a = w[2 * place], b = w[2 * place + 1];
-		g->up[place] = (uint16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0));
-		g->down[place] = (uint16_t)((a < 0 ? -a : 0) + (b < 0 ? -b : 0));
+		g->up[place] = (int16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0));
+		g->down[place] = (int16_t)((a < 0 ? -a : 0) + (b < 0 ? -b : 0));
 		int sum = g->up[place] + g->down[place];
-		g->top = (uint16_t)(sum > g->top ? sum : g->top);
+		g->top = (int16_t)(sum > g->top ? sum : g->top);
 	}
 }
 
+/* The largest is found in 16 bits, as many places at once as registers have room for. */
 static bool
 fit(const group *a, const group *b)
 {
-	bool over = false;
+	int16_t most = 0;
 
-	for (int place = 0; place < PLACES; place++)
-		over |= a->up[place] + a->down[place] + b->up[place] + b->down[place] > FITS;
-	return !over;
+	for (int place = 0; place < PLACES; place++) {
+		int16_t sum =
+			(int16_t)(a->up[place] + a->down[place] + b->up[place] + b->down[place]);
+		most = sum > most ? sum : most;
+	}
+	return most <= FITS;
 }
 
 static bool
 fit_plain(const group *a, const group *b)
 {
-	bool over = false;
+	int16_t most = 0;
 
-	for (int place = 0; place < PLACES; place++)
-		over |= (a->up[place] + b->up[place] > PLAIN_FITS) |
-			(a->down[place] + b->down[place] > PLAIN_FITS);
-	return !over;
+	for (int place = 0; place < PLACES; place++) {
+		int16_t up = (int16_t)(a->up[place] + b->up[place]);
+		int16_t down = (int16_t)(a->down[place] + b->down[place]);
+		most = up > most ? up : most;
+		most = down > most ? down : most;
+	}
+	return most <= PLAIN_FITS;
 }
 
 /* Lists the chunk's groups, heaviest first, so that these still have a choice of partners. */
