@@ -24,6 +24,7 @@ enum {
 	TIMES_ROWS = 2,    /* or so many times as many */
 	PASS_BYTES = 4096, /* of a row of A, at most */
 	LINE = 64,         /* bytes of a cache line, and of a panel's step */
+	LOOP_ROWS = 128,   /* that share a few panels where tiles loop over rows */
 };
 
 static const ml_form_info forms[ML_CONTRACT_FORMS] = {
@@ -57,15 +58,15 @@ choose_shape(const ml_target *t, ml_contract_form form)
 	int alone = u8s8 ? ML_ALONE_PANELS : 0;
 
 	if (form == ML_CONTRACT_BF16 && t->level == ML_LEVEL_AMX)
-		return (shape){128, 4, 0, 4, ML_ALONE_PANELS, MATRICES};
+		return (shape){ML_AMX_ROWS, 4, 0, 4, ML_ALONE_PANELS, MATRICES};
 	if (form == ML_CONTRACT_BF16 && !ml_target_has_bf16(t))
 		return zmm ? (shape){8, 2, 4, 4, 0, IN_REGISTERS}
 			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
 
 	if (u8s8 && t->level == ML_LEVEL_AMX)
-		return (shape){128, 4, 1, 4, ML_ALONE_PANELS, MATRICES};
+		return (shape){ML_AMX_ROWS, 4, 1, 4, ML_ALONE_PANELS, MATRICES};
 	if (u8s8 && ml_tile_folds(t))
-		return (shape){128, 2, 1, 8, ML_ALONE_PANELS, FOLD};
+		return (shape){LOOP_ROWS, 2, 1, 8, ML_ALONE_PANELS, FOLD};
 	if (u8s8 && !ml_tile_has_dot(t))
 		return (shape){4, 8, 0, 8, 0, WIDE};
 	if (u8s8 && t->level == ML_LEVEL_DOTPROD)
@@ -422,12 +423,11 @@ blocks_of_segment(const shape *s)
 	return (MAX_ROWS + s->rows - 1) / s->rows;
 }
 
-/* The rows that segments are made of: a tile of registers; those that fold and those of matrices
- * have tiles of their own. */
+/* The rows that segments are made of: a tile; those that fold have tiles of their own. */
 static int
 unit_of_segment(const shape *s)
 {
-	return s->kind == FOLD ? 1 : s->kind == MATRICES ? ML_AMX_ROWS : s->rows;
+	return s->kind == FOLD ? 1 : s->rows;
 }
 
 /* How many of them a segment has at most.  Panels that do not fit the cache are read anew for each
@@ -439,7 +439,7 @@ units_of_segment(ml_emit *e, const frame *f)
 	int blocks = blocks_of_segment(&f->s);
 
 	if (f->s.kind == FOLD || f->s.kind == MATRICES)
-		return ml_i64(e, f->s.rows / unit_of_segment(&f->s));
+		return ml_i64(e, LOOP_ROWS / unit_of_segment(&f->s));
 	if (f->s.kind == WIDE)
 		return ml_i64(e, blocks);
 	ml_v elements = ml_mul(e, ml_sub(e, c->panel_end, c->panel_begin), f->stride);
@@ -455,8 +455,8 @@ plan_passes(ml_emit *e, frame *f)
 	const shape *s = &f->s;
 	int size = forms[f->c->form].bytes;
 	int many = s->few_rows * s->many_panels;
-	int times = s->kind == IN_REGISTERS ? TIMES_ROWS : 1;
-	int most = times * blocks_of_segment(s) * s->rows * s->panels;
+	int blocks = s->kind == IN_REGISTERS ? TIMES_ROWS * blocks_of_segment(s) : 1;
+	int most = blocks * s->rows * s->panels;
 
 	many = many > s->alone ? many : s->alone;
 	ml_v most_k = ml_i64(e, PASS_BYTES / size), one = ml_i64(e, 1), lanes = ml_i64(e, ML_LANES);
@@ -493,6 +493,11 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, one, "");
 		group = LLVMBuildSelect(e->b, alone, ml_i64(e, s.alone), group, "");
 	}
+	if (s.kind == MATRICES) {
+		ml_if matrices = ml_if_begin(e, LLVMBuildNot(e->b, few, ""));
+		ml_tile_amx_begin(e, c->form, m, c->k);
+		ml_if_end(e, &matrices);
+	}
 	deal g = deal_begin(e, c->row_begin, c->row_end, units_of_segment(e, &f),
 			    ml_i64(e, unit_of_segment(&s)), "segment");
 	deal p = deal_begin(e, c->panel_begin, c->panel_end, group, one, "group");
@@ -505,4 +510,6 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	ml_loop_end(e, &k, NULL);
 	deal_end(e, &p);
 	deal_end(e, &g);
+	if (s.kind == MATRICES)
+		ml_tile_amx_end(e);
 }

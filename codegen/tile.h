@@ -38,8 +38,12 @@ void ml_tile_u8s8(ml_emit *, const ml_tile *);
 bool ml_tile_has_dot(const ml_target *);
 /* Its instruction: acc + a . b, four bytes to a lane of 16. */
 ml_v ml_tile_dot(ml_emit *, ml_v acc, ml_v a, ml_v b);
-/* By multiplications of matrices of bytes or of bf16; ignores `rows` and `panels`. */
+/* By multiplications of matrices of bytes or of bf16, for up to 32 rows; ignores `rows` and
+ * `panels`.  Only between a begin and an end for all of them: so many rows, or 16 and more at a
+ * time. */
 void ml_tile_amx(ml_emit *, const ml_tile *, ml_contract_form);
+void ml_tile_amx_begin(ml_emit *, ml_contract_form, ml_v rows, ml_v k);
+void ml_tile_amx_end(ml_emit *);
 /* By 16-bit multiplications, for levels that have no such instruction; ignores `panels`. */
 void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
 /* By byte multiplications that saturate, on weights of which that is known not to happen, for x86
