@@ -57,14 +57,12 @@ choose_shape(const ml_target *t, ml_contract_form form)
 	bool zmm = t->vector_bits == 512, u8s8 = form == ML_CONTRACT_U8S8;
 	int alone = u8s8 ? ML_ALONE_PANELS : 0;
 
-	if (form == ML_CONTRACT_BF16 && t->level == ML_LEVEL_AMX)
-		return (shape){ML_AMX_ROWS, 4, 0, 4, ML_ALONE_PANELS, MATRICES};
+	if (form != ML_CONTRACT_F32 && t->level == ML_LEVEL_AMX)
+		return (shape){ML_AMX_ROWS, 4, u8s8, 4, ML_ALONE_PANELS, MATRICES};
 	if (form == ML_CONTRACT_BF16 && !ml_target_has_bf16(t))
 		return zmm ? (shape){8, 2, 4, 4, 0, IN_REGISTERS}
 			   : (shape){3, 1, 2, 1, 0, IN_REGISTERS};
 
-	if (u8s8 && t->level == ML_LEVEL_AMX)
-		return (shape){ML_AMX_ROWS, 4, 1, 4, ML_ALONE_PANELS, MATRICES};
 	if (u8s8 && ml_tile_folds(t))
 		return (shape){LOOP_ROWS, 2, 1, 8, ML_ALONE_PANELS, FOLD};
 	if (u8s8 && !ml_tile_has_dot(t))
