@@ -7,7 +7,7 @@
 #include "plan.h"
 
 static bool
-same_axes(const ml_attr *a, const ml_attr *b)
+cover_same_axes(const ml_attr *a, const ml_attr *b)
 {
 	uint32_t in_a = 0, in_b = 0;
 
@@ -25,7 +25,7 @@ product_along(const ml_value *v, const ml_attr *axes)
 	for (const ml_use *u = v->uses; u; u = u->next)
 		if (u->user->op == ML_OP_dot && u == &u->user->in[1] && ml_has_tile(u->user) &&
 		    !ML_A(u->user, dot, rhs_batch).count &&
-		    same_axes(&ML_A(u->user, dot, rhs_contract), axes))
+		    cover_same_axes(&ML_A(u->user, dot, rhs_contract), axes))
 			return u->user;
 	return NULL;
 }
