@@ -140,6 +140,14 @@ ml_value *ml_lower_window(ml_lower *, ml_value *, const int64_t *size, const int
 ml_value *ml_lower_table(ml_lower *, ml_dtype, const double *, const int64_t *dims, int rank);
 /* NumPy's matmul for any ranks. */
 ml_value *ml_lower_product(ml_lower *, ml_value *, ml_value *);
+/* Its rule for lists: one on the left becomes a row, one on the right a column.  False: told why
+ * these cannot be multiplied.  ml_lower_as_list() takes the row's and column's dims from the
+ * product again. */
+typedef struct ml_lists {
+	bool row, column;
+} ml_lists;
+bool ml_lower_lists(ml_lower *, ml_value **a, ml_value **b, ml_lists *);
+ml_value *ml_lower_as_list(ml_lower *, ml_value *product, ml_lists);
 /* Half precision made f32, for sums of products and normalizations; others as they are. */
 ml_value *ml_lower_wide(ml_lower *, ml_value *);
 /* A cast; to floats of few bits, what is too large becomes the largest of them. */

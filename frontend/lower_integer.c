@@ -259,27 +259,11 @@ product(ml_lower *x, side a, side b)
 ml_value *
 ml_lower_integer_product(ml_lower *x, ml_value *a, ml_value *a_zero, ml_value *b, ml_value *b_zero)
 {
-	const int64_t first = 0, second = 1;
-	int64_t axes[2];
-	int n = 0;
+	ml_lists lists;
 
-	if (!a || !b)
+	if (!ml_lower_lists(x, &a, &b, &lists))
 		return NULL;
-	if (!a->type.rank || !b->type.rank)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "operands must not be scalars");
-	bool row = a->type.rank == 1, column = b->type.rank == 1;
-	a = row ? ml_build_unsqueeze(x->b, a, &first, 1) : a;
-	b = column ? ml_build_unsqueeze(x->b, b, &second, 1) : b;
-	if (!a || !b)
-		return NULL;
-	ml_value *v = product(x, (side){a, a_zero}, (side){b, b_zero});
-	if (!v)
-		return NULL;
-	if (row)
-		axes[n++] = v->type.rank - 2;
-	if (column)
-		axes[n++] = v->type.rank - 1;
-	return n ? ml_build_squeeze(x->b, v, axes, n) : v;
+	return ml_lower_as_list(x, product(x, (side){a, a_zero}, (side){b, b_zero}), lists);
 }
 
 /* ---- convolutions ---- */

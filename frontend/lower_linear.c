@@ -1,30 +1,48 @@
 /* lower_linear.c -- sums of products: MatMul, Gemm. */
 #include "lower.h"
 
-/* NumPy's rules: a list on the left is a row, on the right a column, whose dim goes again. */
+bool
+ml_lower_lists(ml_lower *x, ml_value **a, ml_value **b, ml_lists *l)
+{
+	const int64_t first = 0, second = 1;
+
+	if (!*a || !*b)
+		return false;
+	if (!(*a)->type.rank || !(*b)->type.rank) {
+		ml_lower_fail(x, ML_ERR_SHAPE, "operands must not be scalars");
+		return false;
+	}
+	*l = (ml_lists){(*a)->type.rank == 1, (*b)->type.rank == 1};
+	*a = l->row ? ml_build_unsqueeze(x->b, *a, &first, 1) : *a;
+	*b = l->column ? ml_build_unsqueeze(x->b, *b, &second, 1) : *b;
+	return *a && *b;
+}
+
+ml_value *
+ml_lower_as_list(ml_lower *x, ml_value *product, ml_lists l)
+{
+	int64_t axes[2];
+	int n = 0;
+
+	if (!product)
+		return NULL;
+	if (l.row)
+		axes[n++] = product->type.rank - 2;
+	if (l.column)
+		axes[n++] = product->type.rank - 1;
+	return n ? ml_build_squeeze(x->b, product, axes, n) : product;
+}
+
 ml_value *
 ml_lower_product(ml_lower *x, ml_value *a, ml_value *b)
 {
-	int64_t first = 0, axes[2];
-	int n = 0;
+	ml_lists lists;
 
-	if (!a || !b)
+	if (!ml_lower_lists(x, &a, &b, &lists))
 		return NULL;
-	if (!a->type.rank || !b->type.rank)
-		return ml_lower_fail(x, ML_ERR_SHAPE, "operands must not be scalars");
-	bool row = a->type.rank == 1, column = b->type.rank == 1;
-	int64_t last = 1;
-	a = row ? ml_build_unsqueeze(x->b, a, &first, 1) : a;
-	b = column ? ml_build_unsqueeze(x->b, b, &last, 1) : b;
 	ml_value *v = ml_build_matmul(x->b, ml_lower_wide(x, a), ml_lower_wide(x, b));
 	v = ml_is_float(a->type.dtype) ? ml_lower_as(x, v, a) : v;
-	if (!v)
-		return NULL;
-	if (row)
-		axes[n++] = v->type.rank - 2;
-	if (column)
-		axes[n++] = v->type.rank - 1;
-	return n ? ml_build_squeeze(x->b, v, axes, n) : v;
+	return ml_lower_as_list(x, v, lists);
 }
 
 /* Integers wider than dot sums up: products, then a sum. */

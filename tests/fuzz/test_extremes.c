@@ -1,6 +1,7 @@
 /* test_extremes.c -- the shipped models, compiled in memory and as artefacts, fed with the largest,
  * smallest and least numeric inputs there are: each run gives a result or an error that names a
  * node, and touches nothing beside the tensors, which lie at odd addresses between guards. */
+#include "harness_shipped.h"
 #include "codegen/target.h"
 #include "driver/driver.h"
 #include <float.h>
@@ -14,18 +15,6 @@
 #include <cmocka.h>
 
 enum { GUARD = 128, MOST_BYTES = 1 << 16, MOST_TENSORS = 2, PATTERNS = 12, WORDS = 1200 };
-
-__attribute__((visibility("default"))) int32_t com_acme_Scale(const float *x, int64_t by, float *y,
-							      int64_t n, int64_t d);
-
-/* Artefacts find it among the program's symbols. */
-int32_t
-com_acme_Scale(const float *x, int64_t by, float *y, int64_t n, int64_t d)
-{
-	for (int64_t i = 0; i < n * d; i++)
-		y[i] = x[i] * (float)by;
-	return 0;
-}
 
 /* A tensor between guards, aligned to nothing but its elements. */
 typedef struct room {
@@ -194,19 +183,11 @@ check_compiled(const char *file, bool int8)
 {
 	char so[] = "/tmp/mlopt-extremes-XXXXXX.so", header[sizeof so];
 	ml_context *cx;
-	ml_options *o;
 	ml_model *jit = NULL, *aot = NULL;
 
 	close(mkstemps(so, 3));
 	assert_int_equal(ml_context_new(NULL, &cx), ML_OK);
-	assert_int_equal(ml_options_new(cx, &o), ML_OK);
-	assert_int_equal(ml_options_set(o, "O", "3"), ML_OK);
-	if (int8)
-		assert_int_equal(ml_options_set(o, "int8", NULL), ML_OK);
-	assert_int_equal(ml_register_op(cx, "com.acme", "Scale",
-					"(x: f32[n,d], by: i64) -> y: f32[n,d]",
-					(ml_function *)com_acme_Scale),
-			 ML_OK);
+	ml_options *o = fuzz_shipped_options(cx, int8);
 	assert_int_equal(ml_compile_file(cx, file, o, &jit), ML_OK);
 	assert_int_equal(ml_compile_to(cx, file, o, so), ML_OK);
 	assert_int_equal(ml_model_load(so, NULL, &aot, NULL), ML_OK);

@@ -1,5 +1,6 @@
 /* test_shipped.c -- the shipped models with bytes flipped or cut off: compiled at -O3 and run, each
  * gives a clear error or a result, and never leaves its buffers. */
+#include "harness_shipped.h"
 #include "driver/driver.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,14 +81,6 @@ damage(const shipped *model, unsigned char *bytes, size_t size, uint64_t *seed)
 
 /* ---- running ---- */
 
-static int32_t
-scale(const float *x, int64_t by, float *y, int64_t n, int64_t d)
-{
-	for (int64_t i = 0; i < n * d; i++)
-		y[i] = x[i] * (float)by;
-	return 0;
-}
-
 /* Something of a small shape.  False: too large, or refused. */
 static bool
 give_input(ml_session *s, const ml_tensor_info *t, int index, unsigned char *room)
@@ -135,18 +128,10 @@ static void
 try_bytes(const void *bytes, size_t size, bool int8, unsigned char *room[], tally *t)
 {
 	ml_context *cx;
-	ml_options *o;
 	ml_model *model = NULL;
 
 	assert_int_equal(ml_context_new(NULL, &cx), ML_OK);
-	assert_int_equal(ml_options_new(cx, &o), ML_OK);
-	assert_int_equal(ml_options_set(o, "O", "3"), ML_OK);
-	if (int8)
-		assert_int_equal(ml_options_set(o, "int8", NULL), ML_OK);
-	assert_int_equal(ml_register_op(cx, "com.acme", "Scale",
-					"(x: f32[n,d], by: i64) -> y: f32[n,d]",
-					(ml_function *)scale),
-			 ML_OK);
+	ml_options *o = fuzz_shipped_options(cx, int8);
 	if (ml_compile_memory(cx, bytes, size, o, &model) != ML_OK) {
 		assert_null(model);
 		assert_true(cx->errors > 0); /* in words */

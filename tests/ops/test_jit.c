@@ -184,23 +184,4 @@ run_file(const char *name, int at_least)
 		fail_msg("%d of %d compilations of %s are wrong", wrong, 2 * file.count, name);
 }
 
-#define FILE(name, at_least)                                                                       \
-	static void test_##name(void **state)                                                      \
-	{                                                                                          \
-		(void)state;                                                                       \
-		run_file(#name, at_least);                                                         \
-	}
-#include "files.def"
-#undef FILE
-
-int
-main(void)
-{
-	const struct CMUnitTest tests[] = {
-#define FILE(name, at_least) cmocka_unit_test(test_##name),
-#include "files.def"
-#undef FILE
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+#include "harness_files.h"

@@ -1,8 +1,7 @@
 /* test_distill.c -- the pass distill_student on small models: what is learned, kept and refused. */
-#include "harness_exec.h"
+#include "harness_layers.h"
 #include "passes/distill/distill.h"
 #include "passes/prune/blocks.h"
-#include "passes/pipeline.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,35 +10,15 @@
 #include <cmocka.h>
 
 typedef struct bench {
-	ml_context cx;
-	ml_module *m;
-	ml_record record;
-	harness_samples samples;
-	ml_exec exec;
-	ml_data data;
+	harness_layers h; /* first: it is what is lent to compile and run */
 	ml_distill_options distill;
-	ml_pipeline_options o;
 	int calls, cancel_at;
 	ml_runnable *step; /* the last candidate with many outputs */
 	int inputs, outputs, steps, lost_from, lost_until; /* its steps between these go astray */
 	double last_error, first_error, best;
 } bench;
 
-#define WEIGHTS                                                                                    \
-	"  %u = const {1, -1, 0.5, 2, 0.25, 1} : f32[2, 3]\n"                                      \
-	"  %d = const {1, 0.5, -1, 1, 2, -0.5} : f32[3, 2]\n"                                      \
-	"  %v = const {0.3, 0.15, -0.3, 0.3, 0.6, -0.15} : f32[3, 2]\n"                            \
-	"  %c = const {0.25, -2, 1.5, 1} : f32[2, 2]\n"
-#define FFN(name, in, down)                                                                        \
-	"  %" name "u = linear " in ", %u : f32[b, 3, 2, 3]\n"                                     \
-	"  %" name "a = gelu %" name "u : f32[b, 3, 2, 3]\n"                                       \
-	"  %" name "d = linear %" name "a, " down " : f32[b, 3, 2, 2]\n"                           \
-	"  %" name " = add " in ", %" name "d : f32[b, 3, 2, 2]\n"
-static const char model[] =
-	"module \"m\" {\n  sym b\n  in %x \"x\" : f32[b, 3, 2, 2]\n" WEIGHTS FFN("l", "%x", "%d")
-		FFN("m", "%l", "%v")
-			FFN("n", "%m",
-			    "%d") "  %y = linear %n, %c : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n";
+static const char model[] = HARNESS_LAYERS("0.3, 0.15, -0.3, 0.3, 0.6, -0.15");
 
 static bool
 progress(void *user, const ml_distill_progress *p)
@@ -56,67 +35,13 @@ progress(void *user, const ml_distill_progress *p)
 static void
 open_bench(bench *b, const int *keep, int nkeep)
 {
-	*b = (bench){.cx.memory = ml_memory_libc()};
-	ml_arena_init(&b->cx.arena, &b->cx.memory);
-	ml_arena_init(&b->samples.arena, &b->cx.memory);
-	assert_int_equal(ml_parse(&b->cx, model, strlen(model), NULL, NULL, &b->m), ML_OK);
-	b->exec = harness_exec(&b->cx);
-	b->data = harness_data(&b->samples);
-	ml_record_init(&b->record, &b->cx.arena);
-	b->distill = (ml_distill_options){.steps = 400,
-					  .seed = 1,
-					  .keep = (int *)keep,
-					  .nkeep = nkeep,
-					  .hooks = {b, progress}};
-	b->o = (ml_pipeline_options){.opt_level = 2,
-				     .fuel = -1,
-				     .passes = "distill_student",
-				     .verify_each = true,
-				     .exec = &b->exec,
-				     .data = &b->data,
-				     .distill = &b->distill,
-				     .record = &b->record};
-}
-
-static void
-close_bench(bench *b)
-{
-	ml_module_free(b->m);
-	ml_arena_free(&b->samples.arena);
-	ml_arena_free(&b->cx.arena);
-}
-
-static ml_status
-distill(bench *b)
-{
-	ml_arena arena;
-	ml_pipeline p;
-
-	ml_arena_init(&arena, &b->cx.memory);
-	ml_status st = ml_pipeline_init(&p, &b->cx, &arena, &b->o, NULL, 0);
-	if (st == ML_OK)
-		st = ml_pipeline_run(&p, b->m, &b->o);
-	ml_arena_free(&arena);
-	return st;
-}
-
-static const char *
-printed(bench *b)
-{
-	ml_text t;
-
-	ml_text_init(&t, &b->cx.arena);
-	ml_print(&t, b->m);
-	return t.at;
-}
-
-static const char *
-choice_of(const bench *b, const char *subject)
-{
-	for (int i = 0; i < b->record.decisions.count; i++)
-		if (!strcmp(b->record.decisions.at[i].subject, subject))
-			return b->record.decisions.at[i].choice;
-	return "";
+	*b = (bench){.distill = {.steps = 400,
+				 .seed = 1,
+				 .keep = (int *)keep,
+				 .nkeep = nkeep,
+				 .hooks = {b, progress}}};
+	harness_open(&b->h, model, "distill_student");
+	b->h.o.distill = &b->distill;
 }
 
 static int
@@ -124,7 +49,7 @@ count_layers(bench *b)
 {
 	ml_blocks found;
 
-	ml_find_blocks(b->m, &b->cx.arena, &found);
+	ml_find_blocks(b->h.m, &b->h.cx.arena, &found);
 	return found.layer.count;
 }
 
@@ -138,21 +63,21 @@ test_learns(void **state)
 
 	(void)state;
 	open_bench(&b, ends, 2);
-	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
 	assert_int_equal(count_layers(&b), 2);
 	assert_true(b.best < 0.95 * b.first_error);
 	assert_true(b.first_error > 0);
-	assert_string_equal(choice_of(&b, "stopped at"), "400");
+	assert_string_equal(harness_choice(&b.h, "stopped at"), "400");
 	open_bench(&same, ends, 2);
-	assert_int_equal(distill(&same), ML_OK);
-	assert_string_equal(printed(&same), printed(&b));
+	assert_int_equal(harness_pipeline(&same.h), ML_OK);
+	assert_string_equal(harness_printed(&same.h, same.h.m), harness_printed(&b.h, b.h.m));
 	open_bench(&other, ends, 2);
 	other.distill.seed = 2;
-	assert_int_equal(distill(&other), ML_OK);
-	assert_string_not_equal(printed(&other), printed(&b));
-	close_bench(&other);
-	close_bench(&same);
-	close_bench(&b);
+	assert_int_equal(harness_pipeline(&other.h), ML_OK);
+	assert_string_not_equal(harness_printed(&other.h, other.h.m), harness_printed(&b.h, b.h.m));
+	harness_close(&other.h);
+	harness_close(&same.h);
+	harness_close(&b.h);
 }
 
 /* Canceled at once, the student is what it was before training; later, the best one. */
@@ -164,17 +89,17 @@ test_canceled(void **state)
 	(void)state;
 	open_bench(&b, ends, 2);
 	b.distill.steps = 0;
-	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
 	open_bench(&again, ends, 2);
 	again.cancel_at = 1;
-	assert_int_equal(distill(&again), ML_OK);
-	assert_string_equal(printed(&again), printed(&b));
-	assert_string_equal(choice_of(&again, "stopped at"), "0");
-	assert_string_equal(again.record.notes.at[1],
+	assert_int_equal(harness_pipeline(&again.h), ML_OK);
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
+	assert_string_equal(harness_choice(&again.h, "stopped at"), "0");
+	assert_string_equal(again.h.record.notes.at[1],
 			    "distilled: ended as asked after 0 steps of 400: nothing came closer "
 			    "than before training, which is kept");
-	close_bench(&again);
-	close_bench(&b);
+	harness_close(&again.h);
+	harness_close(&b.h);
 }
 
 /* Trains with the decisions of an earlier training; 0: by as many steps as usual. */
@@ -186,10 +111,11 @@ repeat(bench *again, const bench *first, double minutes)
 		again->distill.steps = -1;
 		again->distill.minutes = minutes;
 	}
-	again->record.replays = true;
-	for (int i = 0; i < first->record.decisions.count; i++)
-		ML_PUSH(&again->cx.arena, again->record.replayed, first->record.decisions.at[i]);
-	assert_int_equal(distill(again), ML_OK);
+	again->h.record.replays = true;
+	for (int i = 0; i < first->h.record.decisions.count; i++)
+		ML_PUSH(&again->h.cx.arena, again->h.record.replayed,
+			first->h.record.decisions.at[i]);
+	assert_int_equal(harness_pipeline(&again->h), ML_OK);
 }
 
 /* A training that was timed and ended early is repeated to the step. */
@@ -203,22 +129,19 @@ test_replay(void **state)
 	b.distill.steps = -1;
 	b.distill.minutes = 0.001;
 	b.cancel_at = 5;
-	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
 	repeat(&again, &b, 0.5);
-	assert_string_equal(choice_of(&again, "steps"), choice_of(&b, "steps"));
-	assert_string_equal(printed(&again), printed(&b));
-	close_bench(&again);
-	close_bench(&b);
+	assert_string_equal(harness_choice(&again.h, "steps"), harness_choice(&b.h, "steps"));
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
+	harness_close(&again.h);
+	harness_close(&b.h);
 }
 
 static void
 check_refused(bench *b, ml_status status, const char *text)
 {
-	assert_int_equal(distill(b), status);
-	const ml_diag *d = &b->cx.diags.at[b->cx.diags.count - 1];
-	if (!strstr(d->text, text))
-		fail_msg("'%s' does not say '%s'", d->text, text);
-	close_bench(b);
+	harness_refused(&b->h, status, text);
+	harness_close(&b->h);
 }
 
 /* ---- products of bf16 ---- */
@@ -241,22 +164,22 @@ test_bf16(void **state)
 
 	(void)state;
 	open_bench(&b, ends, 2);
-	b.exec.likes_bf16 = likes_bf16;
-	assert_int_equal(distill(&b), ML_OK);
-	assert_string_equal(choice_of(&b, "products"), "bf16");
+	b.h.exec.likes_bf16 = likes_bf16;
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
+	assert_string_equal(harness_choice(&b.h, "products"), "bf16");
 	assert_true(b.best < 0.95 * b.first_error);
 	open_bench(&again, ends, 2);
-	assert_int_equal(distill(&again), ML_OK);
-	assert_string_equal(choice_of(&again, "products"), "f32");
-	assert_string_not_equal(printed(&again), printed(&b));
+	assert_int_equal(harness_pipeline(&again.h), ML_OK);
+	assert_string_equal(harness_choice(&again.h, "products"), "f32");
+	assert_string_not_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
 	assert_true(fabs(again.best - b.best) < 0.05 * again.best);
-	close_bench(&again);
+	harness_close(&again.h);
 	repeat(&again, &b, 0);
-	assert_string_equal(printed(&again), printed(&b));
-	close_bench(&again);
-	close_bench(&b);
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
+	harness_close(&again.h);
+	harness_close(&b.h);
 	open_bench(&b, all, 3);
-	b.exec.likes_bf16 = likes_bf16;
+	b.h.exec.likes_bf16 = likes_bf16;
 	check_refused(&b, ML_ERR_ARG, "exactly the teacher's results, its loss is 0");
 }
 
@@ -290,25 +213,25 @@ test_goes_on(void **state)
 
 	(void)state;
 	open_bench(&b, ends, 2);
-	assert_int_equal(distill(&b), ML_OK);
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
 	open_bench(&ended, ends, 2);
 	ended.cancel_at = 8;
 	ended.distill.save = keep_state;
 	ended.distill.save_user = &k;
-	assert_int_equal(distill(&ended), ML_OK);
-	assert_string_not_equal(printed(&ended), printed(&b));
+	assert_int_equal(harness_pipeline(&ended.h), ML_OK);
+	assert_string_not_equal(harness_printed(&ended.h, ended.h.m), harness_printed(&b.h, b.h.m));
 	assert_int_equal(k.saves, 7);
 	open_bench(&again, ends, 2);
 	again.distill.save = keep_state;
 	again.distill.save_user = &last;
 	again.distill.saved = k.bytes;
 	again.distill.saved_bytes = k.size;
-	assert_int_equal(distill(&again), ML_OK);
-	assert_string_equal(printed(&again), printed(&b));
+	assert_int_equal(harness_pipeline(&again.h), ML_OK);
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
 	assert_int_equal(again.calls + k.saves, b.calls - 1);
-	const ml_curve *c = ml_record_curve(&again.record, "Distillation", "step", "loss");
+	const ml_curve *c = ml_record_curve(&again.h.record, "Distillation", "step", "loss");
 	assert_int_equal(c->points.count, b.calls - 1);
-	close_bench(&again);
+	harness_close(&again.h);
 	for (int i = 0; i < 2; i++) { /* other weights; bytes that are missing */
 		static const int others[] = {0, 1};
 		open_bench(&again, i ? ends : others, 2);
@@ -316,21 +239,21 @@ test_goes_on(void **state)
 		again.distill.save_user = &last;
 		again.distill.saved = k.bytes;
 		again.distill.saved_bytes = k.size - (size_t)i;
-		assert_int_equal(distill(&again), ML_ERR_ARG);
-		close_bench(&again);
+		assert_int_equal(harness_pipeline(&again.h), ML_ERR_ARG);
+		harness_close(&again.h);
 	}
 	free(k.bytes);
 	free(last.bytes);
-	close_bench(&ended);
-	close_bench(&b);
+	harness_close(&ended.h);
+	harness_close(&b.h);
 }
 
 static ml_status
 compile_and_note(void *user, const ml_module *m, ml_runnable **r)
 {
-	bench *b = user; /* its context is the first in it */
+	bench *b = user;
 
-	ML_STEP(harness_exec(&b->cx).compile(user, m, r));
+	ML_STEP(harness_exec(&b->h.cx).compile(user, m, r));
 	if (m->main->last->nin > 8) {
 		b->step = *r;
 		b->outputs = m->main->last->nin;
@@ -344,7 +267,7 @@ run_or_lose(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outp
 {
 	bench *b = user;
 
-	ML_STEP(harness_exec(&b->cx).run_into(user, r, inputs, outputs));
+	ML_STEP(harness_exec(&b->h.cx).run_into(user, r, inputs, outputs));
 	if (r != b->step || b->steps++ < b->lost_from || b->steps > b->lost_until)
 		return ML_OK;
 	for (int i = 0; i < b->outputs; i++)
@@ -357,8 +280,8 @@ static void
 open_losing(bench *b, int from, int until)
 {
 	open_bench(b, ends, 2);
-	b->exec.compile = compile_and_note;
-	b->exec.run_into = run_or_lose;
+	b->h.exec.compile = compile_and_note;
+	b->h.exec.run_into = run_or_lose;
 	b->lost_from = 7 + from;
 	b->lost_until = 7 + until;
 }
@@ -368,15 +291,15 @@ static ml_status
 run_and_undo(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *outputs)
 {
 	bench *b = user;
-	void **before = ML_NEW_ARRAY(&b->cx.arena, void *, b->inputs);
+	void **before = ML_NEW_ARRAY(&b->h.cx.arena, void *, b->inputs);
 
 	if (r != b->step)
-		return harness_exec(&b->cx).run_into(user, r, inputs, outputs);
+		return harness_exec(&b->h.cx).run_into(user, r, inputs, outputs);
 	for (int i = 0; i < b->inputs; i++) {
-		before[i] = ml_alloc(&b->cx.arena, inputs[i].bytes + 1);
+		before[i] = ml_alloc(&b->h.cx.arena, inputs[i].bytes + 1);
 		memcpy(before[i], inputs[i].data, inputs[i].bytes);
 	}
-	ML_STEP(harness_exec(&b->cx).run_into(user, r, inputs, outputs));
+	ML_STEP(harness_exec(&b->h.cx).run_into(user, r, inputs, outputs));
 	for (int i = 0; i < b->inputs; i++)
 		memcpy(inputs[i].data, before[i], inputs[i].bytes);
 	return ML_OK;
@@ -391,28 +314,29 @@ test_ends_early(void **state)
 
 	(void)state;
 	open_bench(&b, ends, 2);
-	b.exec.compile = compile_and_note;
-	b.exec.run_into = run_and_undo;
+	b.h.exec.compile = compile_and_note;
+	b.h.exec.run_into = run_and_undo;
 	b.distill.steps = -1;
 	b.distill.minutes = 0.0005;
-	assert_int_equal(distill(&b), ML_OK);
-	int all = atoi(choice_of(&b, "steps")), every = all / 20 + 1, checks = 7;
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
+	int all = atoi(harness_choice(&b.h, "steps")), every = all / 20 + 1, checks = 7;
 	while (2 * checks * every < all)
 		checks++;
 	assert_int_equal(b.calls, 1 + checks);
-	assert_int_equal(atoi(choice_of(&b, "stopped at")), checks * every);
-	assert_non_null(strstr(b.record.notes.at[1], "checks; that saves"));
+	assert_int_equal(atoi(harness_choice(&b.h, "stopped at")), checks * every);
+	assert_non_null(strstr(b.h.record.notes.at[1], "checks; that saves"));
 	repeat(&again, &b, 0.5);
-	assert_string_equal(choice_of(&again, "stopped at"), choice_of(&b, "stopped at"));
+	assert_string_equal(harness_choice(&again.h, "stopped at"),
+			    harness_choice(&b.h, "stopped at"));
 	open_bench(&steps, ends, 2);
-	steps.exec.compile = compile_and_note;
-	steps.exec.run_into = run_and_undo;
+	steps.h.exec.compile = compile_and_note;
+	steps.h.exec.run_into = run_and_undo;
 	steps.distill.steps = 40;
-	assert_int_equal(distill(&steps), ML_OK);
-	assert_string_equal(choice_of(&steps, "stopped at"), "40");
-	close_bench(&steps);
-	close_bench(&again);
-	close_bench(&b);
+	assert_int_equal(harness_pipeline(&steps.h), ML_OK);
+	assert_string_equal(harness_choice(&steps.h, "stopped at"), "40");
+	harness_close(&steps.h);
+	harness_close(&again.h);
+	harness_close(&b.h);
 }
 
 /* Training that diverges goes on from the best weights; when it always does, they are the student.
@@ -424,24 +348,25 @@ test_diverges(void **state)
 
 	(void)state;
 	open_losing(&once, 150, 151);
-	assert_int_equal(distill(&once), ML_OK);
-	assert_string_equal(choice_of(&once, "stopped at"), "400");
+	assert_int_equal(harness_pipeline(&once.h), ML_OK);
+	assert_string_equal(harness_choice(&once.h, "stopped at"), "400");
 	assert_true(once.best < 0.95 * once.first_error);
-	assert_int_equal(once.record.notes.count, 3); /* what was pruned, that, what came of it */
-	assert_string_equal(once.record.notes.at[1], "distillation diverged at step 151: went on "
-						     "from the best weights, more slowly");
+	assert_int_equal(once.h.record.notes.count, 3); /* what was pruned, that, what came of it */
+	assert_string_equal(once.h.record.notes.at[1], "distillation diverged at step 151: went on "
+						       "from the best weights, more slowly");
 	open_losing(&always, 5, 1000);
-	assert_int_equal(distill(&always), ML_OK);
-	assert_string_equal(choice_of(&always, "stopped at"), "9");
+	assert_int_equal(harness_pipeline(&always.h), ML_OK);
+	assert_string_equal(harness_choice(&always.h, "stopped at"), "9");
 	open_bench(&none, ends, 2);
 	none.distill.steps = 0;
-	assert_int_equal(distill(&none), ML_OK);
-	assert_string_equal(printed(&always), printed(&none));
-	close_bench(&none);
+	assert_int_equal(harness_pipeline(&none.h), ML_OK);
+	assert_string_equal(harness_printed(&always.h, always.h.m),
+			    harness_printed(&none.h, none.h.m));
+	harness_close(&none.h);
 	open_losing(&none, -7, 1000);
 	check_refused(&none, ML_ERR_VALUE, "is not finite before training");
-	close_bench(&always);
-	close_bench(&once);
+	harness_close(&always.h);
+	harness_close(&once.h);
 }
 
 static ml_status
@@ -472,10 +397,10 @@ test_refused(void **state)
 	b.distill.layers = 4;
 	check_refused(&b, ML_ERR_ARG, "a student of 4 layers, but the model has 3");
 	open_bench(&b, ends, 2);
-	b.o.data = NULL;
+	b.h.o.data = NULL;
 	check_refused(&b, ML_ERR_ARG, "needs calibration data");
 	open_bench(&b, ends, 2);
-	b.data.sample = endless_sample;
+	b.h.data.sample = endless_sample;
 	check_refused(&b, ML_ERR_VALUE, "is not finite");
 }
 

@@ -1,6 +1,5 @@
 /* test_prune.c -- the pass prune_blocks on small models of which the right cut is known. */
-#include "harness_exec.h"
-#include "passes/pipeline.h"
+#include "harness_layers.h"
 #include "passes/prune/prune.h"
 #include "passes/prune/solve.h"
 #include <math.h>
@@ -9,94 +8,22 @@
 #include <string.h>
 #include <cmocka.h>
 
-typedef struct bench {
-	ml_context cx;
-	ml_module *m;
-	ml_record record;
-	harness_samples samples;
-	ml_exec exec;
-	ml_data data;
-	ml_pipeline_options o;
-} bench;
-
-/* Three layers on a stream f32[b, 3, 2]; the second one adds what `%v` gives, the others more. */
-#define WEIGHTS                                                                                    \
-	"  %u = const {1, -1, 0.5, 2, 0.25, 1} : f32[2, 3]\n"                                      \
-	"  %d = const {1, 0.5, -1, 1, 2, -0.5} : f32[3, 2]\n"                                      \
-	"  %c = const {0.25, -2, 1.5, 1} : f32[2, 2]\n"
-#define FFN(name, in, down)                                                                        \
-	"  %" name "u = linear " in ", %u : f32[b, 3, 2, 3]\n"                                     \
-	"  %" name "a = gelu %" name "u : f32[b, 3, 2, 3]\n"                                       \
-	"  %" name "d = linear %" name "a, " down " : f32[b, 3, 2, 2]\n"                           \
-	"  %" name " = add " in ", %" name "d : f32[b, 3, 2, 2]\n"
-#define MODEL(zeros)                                                                               \
-	"module \"m\" {\n  sym b\n  in %x \"x\" : f32[b, 3, 2, 2]\n" WEIGHTS zeros FFN(            \
-		"l", "%x", "%d") FFN("m", "%l", "%v")                                              \
-		FFN("n", "%m",                                                                     \
-		    "%d") "  %y = linear %n, %c : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n"
-#define ZEROS "  %v = const {0, 0, 0, 0, 0, 0} : f32[3, 2]\n"
-#define LARGE "  %v = const {3, -5, -4, 1, 5, -2} : f32[3, 2]\n"
-#define SMALL "  %v = const {0.1, 0.05, -0.1, 0.1, 0.2, -0.05} : f32[3, 2]\n"
+/* Of the second layer's weights. */
+#define ZEROS "0, 0, 0, 0, 0, 0"
+#define LARGE "3, -5, -4, 1, 5, -2"
+#define SMALL "0.1, 0.05, -0.1, 0.1, 0.2, -0.05"
 
 static void
-open_bench(bench *b, const char *text)
+open_bench(harness_layers *b, const char *model)
 {
-	*b = (bench){.cx.memory = ml_memory_libc()};
-	ml_arena_init(&b->cx.arena, &b->cx.memory);
-	ml_arena_init(&b->samples.arena, &b->cx.memory);
-	assert_int_equal(ml_parse(&b->cx, text, strlen(text), NULL, NULL, &b->m), ML_OK);
-	b->exec = harness_exec(&b->cx);
-	b->data = harness_data(&b->samples);
-	ml_record_init(&b->record, &b->cx.arena);
-	b->o = (ml_pipeline_options){.opt_level = 2,
-				     .fuel = -1,
-				     .passes = "prune_blocks",
-				     .verify_each = true,
-				     .exec = &b->exec,
-				     .data = &b->data,
-				     .record = &b->record};
-}
-
-static void
-close_bench(bench *b)
-{
-	ml_module_free(b->m);
-	ml_arena_free(&b->samples.arena);
-	ml_arena_free(&b->cx.arena);
+	harness_open(b, model, "prune_blocks");
 }
 
 static ml_status
-prune(bench *b, const char *target)
+prune(harness_layers *b, const char *target)
 {
-	ml_arena arena;
-	ml_pipeline p;
-
 	b->o.prune = target;
-	ml_arena_init(&arena, &b->cx.memory);
-	ml_status st = ml_pipeline_init(&p, &b->cx, &arena, &b->o, NULL, 0);
-	if (st == ML_OK)
-		st = ml_pipeline_run(&p, b->m, &b->o);
-	ml_arena_free(&arena);
-	return st;
-}
-
-static const char *
-printed(bench *b, const ml_module *m)
-{
-	ml_text t;
-
-	ml_text_init(&t, &b->cx.arena);
-	ml_print(&t, m);
-	return t.at;
-}
-
-static const char *
-choice_of(const bench *b)
-{
-	for (int i = 0; i < b->record.decisions.count; i++)
-		if (!strcmp(b->record.decisions.at[i].subject, "plan"))
-			return b->record.decisions.at[i].choice;
-	return "";
+	return harness_pipeline(b);
 }
 
 /* What adds nothing goes, and nothing else changes: the results are the same bits. */
@@ -105,23 +32,20 @@ test_nothing_lost(void **state)
 {
 	static const char *const targets[] = {"1", "30%"};
 	static const char expected[] =
-		"module \"m\" {\n  sym b\n  in %x \"x\" : f32[b, 3, 2, 2]\n" WEIGHTS FFN("l", "%x",
-											 "%d")
-			FFN("n", "%l",
-			    "%d") "  %y = linear %n, %c : f32[b, 3, 2, 2]\n  out \"y\" = %y\n}\n";
+		HARNESS_MODEL("", HARNESS_FFN("l", "%x", "%d") HARNESS_FFN("n", "%l", "%d"), "%n");
 	ml_module *want;
-	bench b;
+	harness_layers b;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-		open_bench(&b, MODEL(ZEROS));
+		open_bench(&b, HARNESS_LAYERS(ZEROS));
 		assert_int_equal(ml_parse(&b.cx, expected, strlen(expected), NULL, NULL, &want),
 				 ML_OK);
 		assert_int_equal(prune(&b, targets[i]), ML_OK);
-		assert_string_equal(choice_of(&b), "kxk");
-		assert_string_equal(printed(&b, b.m), printed(&b, want));
+		assert_string_equal(harness_choice(&b, "plan"), "kxk");
+		assert_string_equal(harness_printed(&b, b.m), harness_printed(&b, want));
 		ml_module_free(want);
-		close_bench(&b);
+		harness_close(&b);
 	}
 }
 
@@ -129,52 +53,50 @@ test_nothing_lost(void **state)
 static void
 test_repair(void **state)
 {
-	bench b;
+	harness_layers b;
 
 	(void)state;
-	open_bench(&b, MODEL(SMALL));
-	const char *before = printed(&b, b.m);
+	open_bench(&b, HARNESS_LAYERS(SMALL));
+	const char *before = harness_printed(&b, b.m);
 	assert_int_equal(prune(&b, "1"), ML_OK);
-	assert_string_equal(choice_of(&b), "kxk");
-	assert_string_not_equal(printed(&b, b.m), before);
+	assert_string_equal(harness_choice(&b, "plan"), "kxk");
+	assert_string_not_equal(harness_printed(&b, b.m), before);
 	const ml_table *t = ml_record_table(&b.record, "prune", "");
 	assert_int_equal(t->rows.count, 3);
 	assert_string_equal(t->rows.at[1].key, "layer 1, feed-forward");
 	assert_true(t->rows.at[1].cells.at[0].number < t->rows.at[0].cells.at[0].number);
-	close_bench(&b);
+	harness_close(&b);
 }
 
 /* The plan of another compilation, and the same student. */
 static void
 test_replay(void **state)
 {
-	bench b, again;
+	harness_layers b, again;
 
 	(void)state;
-	open_bench(&b, MODEL(SMALL));
+	open_bench(&b, HARNESS_LAYERS(SMALL));
 	assert_int_equal(prune(&b, "1"), ML_OK);
-	open_bench(&again, MODEL(SMALL));
+	open_bench(&again, HARNESS_LAYERS(SMALL));
 	again.record.replays = true;
 	ML_PUSH(&again.cx.arena, again.record.replayed, b.record.decisions.at[0]);
 	assert_int_equal(prune(&again, "1"), ML_OK);
-	assert_string_equal(printed(&again, again.m), printed(&b, b.m));
-	close_bench(&again);
-	open_bench(&again, MODEL(SMALL));
+	assert_string_equal(harness_printed(&again, again.m), harness_printed(&b, b.m));
+	harness_close(&again);
+	open_bench(&again, HARNESS_LAYERS(SMALL));
 	again.record.replays = true;
 	ml_decision other = {"prune_blocks", "plan", "kxkk", NULL};
 	ML_PUSH(&again.cx.arena, again.record.replayed, other);
 	assert_int_equal(prune(&again, "1"), ML_ERR_ARG);
-	close_bench(&again);
-	close_bench(&b);
+	harness_close(&again);
+	harness_close(&b);
 }
 
 static void
-check_refused(bench *b, const char *target, ml_status status, const char *text)
+check_refused(harness_layers *b, const char *target, ml_status status, const char *text)
 {
-	assert_int_equal(prune(b, target), status);
-	const ml_diag *d = &b->cx.diags.at[b->cx.diags.count - 1];
-	if (!strstr(d->text, text))
-		fail_msg("'%s' does not say '%s'", d->text, text);
+	b->o.prune = target;
+	harness_refused(b, status, text);
 }
 
 static void
@@ -182,10 +104,10 @@ test_refused(void **state)
 {
 	static const char plain[] = "module \"m\" {\n  sym b\n  in %x \"x\" : f32[b, 2]\n"
 				    "  %y = tanh %x : f32[b, 2]\n  out \"y\" = %y\n}\n";
-	bench b;
+	harness_layers b;
 
 	(void)state;
-	open_bench(&b, MODEL(SMALL));
+	open_bench(&b, HARNESS_LAYERS(SMALL));
 	check_refused(&b, "3", ML_ERR_ARG, "of the model's 3 layers at most 2 can go");
 	check_refused(&b, "1kB", ML_ERR_ARG, "asks for nothing");
 	check_refused(&b, "99%", ML_ERR_ARG, "without all that can go");
@@ -195,10 +117,10 @@ test_refused(void **state)
 		check_refused(&b, wrong[i], ML_ERR_ARG, "prune cannot be");
 	b.o.data = NULL;
 	check_refused(&b, "1", ML_ERR_ARG, "needs calibration data");
-	close_bench(&b);
+	harness_close(&b);
 	open_bench(&b, plain);
 	check_refused(&b, "1", ML_ERR_UNSUPPORTED, "no residual branches");
-	close_bench(&b);
+	harness_close(&b);
 }
 
 /* What the student has lost is said against the model before pruning, and more than was allowed is
@@ -206,10 +128,10 @@ test_refused(void **state)
 static void
 test_judged(void **state)
 {
-	bench b;
+	harness_layers b;
 
 	(void)state;
-	open_bench(&b, MODEL(SMALL));
+	open_bench(&b, HARNESS_LAYERS(SMALL));
 	b.o.passes = NULL;
 	b.o.stop_after = "judge_student";
 	assert_int_equal(prune(&b, "1"), ML_OK);
@@ -223,29 +145,29 @@ test_judged(void **state)
 	for (int i = 0; i < b.record.notes.count; i++)
 		said += !!strstr(b.record.notes.at[i], "in all, on 1 samples");
 	assert_int_equal(said, 1);
-	close_bench(&b);
-	open_bench(&b, MODEL(LARGE));
+	harness_close(&b);
+	open_bench(&b, HARNESS_LAYERS(LARGE));
 	b.o.passes = NULL;
 	b.o.must_hold = true;
 	b.o.max_loss = 1e-9;
 	check_refused(&b, "2", ML_ERR_VALUE, "were allowed");
-	close_bench(&b);
-	open_bench(&b, MODEL(ZEROS));
+	harness_close(&b);
+	open_bench(&b, HARNESS_LAYERS(ZEROS));
 	b.o.passes = NULL;
 	b.o.must_hold = true;
 	b.o.max_loss = 1e-9;
 	assert_int_equal(prune(&b, "1"), ML_OK);
-	close_bench(&b);
+	harness_close(&b);
 }
 
 /* What is judged behind a kept stream has the bits of what is computed as a whole. */
 static void
 test_prefix(void **state)
 {
-	bench b;
+	harness_layers b;
 
 	(void)state;
-	open_bench(&b, MODEL(LARGE));
+	open_bench(&b, HARNESS_LAYERS(LARGE));
 	ml_pass_ctx px = {.cx = &b.cx,
 			  .scratch = &b.cx.arena,
 			  .exec = &b.exec,
@@ -271,12 +193,12 @@ test_prefix(void **state)
 	}
 	ml_stream_end(&p.prefix);
 	ml_samples_free(&p.samples, &px);
-	close_bench(&b);
+	harness_close(&b);
 }
 
 /* The whole model up to this value. */
 static ml_tensor
-run_up_to(bench *b, const ml_value *v, const ml_tensor *in)
+run_up_to(harness_layers *b, const ml_value *v, const ml_tensor *in)
 {
 	ml_module *copy = ml_module_clone(b->m);
 	ml_value *own = &ml_node_by_id(copy, v->def->id)->out[v->index];
@@ -298,10 +220,10 @@ test_stream(void **state)
 	ml_blocks blocks;
 	ml_samples samples;
 	ml_stream stream;
-	bench b;
+	harness_layers b;
 
 	(void)state;
-	open_bench(&b, MODEL(LARGE));
+	open_bench(&b, HARNESS_LAYERS(LARGE));
 	ml_pass_ctx px = {.cx = &b.cx, .scratch = &b.cx.arena, .exec = &b.exec, .data = &b.data};
 	ml_find_blocks(b.m, &b.cx.arena, &blocks);
 	assert_int_equal(ml_samples_read(&samples, &px, b.m, &b.cx.arena), ML_OK);
@@ -321,7 +243,7 @@ test_stream(void **state)
 	}
 	ml_stream_end(&stream);
 	ml_samples_free(&samples, &px);
-	close_bench(&b);
+	harness_close(&b);
 }
 
 /* ---- least squares ---- */
