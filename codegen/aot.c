@@ -1,10 +1,12 @@
 /* aot.c -- a plan becomes a file: objects made, weights written, linked, moved into place. */
 #include "aot.h"
 #include "../ir/catch.h"
+#include "embedded.h"
 #include "link.h"
 #include "weights_object.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,53 +123,15 @@ need_tool(artefact *a, const char *name, ml_words *w)
 
 /* ---- shared objects ---- */
 
-/* A shared object that stands for the target's libc: the artefact then names the library it needs,
- * whatever is installed here.  */
-static ml_status
-make_libc_stub(artefact *a, const char *linker, const char **stub)
-{
-	static const char *const functions[] = {
-		"free",    "getauxval", "getenv",         "malloc",       "memcpy",
-		"memmove", "memset",    "pthread_create", "pthread_join", "syscall",
-	};
-	ml_emit e;
-	LLVMTargetMachineRef machine;
-	LLVMMemoryBufferRef object = NULL;
-	char *message = NULL;
-	ml_words w = {0};
-
-	ML_STEP(ml_target_machine(a->cx, target_of(a), LLVMCodeGenLevelNone, &machine));
-	ml_emit_open(&e, target_of(a), a->arena, "libc");
-	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-		ml_emit_function(&e, functions[i], e.none, NULL, 0);
-		LLVMBuildRetVoid(e.b);
-	}
-	if (LLVMTargetMachineEmitToMemoryBuffer(machine, e.module, LLVMObjectFile, &message,
-						&object))
-		LLVMDisposeMessage(message);
-	ml_emit_close(&e);
-	LLVMDisposeTargetMachine(machine);
-	if (!object)
-		return ml_error(a->cx, ML_ERR_CODEGEN, NULL, "LLVM cannot compile the libc stub");
-	const char *o = in_folder(a, "libc.o");
-	ml_status status = write_file(a, o, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
-	LLVMDisposeMemoryBuffer(object);
-	ML_STEP(status);
-	*stub = in_folder(a, "libc.so");
-	add_words(a, &w,
-		  (const char *const[]){linker, "-shared", "-soname", "libc.so.6",
-					"--build-id=none", "-o", *stub, o, NULL});
-	return run_tool(a, &w);
-}
-
 /* -Bsymbolic: a program may link several models, and each must find its own tables. */
 static ml_status
 link_with_lld(artefact *a, const char *linker, const char *out)
 {
-	const char *stub = NULL;
+	const ml_embedded libc = ml_embedded_libc(target_of(a)->triple);
+	const char *stub = in_folder(a, "libc.so");
 	ml_words w = {0};
 
-	ML_STEP(make_libc_stub(a, linker, &stub));
+	ML_STEP(write_file(a, stub, libc.at, libc.size));
 	add_words(a, &w,
 		  (const char *const[]){linker, "-shared", "-Bsymbolic", "-o", out,
 					"--build-id=none", "--hash-style=gnu", "-z", "relro", "-z",
@@ -297,9 +261,16 @@ header_path(const artefact *a)
 	return ml_format(a->arena, "%.*s%s.h", (int)folder, a->path, stem(a->arena, a->path));
 }
 
+/* A file that is there already changes places with the new one and goes with the folder: renaming
+ * over it can wait until the new one is on the disk (ext4). */
 static ml_status
 move(const artefact *a, const char *from, const char *to)
 {
+	struct stat there;
+	bool swap = !lstat(to, &there) && S_ISREG(there.st_mode);
+
+	if (swap && !renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE))
+		return ML_OK;
 	return rename(from, to) ? cannot_write(a, to) : ML_OK;
 }
 

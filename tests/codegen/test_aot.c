@@ -187,6 +187,54 @@ test_reproducible(void **state)
 	model_close(&m);
 }
 
+static int
+count_files(void)
+{
+	DIR *d = opendir(folder);
+	int n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* An artefact takes the place of another: whole, with its header and nothing left beside it, and
+ * who has the old one open keeps it. */
+static void
+test_replaced(void **state)
+{
+	const ml_aot_options o = {.kind = ML_ARTEFACT_SO, .entry = "same"};
+	size_t size[3];
+	char *bytes[3];
+	model m, other;
+
+	(void)state;
+	model_open(&m, model_nonzero);
+	model_open(&other, model_linear);
+	const char *path = in_folder(&m, "replaced.so"), *held = in_folder(&m, "held.so");
+	model_write(&other, o, path);
+	bytes[0] = read_file(&m, path, &size[0]);
+	int files = count_files();
+	assert_int_equal(link(path, held), 0);
+	model_write(&m, o, path);
+	assert_int_equal(count_files(), files + 1);
+	model_write(&m, o, in_folder(&m, "new.so"));
+	bytes[1] = read_file(&m, path, &size[1]);
+	bytes[2] = read_file(&m, in_folder(&m, "new.so"), &size[2]);
+	assert_int_equal(size[1], size[2]);
+	assert_memory_equal(bytes[1], bytes[2], size[1]);
+	bytes[1] = read_file(&m, in_folder(&m, "replaced.h"), &size[1]);
+	bytes[2] = read_file(&m, in_folder(&m, "new.h"), &size[2]);
+	assert_string_equal(strstr(bytes[1], "#ifdef"), strstr(bytes[2], "#ifdef"));
+	bytes[2] = read_file(&m, held, &size[2]);
+	assert_int_equal(size[0], size[2]);
+	assert_memory_equal(bytes[0], bytes[2], size[0]);
+	model_close(&m);
+	model_close(&other);
+}
+
 static const char application[] =
 	"#include \"first.h\"\n#include \"second.h\"\n#include <string.h>\n"
 	"int main(void)\n{\n"
@@ -343,7 +391,7 @@ main(void)
 		cmocka_unit_test(test_natural_call),  cmocka_unit_test(test_reproducible),
 		cmocka_unit_test(test_linked),        cmocka_unit_test(test_program),
 		cmocka_unit_test(test_emulated),      cmocka_unit_test(test_foreign),
-		cmocka_unit_test(test_no_place),
+		cmocka_unit_test(test_no_place),      cmocka_unit_test(test_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
