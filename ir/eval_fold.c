@@ -1,4 +1,5 @@
-/* eval_fold.c -- constant folding: the evaluator on a module of one node. */
+/* eval_fold.c -- constant folding: the evaluator on a module of one node; transposes by themselves.
+ */
 #include "eval.h"
 #include <string.h>
 
@@ -70,6 +71,54 @@ isolate(ml_module *m, const ml_node *n)
 	return ml_build_yield(&b, v, n->nout) == ML_OK;
 }
 
+/* ---- transposed weights ---- */
+
+#define MOVE(bytes)                                                                                \
+	case bytes:                                                                                \
+		for (; to < end; to += bytes, ml_walk_next(w))                                     \
+			memcpy(to, from + w->pos[0] * bytes, bytes);                               \
+		break
+
+/* The walk has the result's shape. */
+static void
+move_elements(char *to, const char *end, const char *from, int size, ml_walk *w)
+{
+	switch (size) {
+		MOVE(1);
+		MOVE(2);
+		MOVE(4);
+		MOVE(8);
+	}
+}
+
+/* Elements change places, whatever they mean: the evaluator's wide cells would cost several times
+ * as much.  False when they are not there, or how many is unknown. */
+static bool
+transpose(const ml_node *n, ml_blob **result)
+{
+	const ml_value *x = ml_in(n, 0);
+	const int64_t *perm = ML_A(n, transpose, perm).ints;
+	int64_t dim[ML_MAX_RANK] = {0}, stride[ML_MAX_RANK], count = 1;
+	int size = ml_dtype_bytes(x->type.dtype);
+	ml_walk w = {.n = 1, .rank = x->type.rank};
+	void *to;
+
+	for (int d = 0; d < w.rank; count *= dim[d++])
+		if (!ml_dim_is_int(x->type.dim[d], &dim[d]))
+			return false;
+	const ml_blob *from = ml_is_const(x) ? ml_const_blob(x) : NULL;
+	if (!from || !from->bytes || from->size < (uint64_t)(count * size))
+		return false;
+	ml_strides(w.rank, dim, stride);
+	for (int d = 0; d < w.rank; d++) {
+		w.dim[d] = dim[perm[d]];
+		w.stride[0][d] = stride[perm[d]];
+	}
+	*result = ml_blob_new(&n->block->module->cx->memory, (uint64_t)(count * size), &to);
+	move_elements(to, (char *)to + count * size, from->bytes, size, &w);
+	return true;
+}
+
 /* Nothing is said when it fails: the node then stays and fails, if it must, at run time. */
 ml_status
 ml_fold_node(const ml_node *n, ml_blob **results, uint64_t max_bytes)
@@ -82,12 +131,14 @@ ml_fold_node(const ml_node *n, ml_blob **results, uint64_t max_bytes)
 
 	if (info->cls == ML_CONTROL || !(info->traits & (ML_PURE | ML_CHECKS)))
 		return status;
+	for (int i = 0; i < n->nout; i++)
+		if (!fits(&n->out[i].type, max_bytes))
+			return status;
+	if (n->op == ML_OP_transpose)
+		return transpose(n, results) ? ML_OK : status;
 	ml_arena_init(&quiet.arena, &quiet.memory);
 	ml_module *m = ml_module_new(&quiet, "fold");
-	bool possible = true;
-	for (int i = 0; i < n->nout; i++)
-		possible = possible && fits(&n->out[i].type, max_bytes);
-	if (possible && isolate(m, n)) {
+	if (isolate(m, n)) {
 		ml_tensor *out = ML_NEW_ARRAY(&m->arena, ml_tensor, n->nout);
 		status = ml_evaluate(m, NULL, out, &m->arena, &options);
 		for (int i = 0; i < n->nout && !status; i++) {

@@ -1,5 +1,7 @@
 /* kept_linear.c -- plans of linear layers, kept for later compilations of the same module: where
- * inputs are made up, they depend on nothing else. */
+ * inputs are made up, they depend on nothing else.  Where there are none at all, planning takes no
+ * longer than finding would. */
+#include "../../ir/crew.h"
 #include "../known.h"
 #include "linear.h"
 #include <string.h>
@@ -30,19 +32,26 @@ arrays_of(ml_planned *l, const layer_head *h, layer_array a[ARRAYS])
 	a[4] = (layer_array){h->has[1] ? &p->bias : NULL, columns * sizeof(float)};
 }
 
+static void
+hash_blob(void *user, int worker, int64_t i)
+{
+	const ml_module *m = user;
+
+	(void)worker;
+	ml_blob_hash(m->blobs.at[i]); /* which is printed for the bytes */
+	ml_blob_rest(m->blobs.at[i]);
+}
+
 ml_bytes
-ml_planned_key(const ml_pass_ctx *px, const ml_module *m)
+ml_planned_key(const ml_pass_ctx *px, ml_module *m)
 {
 	ml_text t;
 
-	if (!px->results || ml_is_calibrated(px))
+	if (!px->results || !px->guess || ml_is_calibrated(px))
 		return (ml_bytes){0};
 	ml_text_init(&t, px->scratch);
-	ml_put(&t, "linear %d\n", px->guess != NULL);
-	for (int i = 0; i < m->blobs.count; i++) {
-		ml_blob_hash(m->blobs.at[i]); /* which is printed for the bytes */
-		ml_blob_rest(m->blobs.at[i]);
-	}
+	ml_put(&t, "linear\n");
+	ml_crew_do(&(ml_crew){.workers = px->workers}, m->blobs.count, hash_blob, m);
 	ml_print(&t, m);
 	return (ml_bytes){t.at, t.length};
 }

@@ -32,7 +32,7 @@ typedef ML_VEC(ml_planned) ml_planned_list;
 ml_status ml_plan_linear(ml_pass_ctx *, ml_module *, ml_planned_list *);
 /* kept_linear.c: under what plans of this module's layers are kept; nothing where they are not, as
  * with calibration data. */
-ml_bytes ml_planned_key(const ml_pass_ctx *, const ml_module *);
+ml_bytes ml_planned_key(const ml_pass_ctx *, ml_module *);
 /* Fills in what an earlier compilation has planned; false where there is nothing, or not of all
  * these layers. */
 bool ml_find_planned(ml_pass_ctx *, ml_module *, ml_bytes key, ml_planned_list *);

@@ -267,7 +267,9 @@ test_kept(void **state)
 	assert_true(loss_of(&s, ML_INT8_DYNAMIC, true, &results, &walks) == plain);
 	assert_int_equal(walks, 0);
 	assert_int_equal(on.kept, 1);
+	/* Where nothing is made up, nothing is found, and nothing is worth keeping. */
 	assert_true(loss_of(&s, ML_INT8_DYNAMIC, false, &results, &walks) != plain);
+	assert_int_equal(on.kept, 1);
 	for (size_t length = on.body.length; length > 0; length = length / 2) {
 		int kept = on.kept;
 		on.body.length = length - 1;

@@ -324,6 +324,44 @@ test_fold(void **state)
 	ml_module_free(m);
 }
 
+/* What is transposed keeps its bits: numbers that are none, too. */
+static void
+test_fold_transpose(void **state)
+{
+	static const uint32_t turned[] = {1, 4, 0x7f800001, 0xff812345, 3, 6};
+	uint32_t from[] = {1, 0x7f800001, 3, 4, 0xff812345, 6};
+	ml_context *cx = *state;
+	ml_module *m = text_module(
+		cx, MODULE("  sym n\n"
+			   "  in %x \"x\" : f32[n, 2]\n"
+			   "  %w = const {1, 2, 3, 4, 5, 6} : f32[2, 3]\n"
+			   "  %b = const {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12} : s8[3, 2, 2]\n"
+			   "  %z = const {} : s64[0, 2]\n"
+			   "  %t = transpose %w {perm = [1, 0]} : f32[3, 2]\n"
+			   "  %s = transpose %b {perm = [2, 0, 1]} : s8[2, 3, 2]\n"
+			   "  %e = transpose %z {perm = [1, 0]} : s64[2, 0]\n"
+			   "  %o = transpose %x {perm = [1, 0]} : f32[2, n]\n"
+			   "  out \"t\" = %t\n"));
+	ml_node *t = text_node(m, ML_OP_transpose), *s = t->next, *e = s->next;
+	ml_blob *blob;
+
+	memcpy((void *)(uintptr_t)ml_const_blob(ml_in(t, 0))->bytes, from, sizeof from);
+	assert_int_not_equal(ml_fold_node(t, &blob, 23), ML_OK);
+	assert_int_equal(ml_fold_node(t, &blob, 24), ML_OK);
+	assert_int_equal(blob->size, sizeof turned);
+	assert_memory_equal(blob->bytes, turned, sizeof turned);
+	ml_blob_drop(blob);
+	assert_int_equal(ml_fold_node(s, &blob, 12), ML_OK);
+	assert_memory_equal(blob->bytes, ((int8_t[]){1, 3, 5, 7, 9, 11, 2, 4, 6, 8, 10, 12}), 12);
+	ml_blob_drop(blob);
+	assert_int_equal(ml_fold_node(e, &blob, 64), ML_OK);
+	assert_int_equal(blob->size, 0);
+	ml_blob_drop(blob);
+	assert_int_not_equal(ml_fold_node(e->next, &blob, 64), ML_OK);
+	assert_int_equal(cx->diags.count, 0);
+	ml_module_free(m);
+}
+
 /* ---- memory ---- */
 
 typedef struct meter {
@@ -401,6 +439,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_limits, text_setup, text_teardown),
 		cmocka_unit_test_setup_teardown(test_custom, text_setup, text_teardown),
 		cmocka_unit_test_setup_teardown(test_fold, text_setup, text_teardown),
+		cmocka_unit_test_setup_teardown(test_fold_transpose, text_setup, text_teardown),
 		cmocka_unit_test(test_no_memory),
 	};
 
