@@ -12,13 +12,6 @@ typedef struct narrowing {
 	ML_VEC(ml_value *) to;         /* the same numbers as bf16 */
 } narrowing;
 
-bool
-ml_is_widening(const ml_value *v)
-{
-	return ml_is(v, ML_OP_cast) && v->type.dtype == ML_f32 &&
-	       ml_in(v->def, 0)->type.dtype == ML_bf16;
-}
-
 /* Elements of its operand in other places, or zeros. */
 static bool
 is_map(const ml_node *n)

@@ -147,8 +147,6 @@ typedef struct ml_plan {
 ml_status ml_plan_module(ml_module *m, int opt_level, ml_arena *, ml_plan **);
 /* Dots of what was bf16 before it was widened multiply it as it was; narrow_dots.c. */
 ml_status ml_narrow_dots(ml_block *);
-/* bf16 as f32? */
-bool ml_is_widening(const ml_value *);
 /* Sums of columns that a product has panels of are a product with ones; column_sums.c. */
 ml_status ml_multiply_column_sums(ml_block *);
 /* Whether a dot of these sizes has a micro-kernel; others are reduction loops in a row kernel. */

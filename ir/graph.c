@@ -139,6 +139,13 @@ ml_is_result(const ml_value *v)
 	return false;
 }
 
+bool
+ml_is_widening(const ml_value *v)
+{
+	return ml_is(v, ML_OP_cast) && v->type.dtype == ML_f32 &&
+	       ml_in(v->def, 0)->type.dtype == ML_bf16;
+}
+
 ml_block *
 ml_value_block(const ml_value *v)
 {

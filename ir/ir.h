@@ -224,7 +224,8 @@ ml_is(const ml_value *v, ml_op op)
 	return v && v->def && v->def->op == op;
 }
 int ml_use_count(const ml_value *);
-bool ml_is_result(const ml_value *); /* used by a yield */
+bool ml_is_result(const ml_value *);   /* used by a yield */
+bool ml_is_widening(const ml_value *); /* bf16 as f32 */
 ml_block *ml_value_block(const ml_value *);
 
 /* Editing.  Replacing never changes types: old and new must have equal types. */

@@ -24,13 +24,31 @@ is_quantized_weight(const ml_node *n)
 	       ml_dtype_bytes(ml_in(n, 0)->type.dtype) == 1;
 }
 
+/* Of a layer or a product that reads nothing but bf16, and multiplies it as such. */
+static bool
+is_narrow_weight(const ml_node *n)
+{
+	if (!ml_is_widening(&n->out[0]) || n->out[0].type.rank < 2)
+		return false;
+	for (const ml_use *u = n->out[0].uses; u; u = u->next) {
+		const ml_node *user = u->user;
+		int i = (int)(u - user->in);
+		bool multiplies =
+			user->op == ML_OP_linear || user->op == ML_OP_conv || user->op == ML_OP_dot;
+		if (multiplies && i < 2 && ml_is_widening(ml_in(user, 1 - i)))
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_foldable(const ml_node *n)
 {
 	int64_t in = 0, out = 0;
 
 	if (!(ml_op_get(n->op)->traits & (ML_PURE | ML_CHECKS)) ||
-	    ml_op_get(n->op)->cls == ML_SOURCE || n->nin == 0 || is_quantized_weight(n))
+	    ml_op_get(n->op)->cls == ML_SOURCE || n->nin == 0 || is_quantized_weight(n) ||
+	    is_narrow_weight(n))
 		return false;
 	for (int i = 0; i < n->nin; i++) {
 		if (!ml_is_const(ml_in(n, i)))
