@@ -71,7 +71,7 @@ piece_bytes(ml_dims *dims, const ml_attention_int8 *w, ml_dim bytes[ML_PIECES])
 	const ml_dim size[ML_PIECES] = {
 		[ML_PIECE_QUERIES] = times(dims, w->d_stride, ML_TILE_QUERIES),
 		[ML_PIECE_KEYS] = times(dims, w->d_stride, KEYS),
-		[ML_PIECE_KEY_PANELS] = ml_pack_dim(dims, ML_CONTRACT_U8S8, w->d, keys),
+		[ML_PIECE_KEY_PANELS] = ml_pack_dim(dims, ML_CONTRACT_U8S8, w->d_stride, keys),
 		[ML_PIECE_VALUES] = times(dims, w->e_stride, KEYS),
 		[ML_PIECE_VALUE_PANELS] = ml_pack_dim(dims, ML_CONTRACT_U8S8, keys, w->e),
 		[ML_PIECE_K_TOP] = times(dims, keys, FLOAT),
@@ -188,7 +188,7 @@ emit_scores(ml_attention_int8 *w)
 		.a = ml_piece_at(w, ML_PIECE_QUERIES, e->i8, ml_mul(e, in_tile(w, zero), stride)),
 		.lda = stride,
 		.b = w->piece[ML_PIECE_KEY_PANELS],
-		.k = ml_expr_dim(x, w->d),
+		.k = stride,
 		.row_begin = zero,
 		.row_end = w->rows,
 		.panel_begin = zero,

@@ -3,6 +3,9 @@
 
 enum { FLOAT = 4, ALIGN = 64, FEW = 8 };
 
+_Static_assert(ML_ATTENTION_SIZE <= 4 * ML_FOLD_CHUNK && ML_ATTENTION_KEYS <= 4 * ML_FOLD_CHUNK,
+	       "panels of keys and values are one chunk");
+
 ml_v
 ml_piece_at(ml_attention_int8 *w, ml_piece piece, LLVMTypeRef type, ml_v at)
 {
@@ -104,7 +107,9 @@ integer_pass(ml_attention_int8 *w, const void *user, ml_v at, ml_v count, ml_v p
 	ml_emit *e = x->e;
 	ml_v v = ml_to_memory(e, q->type.dtype, lanes_of(x, q, r, at, count)), next = partial;
 
-	ml_store_lanes(e, v, ml_gep(e, e->i8, r->to, at), count, 1);
+	/* the row is whole vectors: what is behind its end must not count */
+	v = kept(e, count, v, LLVMConstNull(LLVMTypeOf(v)));
+	ml_store(e, v, ml_gep(e, e->i8, r->to, at), 1);
 	if (r->total)
 		next = sum(e, partial, lanes_of(x, ml_in(r->total->def, 0), r, at, count));
 	x->count = NULL;
@@ -290,10 +295,11 @@ ml_attention_take_keys(ml_attention_int8 *w)
 	ml_emit *e = x->e;
 	ml_pack keys = {.form = ML_CONTRACT_U8S8,
 			.dst = w->piece[ML_PIECE_KEY_PANELS],
-			.k = ml_expr_dim(x, w->d),
+			.k = ml_expr_dim(x, w->d_stride),
 			.n = w->columns,
 			.panel_begin = ml_i64(e, 0),
 			.panel_end = ml_attention_panels(e, w->keys),
+			.plain = 2,
 			.along_k = true,
 			.load = load_key,
 			.user = w};
@@ -303,6 +309,7 @@ ml_attention_take_keys(ml_attention_int8 *w)
 			  .n = ml_expr_dim(x, w->e_stride),
 			  .panel_begin = ml_i64(e, 0),
 			  .panel_end = ml_attention_panels(e, ml_expr_dim(x, w->e)),
+			  .plain = 1,
 			  .load = load_value,
 			  .user = w};
 

@@ -47,7 +47,9 @@ enum {
 	 * pass begins with costs little. */
 	ML_ALONE_PANELS = 48,
 	ML_FOLD_CHUNK = 256, /* groups of four k that the table behind u8s8 panels lists together */
-	ML_FOLD_IN_ORDER = 255, /* there, for the number of other pairs: all are plain, 0, 1.. */
+	/* there, for the number of other pairs: all groups are plain, 0, 1.., pairs before others
+	 */
+	ML_FOLD_IN_ORDER = 255,
 };
 
 /* All ml_v integers are i64. */
@@ -87,10 +89,12 @@ void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_
 void ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 		  int64_t n_stride);
 
-/* The table behind u8s8 panels: written for panels on the host; for one panel at run time; and the
- * bytes it has per panel for the order of k. */
+/* The table behind u8s8 panels: written for panels on the host; for one panel at run time, of which
+ * nothing is known, or that every `plain` groups (1 or 2) may be added as they are; and the bytes
+ * it has per panel for the order of k. */
 void ml_pack_pairs(int8_t *panels, int64_t k, int64_t n);
 void ml_emit_pack_singles(ml_emit *, ml_v panels, ml_v panel, ml_v k, ml_v n);
+void ml_emit_pack_in_order(ml_emit *, ml_v panels, ml_v panel, ml_v k, ml_v n, int plain);
 ml_v ml_order_bytes(ml_emit *, ml_v k);
 
 /* Packs a B known at run time only: emits loops over panels panel_begin..panel_end. */
@@ -105,6 +109,9 @@ typedef struct ml_pack {
 	 * f32, i8 or i16 lanes; lanes from count (NULL = 16) up must be zero, as ml_load_lanes
 	 * gives. */
 	bool along_k;
+	/* u8s8: sums of 2 * plain products with any factors of this contraction are within 16 bits;
+	 * 0: not known.  k is whole groups then, one chunk of them at most. */
+	int plain;
 	ml_v (*load)(void *user, ml_emit *, ml_v k, ml_v column, ml_v count);
 	/* Fetches what is read some panels behind this column's, or some k behind this k; or NULL.
 	 */

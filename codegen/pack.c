@@ -312,7 +312,11 @@ ml_emit_pack(ml_emit *e, const ml_pack *p)
 		pack_along_k(e, p, dst, column, count);
 	else
 		pack_along_n(e, p, dst, column, count);
-	if (p->form == ML_CONTRACT_U8S8 && ml_tile_folds(e->target))
-		ml_emit_pack_singles(e, p->dst, l.i, p->k, p->n);
+	if (p->form == ML_CONTRACT_U8S8 && ml_tile_folds(e->target)) {
+		if (p->plain)
+			ml_emit_pack_in_order(e, p->dst, l.i, p->k, p->n, p->plain);
+		else
+			ml_emit_pack_singles(e, p->dst, l.i, p->k, p->n);
+	}
 	ml_loop_end(e, &l, NULL);
 }

@@ -278,27 +278,53 @@ add_group(ml_emit *e, ml_v sum, ml_v words)
 	return sum;
 }
 
+/* Where the table has one panel's corrections and order, among those of n columns. */
+static void
+find_entry(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n, ml_v *sums, ml_v *order)
+{
+	LLVMTypeRef type = ml_vec_type(e->i32);
+	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
+	ml_v count =
+		LLVMBuildUDiv(e->b, ml_add(e, n, ml_i64(e, ML_PANEL - 1)), ml_i64(e, ML_PANEL), "");
+	ml_v table = ml_gep(e, type, panels, ml_mul(e, count, groups));
+
+	*sums = ml_gep(e, type, table, panel);
+	*order = ml_gep(e, e->i8, ml_gep(e, type, table, count),
+			ml_mul(e, panel, ml_order_bytes(e, k)));
+}
+
 /* Weights that are known at run time only: no pairs, groups as they lie. */
 void
 ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
 {
 	LLVMTypeRef type = ml_vec_type(e->i32);
-	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), lanes = ml_i64(e, ML_PANEL);
+	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), sum = LLVMConstNull(type), sums, order;
 	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
-	ml_v count = LLVMBuildUDiv(e->b, ml_add(e, n, ml_i64(e, ML_PANEL - 1)), lanes, "");
-	ml_v sums = ml_gep(e, type, panels, ml_mul(e, count, groups));
 	ml_v from = ml_gep(e, type, panels, ml_mul(e, panel, groups));
-	ml_v bytes = ml_order_bytes(e, k), sum = LLVMConstNull(type);
-	ml_v order = ml_gep(e, e->i8, ml_gep(e, type, sums, count), ml_mul(e, panel, bytes));
 
+	find_entry(e, panels, panel, k, n, &sums, &order);
 	ml_loop l = ml_loop_begin(e, zero, groups, one, &sum, 1, "group");
 	sum = add_group(e, l.carry[0], ml_load(e, type, ml_gep(e, type, from, l.i), 4));
 	ml_loop_end(e, &l, &sum);
-	ml_store(e, l.carry[0], ml_gep(e, type, sums, panel), 4);
-	ml_loop o = ml_loop_begin(e, zero, bytes, one, NULL, 0, "order");
+	ml_store(e, l.carry[0], sums, 4);
+	ml_loop o = ml_loop_begin(e, zero, ml_order_bytes(e, k), one, NULL, 0, "order");
 	ml_v at = LLVMBuildURem(e->b, o.i, ml_i64(e, ML_FOLD_CHUNK + HEAD), "");
 	ml_v head = LLVMBuildICmp(e->b, LLVMIntULT, at, ml_i64(e, HEAD), "");
 	ml_v group = LLVMBuildSelect(e->b, head, zero, ml_sub(e, at, ml_i64(e, HEAD)), "");
 	ml_store(e, LLVMBuildTrunc(e->b, group, e->i8, ""), ml_gep(e, e->i8, order, o.i), 1);
 	ml_loop_end(e, &o, NULL);
+}
+
+/* Of such a panel no more is read than where its pairs end, and the mark. */
+void
+ml_emit_pack_in_order(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n, int plain)
+{
+	ml_v pairs = ml_i64(e, 0), sums, order;
+
+	find_entry(e, panels, panel, k, n, &sums, &order);
+	if (plain == 2)
+		pairs = LLVMBuildLShr(e->b, k, ml_i64(e, 3), "");
+	ml_store(e, LLVMBuildTrunc(e->b, pairs, e->i8, ""), order, 1);
+	ml_store(e, LLVMConstInt(e->i8, ML_FOLD_IN_ORDER, 0), ml_gep(e, e->i8, order, ml_i64(e, 1)),
+		 1);
 }

@@ -275,10 +275,9 @@ run_tile(const fold *f, int rows, ml_v first)
 	}
 	fold of_plain = is_plain(f) ? *f : fold_open(e, PLAIN);
 	run_list(&of_plain, ml_i64(e, 0), plain, 2, rows, row, acc);
-	if (!is_plain(f)) {
+	if (!is_plain(f))
 		run_list(f, plain, pairs, 2, rows, row, acc);
-		run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
-	}
+	run_list(f, pairs, LLVMGetParam(e->fn, RUN_GROUPS), 1, rows, row, acc);
 	for (int i = 0; i < n; i++)
 		ml_store(e, acc[i], at[i], ML_TILE_ALIGN / 2);
 }
@@ -475,7 +474,7 @@ clear_rows(ml_emit *e, const call *c, LLVMTypeRef type, int column)
 	ml_loop_end(e, &l, NULL);
 }
 
-/* Whether the panel is one chunk, whole groups, all of them plain pairs and in order. */
+/* Whether the panel is one chunk, whole groups, all of them plain and in order. */
 static ml_v
 in_order(const fold *f, const call *c)
 {
@@ -501,10 +500,11 @@ run_in_order(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
+	listed l = read_list(f, c->order, whole);
 	ml_v args[RUN_N] = {
 		[RUN_A] = c->t->a,         [RUN_LDA] = c->t->lda,    [RUN_B] = c->b,
-		[RUN_FOLDED] = c->buffer,  [RUN_ORDER] = c->order,   [RUN_PLAIN] = whole,
-		[RUN_PAIRS] = whole,       [RUN_GROUPS] = whole,     [RUN_ROWS] = c->t->rows_given,
+		[RUN_FOLDED] = c->buffer,  [RUN_ORDER] = c->order,   [RUN_PLAIN] = l.plain,
+		[RUN_PAIRS] = l.plain,     [RUN_GROUPS] = whole,     [RUN_ROWS] = c->t->rows_given,
 		[RUN_ACC] = c->acc,        [RUN_STRIDE] = c->stride, [RUN_FROM] = c->corrections,
 		[RUN_STEP] = ml_i64(e, 0),
 	};

@@ -4,9 +4,12 @@
 #define ML_ATTENTION_H
 #include "ir.h"
 
-enum { ML_ATTENTION_KEYS = 256 }; /* keys whose probabilities share a scale */
+enum {
+	ML_ATTENTION_KEYS = 256,  /* keys whose probabilities share a scale */
+	ML_ATTENTION_SIZE = 1024, /* the largest of a query on integers */
+};
 
-/* Rows as integers: round(x * (127 / top)), moved for queries. */
+/* Rows as integers: round(x * (most / top)), moved for queries. */
 typedef struct ml_attention_rows {
 	ml_value *magnitude, *top; /* the largest of the row; the same, but not zero */
 	ml_value *integers;

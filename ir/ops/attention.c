@@ -1,17 +1,23 @@
 /* attention.c -- the body of attention: in floats, and on 8-bit integers.
  *
- * Integers: every query, key and value is a row of integers within +-127 with a scale of its own,
- * top / 127 by the row's largest magnitude; queries are u8 around 128.  A value's scale v goes
- * into its key's score as ln v, so that e = exp(score + ln v - top) says how much of the value's
- * integers the sum takes.  e is at most 1 and becomes u8 by the fixed scale 255; the softmax
- * divides by sum(e / v).  `top` is that of a block of keys: the blocks' sums are exact in s32, and
- * exp(top - top of the row) brings them together.  Blocks begin at multiples of their size and a
- * row's integers depend on that row alone: what a mask hides at the end changes nothing before it.
+ * Integers: every query, key and value is a row of integers with a scale of its own, by the row's
+ * largest magnitude; queries are u8 around 64.  A value's scale v goes into its key's score as
+ * ln v, so that e = exp(score + ln v - top) says how much of the value's integers the sum takes.
+ * e is at most 1 and becomes u8 by the fixed scale 255; the softmax divides by sum(e / v).
+ * Integers have seven bits, since CPUs without a dot instruction add products in 16: four of
+ * queries and keys fit, and two of probabilities and values, whatever they are in a run.
+ * `top` is that of a block of keys: the blocks'
+ * sums are exact in s32, and exp(top - top of the row) brings them together.  Blocks begin at
+ * multiples of their size and a row's integers depend on that row alone: what a mask hides at the
+ * end changes nothing before it.
  */
 #include "../attention.h"
 #include "../expand.h"
 #include <float.h>
 #include <math.h>
+
+/* The largest integers: four times (64 + 64) * 63 and two times 255 * 64 are below 2^15. */
+enum { QUERY = 64, KEY = 63, VALUE = 64 };
 
 /* Scores of keys behind their query become -inf: key j is seen when j <= i + t - s. */
 static ml_value *
@@ -94,19 +100,19 @@ sizes_of(ml_builder *b, ml_value *const *in)
 	return z;
 }
 
-/* The largest magnitude of each row of the last axis; rows as integers within +-127, moved by
+/* The largest magnitude of each row of the last axis; rows as integers within +-most, moved by
  * `offset`. */
 static void
-integer_rows(ml_builder *b, ml_value *x, double offset, ml_dtype t, ml_attention_rows *rows)
+integer_rows(ml_builder *b, ml_value *x, int most, int offset, ml_dtype t, ml_attention_rows *rows)
 {
 	int64_t last = x ? x->type.rank - 1 : 0;
 	ml_value *q;
 
 	rows->magnitude = ml_build_reduce(b, ML_OP_reduce_max, ml_op1(b, ML_OP_abs, x), &last, 1);
 	rows->top = ml_op_number(b, ML_OP_max, rows->magnitude, 1e-20);
-	q = ml_op2(b, ML_OP_div, ml_build_f64(b, ML_f32, 127), rows->top);
+	q = ml_op2(b, ML_OP_div, ml_build_f64(b, ML_f32, most), rows->top);
 	q = ml_op1(b, ML_OP_round, ml_op2(b, ML_OP_mul, x, q));
-	if (offset != 0)
+	if (offset)
 		q = ml_op_number(b, ML_OP_add, q, offset);
 	rows->integers = ml_build_cast(b, q, t);
 }
@@ -154,15 +160,15 @@ integer_scores(ml_builder *b, const ml_node *n, const sizes *z, ml_value *const 
 	       scores[] = {z->b, z->g, z->r, z->s, z->t};
 	ml_value *x;
 
-	integer_rows(b, ml_build_reshape(b, in[0], grouped, 5), 128, ML_u8, &p->q);
-	integer_rows(b, in[1], 0, ML_s8, &p->k);
+	integer_rows(b, ml_build_reshape(b, in[0], grouped, 5), QUERY, QUERY, ML_u8, &p->q);
+	integer_rows(b, in[1], KEY, 0, ML_s8, &p->k);
 	p->k_total = ml_build_reduce(b, ML_OP_reduce_sum, ml_build_cast(b, p->k.integers, ML_s32),
 				     &last, 1);
-	p->k_sum = ml_op_number(b, ML_OP_mul, p->k_total, 128);
+	p->k_sum = ml_op_number(b, ML_OP_mul, p->k_total, QUERY);
 	p->products =
 		ml_build_dot(b, p->q.integers, p->k.integers, batch, batch, 2, &four, &last, 1);
-	p->q_scale = ml_op_number(b, ML_OP_mul, p->q.top,
-				  ML_A(n, attention, scale).f64 / (127.0 * 127.0));
+	p->q_scale =
+		ml_op_number(b, ML_OP_mul, p->q.top, ML_A(n, attention, scale).f64 / (QUERY * KEY));
 	x = ml_op2(b, ML_OP_sub, p->products, beside_scores(b, z, p->k_sum));
 	x = ml_build_cast(b, x, ML_f32);
 	x = ml_op2(b, ML_OP_mul, x, beside_scores(b, z, p->k.top));
@@ -211,8 +217,8 @@ ml_attention_on_integers(ml_builder *b, const ml_node *n, ml_value *const *in,
 	ml_value *x, *top, *v_scale, *weight, *sums, *divisor;
 
 	*p = (ml_attention_parts){.seen = NULL};
-	integer_rows(b, in[2], 0, ML_s8, &p->v);
-	v_scale = ml_op_number(b, ML_OP_mul, p->v.top, 1 / 127.0);
+	integer_rows(b, in[2], VALUE, 0, ML_s8, &p->v);
+	v_scale = ml_op_number(b, ML_OP_mul, p->v.top, 1.0 / VALUE);
 	p->v_log = ml_op1(b, ML_OP_log, v_scale);
 	p->v_by = ml_op2(b, ML_OP_div, ml_build_f64(b, ML_f32, 1), v_scale);
 	x = in_blocks(b, &z, integer_scores(b, n, &z, in, p), 4, -INFINITY);

@@ -1,4 +1,5 @@
 /* composite.c -- type rules of composites; their meaning is in the body files beside this one. */
+#include "../attention.h"
 #include "../infer.h"
 #include <string.h>
 
@@ -150,6 +151,7 @@ ml_type_attention(ml_builder *b, ml_node *n)
 {
 	const ml_type *q = &ml_in(n, 0)->type, *k = &ml_in(n, 1)->type, *v = &ml_in(n, 2)->type;
 	ml_type scores = *q, t = *q;
+	int64_t size;
 
 	ML_STEP(same_float(b, n));
 	if (ML_A(n, attention, int8).i64)
@@ -161,6 +163,11 @@ ml_type_attention(ml_builder *b, ml_node *n)
 	ML_STEP(ml_want_equal(b, n, k->dim[1], v->dim[1], "k and v have the same heads"));
 	ML_STEP(ml_want_equal(b, n, k->dim[2], v->dim[2], "one value per key"));
 	ML_STEP(ml_want_equal(b, n, q->dim[3], k->dim[3], "queries and keys have the same size"));
+	if (ML_A(n, attention, int8).i64 && ml_dim_is_int(q->dim[3], &size) &&
+	    size > ML_ATTENTION_SIZE)
+		return ml_type_fail(b, n, ML_ERR_UNSUPPORTED,
+				    "queries on integers have %d elements at most",
+				    ML_ATTENTION_SIZE);
 	if (!ml_require_divides(b, q->dim[1], k->dim[1], "key heads divide query heads"))
 		return ml_type_fail(b, n, ML_ERR_SHAPE, "%s key heads do not divide %s query heads",
 				    ml_dim_text(b, k->dim[1]), ml_dim_text(b, q->dim[1]));

@@ -4,12 +4,10 @@
  * than that costs.  Which form it is depends on the shapes that the module states, never on those
  * of a run, so that a sequence gives the same bits however it is padded.
  */
+#include "../../ir/attention.h"
 #include "quantize.h"
 
-enum {
-	FEWEST = 64,     /* queries and keys */
-	LONGEST = 65536, /* query: 255 * 127 * size must fit s32 */
-};
+enum { FEWEST = 64 }; /* queries and keys */
 
 /* Can there be as many? */
 static bool
@@ -29,7 +27,7 @@ objection(const ml_node *n)
 
 	if (q->dtype != ML_f32)
 		return "its operands are not f32";
-	if (!ml_dim_is_int(q->dim[3], &size) || size > LONGEST)
+	if (!ml_dim_is_int(q->dim[3], &size) || size > ML_ATTENTION_SIZE)
 		return "the size of a query is not known to be small";
 	if (!may_be_many(q->dim[2]) || !may_be_many(k->dim[2]))
 		return "it has few queries or keys";

@@ -185,6 +185,20 @@ test_int8(void **state)
 		   sizes, sizeof sizes / sizeof *sizes);
 }
 
+/* What lies behind the end of a row that is computed is no zero. */
+static void
+test_int8_computed(void **state)
+{
+	(void)state;
+	check_int8(INT8_HEAD "  %3 = const {0.5} : f32[]\n"
+			     "  %4 = add %0, %3 : f32[1, 2, d0, d2]\n"
+			     "  %5 = add %1, %3 : f32[1, 2, d1, d2]\n"
+			     "  %6 = add %2, %3 : f32[1, 2, d1, d2]\n"
+			     "  %8 = attention %4, %5, %6 {scale = 0.25, int8 = 1} : "
+			     "f32[1, 2, d0, d2]\n" INT8_TAIL,
+		   sizes, sizeof sizes / sizeof *sizes);
+}
+
 /* Masks of every shape: keys, queries and keys, blocks hidden as a whole, later keys. */
 static void
 test_int8_masks(void **state)
@@ -272,7 +286,7 @@ main(void)
 		cmocka_unit_test(test_hidden_block),  cmocka_unit_test(test_lone_query),
 		cmocka_unit_test(test_shared_heads),  cmocka_unit_test(test_int8),
 		cmocka_unit_test(test_int8_masks),    cmocka_unit_test(test_int8_shared_heads),
-		cmocka_unit_test(test_int8_specials),
+		cmocka_unit_test(test_int8_specials), cmocka_unit_test(test_int8_computed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,7 +104,7 @@ element_of(ml_emit *e, ml_contract_form form)
 }
 
 static void
-emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
+emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k, int plain)
 {
 	LLVMTypeRef params[] = {e->ptr, e->ptr, e->i64, e->i64, e->i64, e->i64};
 	ml_v f = ml_emit_function(e, name, e->none, params, 6);
@@ -118,6 +118,7 @@ emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
 		.panel_begin = LLVMGetParam(f, 4),
 		.panel_end = LLVMGetParam(f, 5),
 		.along_k = along_k,
+		.plain = plain,
 		.load = load,
 		.user = &s,
 	};
@@ -129,6 +130,7 @@ emit_pack(ml_emit *e, const char *name, ml_contract_form form, bool along_k)
 static const char *const gemm_names[] = {"f32", "u8s8", "bf16"};
 static const char *const pack_names[] = {"pack_f32", "pack_s8", "pack_bf16"};
 static const char *const turned_names[] = {"pack_f32_k", "pack_s8_k", "pack_bf16_k"};
+static const char *const plain_names[] = {NULL, "pack_singles", "pack_pairs"};
 
 static void
 open_all(jitted *j, const ml_target *t)
@@ -137,10 +139,12 @@ open_all(jitted *j, const ml_target *t)
 	for (int i = 0; i < ML_CONTRACT_FORMS; i++) {
 		ml_contract_form form = (ml_contract_form)i;
 		emit_gemm(&j->e, gemm_names[i], form);
-		emit_pack(&j->e, pack_names[i], form, false);
-		emit_pack(&j->e, turned_names[i], form, true);
+		emit_pack(&j->e, pack_names[i], form, false, 0);
+		emit_pack(&j->e, turned_names[i], form, true, 0);
 		ml_emit_contract_tiles(&j->e, form);
 	}
+	for (int plain = 1; plain <= 2; plain++)
+		emit_pack(&j->e, plain_names[plain], ML_CONTRACT_U8S8, false, plain);
 	jitted_compile(j);
 }
 
@@ -227,8 +231,8 @@ typedef struct problem {
 
 /* Weights and activations of all kinds: anything; as layers have them, most of them small; the
  * extremes, at which sums in 16 bits would saturate; about the largest that are added as they are.
- */
-enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, KINDS };
+ * Of which that is promised: the largest of two products, and of four. */
+enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, KINDS, TWO = KINDS, FOUR };
 
 static int8_t
 random_weight(int kind, uint32_t *seed)
@@ -240,6 +244,8 @@ random_weight(int kind, uint32_t *seed)
 	case HIGH: return 127;
 	case LOW: return -128;
 	case EXTREMES: return r & 1 ? 127 : -128;
+	case TWO:
+	case FOUR: return r < 200 ? 64 : -64;
 	case EDGE: return (int8_t)(r < 1 ? 33 : r < 128 ? 32 : r < 255 ? -32 : -33);
 	default: return (int8_t)(r < 50 ? -128 : r - 128);
 	}
@@ -253,8 +259,10 @@ random_activation(int kind, uint32_t *seed)
 	switch (kind) {
 	case HIGH:
 	case LOW:
+	case TWO:
 	case EDGE: return r < 5 ? 0 : 255;
 	case EXTREMES: return r & 1 ? 255 : 0;
+	case FOUR: return r < 5 ? 0 : 127;
 	default: return (uint8_t)(r < 80 ? 255 : r);
 	}
 }
@@ -370,6 +378,19 @@ check_problem(jitted *j, problem *p)
 	free_problem(p);
 }
 
+/* Panels packed with the promise that `plain` groups may be added as they are. */
+static void
+check_plain(jitted *j, int plain, int64_t m, int64_t n, int64_t groups, uint32_t *seed)
+{
+	problem p = make_problem(ML_CONTRACT_U8S8, plain == 1 ? TWO : FOUR, m, n, 4 * groups, seed);
+	pack_fn *pack = (pack_fn *)(uintptr_t)jitted_find(j, plain_names[plain]);
+
+	memset(p.panels, 0x55, p.packed);
+	pack(p.panels, p.b, p.k, p.n, 0, (n + ML_PANEL - 1) / ML_PANEL);
+	check_gemm((gemm_fn *)(uintptr_t)jitted_find(j, gemm_names[p.form]), &p, p.panels);
+	free_problem(&p);
+}
+
 static void
 check_level(const ml_target *t)
 {
@@ -398,6 +419,11 @@ check_level(const ml_target *t)
 						 kind, odd[i][0], odd[i][1], odd[i][2], &seed);
 			check_problem(&j, &p);
 		}
+	for (int i = 0; i < 60; i++) {
+		int64_t m = random_below(&seed, 40) + 1, n = random_below(&seed, 60) + 1;
+		int64_t groups = i < 2 ? ML_FOLD_CHUNK : random_below(&seed, 40) + 1;
+		check_plain(&j, i % 2 + 1, m, n, groups, &seed);
+	}
 	jitted_close(&j);
 }
 

@@ -138,6 +138,9 @@ test_refused(void **state)
 		{"in %a : f32[1, 8, 2, 4] in %k : f32[1, 3, 2, 4] %y = attention %a, %k, %k"
 		 " : f32[1, 8, 2, 4]",
 		 "3 key heads do not divide 8 query heads", ML_ERR_SHAPE},
+		{"in %a : f32[1, 1, 2, 1025] %y = attention %a, %a, %a {int8 = 1}"
+		 " : f32[1, 1, 2, 1025]",
+		 "queries on integers have 1024 elements at most", ML_ERR_UNSUPPORTED},
 		{"in %a : f32[1, 4, 8] in %w : f32[6, 2, k] %y = conv %a, %w {stride = [1], "
 		 "dilation = [1],"
 		 " low = [0], high = [0], groups = 2} : f32[1, 6, 8]",
