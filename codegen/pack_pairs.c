@@ -19,7 +19,7 @@ enum {
 	FITS = 256,       /* magnitudes of one place; times -128..127 it is within 16 bits */
 	PLAIN_FITS = 128, /* weights of one sign; times 0..255 it is */
 	HEAD = 2,         /* bytes before a chunk's groups */
-	TRIES = 8,        /* of a group with others, for a plain pair */
+	TRIES = 32,       /* of a group with others, for a plain pair */
 	LEAST_PLAIN = 8,  /* pairs beside others: a loop for fewer costs more than it saves */
 };
 
@@ -88,10 +88,24 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 /* ---- on the host ---- */
 
 typedef struct group {
-	int16_t up[PLACES], down[PLACES]; /* of each place, the sums of one sign */
-	int16_t top;                      /* of all places, the largest sum of magnitudes */
+	uint8_t sign[2 * PLACES]; /* of each place, the sums of one sign: above zero, and below */
+	int16_t all[PLACES];      /* the sums of magnitudes */
+	int16_t top;              /* of all places, the largest of these */
 	bool taken;
 } group;
+
+static int
+above_zero(int w)
+{
+	return w > 0 ? w : 0;
+}
+
+/* 256, of twice -128, counts as 255: it is as much too large for a plain pair. */
+static uint8_t
+as_byte(int sum)
+{
+	return (uint8_t)(sum < UINT8_MAX ? sum : UINT8_MAX);
+}
 
 static void
 sum_group(group *g, const int8_t *w)
@@ -99,10 +113,11 @@ sum_group(group *g, const int8_t *w)
 	*g = (group){0};
 	for (int place = 0; place < PLACES; place++) {
 		int a = w[2 * place], b = w[2 * place + 1];
-		g->up[place] = (int16_t)((a > 0 ? a : 0) + (b > 0 ? b : 0));
-		g->down[place] = (int16_t)((a < 0 ? -a : 0) + (b < 0 ? -b : 0));
-		int sum = g->up[place] + g->down[place];
-		g->top = (int16_t)(sum > g->top ? sum : g->top);
+		int up = above_zero(a) + above_zero(b), down = above_zero(-a) + above_zero(-b);
+		g->sign[place] = as_byte(up);
+		g->sign[PLACES + place] = as_byte(down);
+		g->all[place] = (int16_t)(up + down);
+		g->top = g->all[place] > g->top ? g->all[place] : g->top;
 	}
 }
 
@@ -113,25 +128,23 @@ fit(const group *a, const group *b)
 	int16_t most = 0;
 
 	for (int place = 0; place < PLACES; place++) {
-		int16_t sum =
-			(int16_t)(a->up[place] + a->down[place] + b->up[place] + b->down[place]);
+		int16_t sum = (int16_t)(a->all[place] + b->all[place]);
 		most = sum > most ? sum : most;
 	}
 	return most <= FITS;
 }
 
+/* In 8 bits, twice as many: half of a sum, rounded up, is within them, and one instruction. */
 static bool
 fit_plain(const group *a, const group *b)
 {
-	int16_t most = 0;
+	uint8_t most = 0;
 
-	for (int place = 0; place < PLACES; place++) {
-		int16_t up = (int16_t)(a->up[place] + b->up[place]);
-		int16_t down = (int16_t)(a->down[place] + b->down[place]);
-		most = up > most ? up : most;
-		most = down > most ? down : most;
+	for (int place = 0; place < 2 * PLACES; place++) {
+		uint8_t half = (uint8_t)((a->sign[place] + b->sign[place] + 1) >> 1);
+		most = half > most ? half : most;
 	}
-	return most <= PLAIN_FITS;
+	return most <= PLAIN_FITS / 2;
 }
 
 /* Lists the chunk's groups, heaviest first, so that these still have a choice of partners. */

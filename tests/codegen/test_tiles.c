@@ -511,6 +511,39 @@ test_pairs(void **state)
 	check_pair(-64, 0, 1);
 	check_pair(65, 0, 0);
 	check_pair(-65, 0, 0);
+	check_pair(-128, 0, 0);
+}
+
+/* Weights as passes/quantize/channels.c leaves those that meet bytes, normal with a root mean
+ * square of 32: most groups are in plain pairs, and each group is listed once. */
+static void
+test_most_pairs_are_plain(void **state)
+{
+	enum { K = 384, PANELS = 8, N = PANELS * ML_PANEL, BYTES = K / 4 + 2 };
+	static int8_t b[K * N];
+	int8_t *panels = exact((size_t)ml_pack_bytes(ML_CONTRACT_U8S8, K, N));
+	const uint8_t *table = (const uint8_t *)panels + K * N + N * 4;
+	uint32_t seed = 3;
+	int plain = 0;
+
+	(void)state;
+	for (int i = 0; i < K * N; i++) {
+		int sum = 0; /* of 12 numbers of variance 1 / 12 */
+		for (int j = 0; j < 12; j++)
+			sum += (int)random_below(&seed, 2001) - 1000;
+		b[i] = (int8_t)(sum * 32 / 2000);
+	}
+	ml_pack_s8(panels, b, K, N, N, 1);
+	for (int p = 0; p < PANELS; p++, table += BYTES) {
+		bool listed[K / 4] = {0};
+		plain += 2 * table[0];
+		for (int i = 2; i < BYTES; i++) {
+			assert_false(listed[table[i]]);
+			listed[table[i]] = true;
+		}
+	}
+	assert_in_range(plain, PANELS * (K / 4) * 2 / 3, PANELS * (K / 4));
+	free(panels);
 }
 
 int
@@ -520,6 +553,7 @@ main(void)
 		cmocka_unit_test(test_every_level_here),
 		cmocka_unit_test(test_assembly_of_levels),
 		cmocka_unit_test(test_pairs),
+		cmocka_unit_test(test_most_pairs_are_plain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
