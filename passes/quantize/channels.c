@@ -7,10 +7,17 @@
  */
 #include "quantize.h"
 #include "../../ir/crew.h"
+#include <math.h>
 #include <string.h>
 
 static const float LARGEST = 127;
-/* What kernels may lose: one bit. */
+/* CPUs without a dot instruction add products with bytes in 16 bits, where four weights of one sign
+ * may sum to 128 (codegen/pack_pairs.c).  Two groups of four k and 16 columns have 64 such sums; of
+ * normal numbers with a root mean square of 32, one pair in eleven is so in all of them, and most
+ * groups find a partner.  It is one in 70 with 36, which 384 such numbers have when the largest is
+ * 127.  Channels of wide tails are below anyway: the others become as coarse as those. */
+static const float EASY = 32;
+/* What scales may lose to that: one bit. */
 static const float COARSEST = 2;
 /* Adding and subtracting it rounds |x| < 2^22 half to even. */
 static const float ROUNDER = 12582912; /* 1.5 * 2^23 */
@@ -44,6 +51,17 @@ scale_for(int32_t bits)
 
 	memcpy(&top, &bits, sizeof top);
 	return top > TINY ? top / LARGEST : 1.0f;
+}
+
+/* The scale, or a coarser one, of n weights that meet bytes; `least` makes some sums fit. */
+static float
+coarsen(float scale, float least, double squares, int64_t n)
+{
+	float easy = (float)sqrt(squares / (double)n) / EASY;
+
+	least = least > easy ? least : easy;
+	least = least < scale * COARSEST ? least : scale * COARSEST;
+	return least > scale ? least : scale;
 }
 
 /* ---- per row ---- */
@@ -111,6 +129,16 @@ largest_sum(const float *x, int64_t n)
 	return top;
 }
 
+static double
+square_sum(const float *x, int64_t n)
+{
+	double sum = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		sum += (double)x[i] * (double)x[i];
+	return sum;
+}
+
 /* Rounds so that the errors of the row sum to half a step at most: activations behind a relu have a
  * mean, which such a sum is multiplied by.  Those go the other way that are nearest to a half. */
 static int32_t
@@ -141,6 +169,13 @@ quantize_balanced(const float *x, int8_t *value, int64_t n, float scale)
 }
 
 /* ---- per column ---- */
+
+static void
+add_squares(const float *restrict x, double *restrict sum, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		sum[i] += (double)x[i] * (double)x[i];
+}
 
 static void
 raise_bits(const int32_t *restrict bits, int32_t *restrict top, int64_t n)
@@ -298,6 +333,7 @@ typedef struct column_task {
 	float **error;            /* of each worker, CLIPS times that many */
 	float **strip;            /* of each worker, where there is feedback: all rows */
 	int32_t *top;
+	double *squares;
 	channels to;
 } column_task;
 
@@ -311,12 +347,12 @@ static void
 load_row(const column_task *t, int64_t r, int64_t first, int64_t n, float *x)
 {
 	memcpy(x, row_of(t->m, r, t->columns) + first * (int64_t)sizeof *x, (size_t)n * sizeof *x);
-	for (int64_t c = 0; t->facts && c < n; c++)
+	for (int64_t c = 0; t->facts->factor && c < n; c++)
 		x[c] *= t->facts->factor[r];
 }
 
 static void
-find_column_tops(void *user, int worker, int64_t part)
+measure_columns(void *user, int worker, int64_t part)
 {
 	const column_task *t = user;
 	const row_buffer *buffer = &t->buffer[worker];
@@ -326,6 +362,7 @@ find_column_tops(void *user, int worker, int64_t part)
 		load_row(t, r, first, n, buffer->x);
 		memcpy(buffer->bits, buffer->x, (size_t)n * sizeof *buffer->x);
 		raise_bits(buffer->bits, t->top + first, n);
+		add_squares(buffer->x, t->squares + first, n);
 	}
 }
 
@@ -389,9 +426,11 @@ quantize_part_columns(void *user, int worker, int64_t part)
 	memset(t->to.sums + first, 0, (size_t)n * sizeof *t->to.sums);
 	for (int64_t c = first; c < first + n; c++)
 		t->to.scales[c] = scale_for(t->top[c]);
-	if (t->facts && t->facts->importance)
+	if (t->facts->importance)
 		clip_scales(t, first, n, x, t->error[worker]);
-	if (t->facts && t->facts->feedback) {
+	for (int64_t c = first; t->facts->bytes && c < first + n; c++)
+		t->to.scales[c] = coarsen(t->to.scales[c], 0, t->squares[c], t->rows);
+	if (t->facts->feedback) {
 		round_strip(t, first, n, t->strip[worker]);
 		return;
 	}
@@ -417,18 +456,19 @@ ml_quantize_columns(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t co
 			 ML_NEW_ARRAY(px->scratch, float *, workers),
 			 ML_NEW_ARRAY(px->scratch, float *, workers),
 			 ML_NEW_ARRAY(px->scratch, int32_t, columns),
+			 ML_NEW_ARRAY(px->scratch, double, columns),
 			 {0}};
 
 	for (int i = 0; i < workers; i++)
 		t.error[i] = ML_NEW_ARRAY(px->scratch, float, CLIPS *PART_COLUMNS);
-	ml_crew_do(&crew, parts, find_column_tops, &t);
+	ml_crew_do(&crew, parts, measure_columns, &t);
 	for (int64_t c = 0; c < columns; c++)
 		if (t.top[c] >= INFINITE)
 			return false;
 	t.to = new_channels(px, rows * columns, columns, q);
 	ml_arena strips;
 	ml_arena_init(&strips, &px->cx->memory);
-	for (int i = 0; i < workers && facts && facts->feedback; i++)
+	for (int i = 0; i < workers && facts->feedback; i++)
 		t.strip[i] = ML_NEW_ARRAY(&strips, float, rows *PART_COLUMNS);
 	ml_crew_do(&crew, parts, quantize_part_columns, &t);
 	ml_arena_free(&strips);
@@ -450,9 +490,8 @@ ml_quantize_kernels(ml_pass_ctx *px, const ml_value *m, int64_t rows, int64_t ch
 	for (int64_t r = 0; r < rows; r++) {
 		memcpy(buffer.x, row_of(m, r, inner), (size_t)inner * sizeof(float));
 		turn_row(buffer.x, turned, channels_in, taps);
-		float scale = scale_for(top[r]), fits = largest_sum(turned, inner) / SMALL_SUM;
-		fits = fits < scale * COARSEST ? fits : scale * COARSEST;
-		to.scales[r] = fits > scale ? fits : scale;
+		to.scales[r] = coarsen(scale_for(top[r]), largest_sum(turned, inner) / SMALL_SUM,
+				       square_sum(turned, inner), inner);
 		to.sums[r] =
 			quantize_balanced(buffer.x, to.values + r * inner, inner, to.scales[r]);
 	}

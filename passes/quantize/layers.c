@@ -44,6 +44,7 @@ ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 	ml_value *w = ml_in(n, 1);
 	int axis = n->op == ML_OP_linear;
 	ml_type t = w->type;
+	ml_row_facts facts = {.bytes = ml_is(ml_in(n, 0), ML_OP_dequantize)};
 	ml_quantized q;
 	int64_t count, channels, inner;
 
@@ -51,7 +52,7 @@ ml_quantize_layer(ml_pass_ctx *px, ml_node *n)
 	ml_dim_is_int(w->type.dim[axis], &channels);
 	inner = count / channels;
 	bool made =
-		inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, NULL, &q)
+		inner <= LONGEST && (axis ? ml_quantize_columns(px, w, inner, channels, &facts, &q)
 					  : quantize_kernels(px, n, channels, inner, &q));
 	if (!made) {
 		ml_remark(px->cx, n->prov, "kept in fp32: %s",

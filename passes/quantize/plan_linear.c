@@ -183,8 +183,7 @@ plan_layer(planning *c, ml_planned *l, const ml_feedback *feedback, ml_arena *ar
 	const ml_statistics *x = &c->statistics[l->input];
 	size_t bytes = (size_t)(l->rows * l->columns) * sizeof(float);
 	double *importance = ML_NEW_ARRAY(arena, double, l->rows);
-	ml_row_facts facts = {l->factor, c->seen ? importance : NULL, feedback};
-	bool known = x->rows > 0;
+	ml_row_facts facts = {.bytes = true};
 
 	l->w = ml_alloc(arena, bytes);
 	memcpy(l->w, ml_const_blob(ml_in(l->node, 1))->bytes, bytes);
@@ -193,8 +192,10 @@ plan_layer(planning *c, ml_planned *l, const ml_feedback *feedback, ml_arena *ar
 		double lost = is_corrected(c, l) ? 0 : mean * mean;
 		importance[j] = (ml_variance(x, j) + lost) / (s * s);
 	}
-	if (!ml_quantize_columns(c->px, ml_in(l->node, 1), l->rows, l->columns,
-				 known ? &facts : NULL, &l->plan.q)) {
+	if (x->rows)
+		facts = (ml_row_facts){l->factor, c->seen ? importance : NULL, feedback, true};
+	if (!ml_quantize_columns(c->px, ml_in(l->node, 1), l->rows, l->columns, &facts,
+				 &l->plan.q)) {
 		ml_remark(c->px->cx, l->node->prov, "kept in fp32: its weights are not finite");
 		l->node = NULL;
 		return ML_OK;

@@ -15,20 +15,24 @@ typedef struct ml_quantized {
  * f32[rows, columns].  False, and nothing is made, when an element is infinite or NaN. */
 bool ml_quantize_rows(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t columns,
 		      ml_quantized *);
-/* What is known about the rows of a matrix whose columns are channels. */
+/* What is known about the rows of a matrix whose columns are channels, and what they meet. */
 typedef struct ml_row_facts {
-	const float *factor;      /* each row is multiplied by its factor first */
+	const float *factor;      /* each row is multiplied by its factor first; NULL: by none */
 	const double *importance; /* how much a squared error in it counts; NULL: clip nothing */
 	const ml_feedback
 		*feedback; /* of the rows so multiplied; NULL: each number to the nearest */
+	bool bytes;        /* they are multiplied by u8 */
 } ml_row_facts;
-/* With facts (NULL: none), scale = p max|x| / 127 with the p of 1, 0.98, ..., 0.8 that has the
- * least error weighted by importance, and what is beyond 127 becomes 127. */
+/* Where importance is known, scale = p max|x| / 127 with the p of 1, 0.98, ..., 0.8 that has the
+ * least error weighted by it, and what is beyond 127 becomes 127.  Scales of what meets bytes are
+ * up to twice as large, so that the integers' root mean square is 32 at most: CPUs without a dot
+ * instruction then add four products in 16 bits nearly everywhere.  The same integers on every
+ * CPU, so that results are. */
 bool ml_quantize_columns(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t columns,
 			 const ml_row_facts *, ml_quantized *);
-/* The same of convolution kernels f32[rows, channels, taps].  Scales are up to twice as large, so
- * that neighbours fit 16 bits on CPUs without a dot instruction, and the rounding errors of a
- * row sum to half a step at most, which makes good for it.  The same integers on every CPU. */
+/* The same of convolution kernels f32[rows, channels, taps] that meet bytes.  Scales are such that
+ * neighbours fit 16 bits as well, and the rounding errors of a row sum to half a step at most,
+ * which makes good for it. */
 bool ml_quantize_kernels(ml_pass_ctx *, const ml_value *, int64_t rows, int64_t channels,
 			 int64_t taps, ml_quantized *);
 #endif

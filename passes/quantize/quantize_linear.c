@@ -83,7 +83,8 @@ quantize_node(ml_pass_ctx *px, ml_node *n)
 
 	if (!why && *px->fuel <= 0)
 		return ML_OK;
-	if (!why && !ml_quantize_columns(px, ml_in(n, 1), k, columns, NULL, &plan.q))
+	if (!why && !ml_quantize_columns(px, ml_in(n, 1), k, columns,
+					 &(ml_row_facts){.bytes = true}, &plan.q))
 		why = "its weights are not finite";
 	if (why) {
 		ml_remark(px->cx, n->prov, "kept in fp32: %s", why);

@@ -154,8 +154,8 @@ test_clipping(void **state)
 			l.w[j * N + c] *= j == 3 ? 1.3f : 1;
 	}
 	ml_value *w = ml_build_const(&b, &t, ml_blob_wrap(&cx.memory, l.w, sizeof l.w, NULL, NULL));
-	assert_true(
-		ml_quantize_columns(&px, w, K, N, &(ml_row_facts){factor, importance, NULL}, &q));
+	assert_true(ml_quantize_columns(
+		&px, w, K, N, &(ml_row_facts){.factor = factor, .importance = importance}, &q));
 	for (int c = 0; c < N; c++) {
 		double top = 0, best = INFINITY,
 		       scale = (double)((const float *)q.scales->bytes)[c];
@@ -231,7 +231,7 @@ test_feedback(void **state)
 	ml_value *w = ml_build_const(&b, &t, ml_blob_wrap(&cx.memory, l.w, sizeof l.w, NULL, NULL));
 	assert_true(
 		ml_feedback_of(&feedback, harness_lower(&m->arena, h, K), K, .01, 1, &m->arena));
-	ml_row_facts facts = {factor, importance, NULL};
+	ml_row_facts facts = {.factor = factor, .importance = importance};
 	assert_true(ml_quantize_columns(&px, w, K, N, &facts, &near));
 	facts.feedback = &feedback;
 	assert_true(ml_quantize_columns(&px, w, K, N, &facts, &q));

@@ -92,7 +92,7 @@ check_matrix(const float *x, int rows, int columns)
 	ml_blob_drop(q.values);
 	ml_blob_drop(q.scales);
 	ml_blob_drop(q.sums);
-	assert_true(ml_quantize_columns(&b.px, m, rows, columns, NULL, &q));
+	assert_true(ml_quantize_columns(&b.px, m, rows, columns, &(ml_row_facts){0}, &q));
 	for (int c = 0; c < columns; c++)
 		check_channel(x, &q, c, c, rows, columns);
 	ml_blob_drop(q.values);
@@ -120,6 +120,63 @@ test_random_matrices(void **state)
 }
 
 /* Ties go to even; a half of the largest value is 63.5. */
+/* Of weights that meet bytes: as coarse as makes their root mean square 32, but twice as coarse as
+ * with 127 for the largest at most. */
+static float
+coarse_scale(const float *x, int n, int stride)
+{
+	float top = 0;
+	double squares = 0;
+
+	for (int i = 0; i < n; i++) {
+		top = fmaxf(top, fabsf(x[(ptrdiff_t)i * stride]));
+		squares += pow((double)x[(ptrdiff_t)i * stride], 2);
+	}
+	float easy = (float)sqrt(squares / n) / 32;
+	return fmaxf(top / 127, fminf(easy, 2 * (top / 127)));
+}
+
+static void
+test_weights_that_meet_bytes(void **state)
+{
+	enum { LONG = 384, KINDS = 3, NORMAL = 0, EVEN, TAILED };
+	static float x[LONG * KINDS];
+	float scale[KINDS], ratio[KINDS];
+	uint32_t seed = 9;
+	ml_quantized q;
+	bench b;
+
+	(void)state;
+	set_up(&b);
+	for (int i = 0; i < LONG; i++) {
+		x[i * KINDS + NORMAL] = 0;
+		for (int j = 0; j < 12; j++)
+			x[i * KINDS + NORMAL] += number(&seed);
+		x[i * KINDS + EVEN] = i % 2 ? 1 : -1;
+		x[i * KINDS + TAILED] = i ? number(&seed) : 9;
+	}
+	assert_true(ml_quantize_columns(&b.px, matrix(&b, x, LONG, KINDS), LONG, KINDS,
+					&(ml_row_facts){.bytes = true}, &q));
+	memcpy(scale, q.scales->bytes, sizeof scale);
+	for (int c = 0; c < KINDS; c++) {
+		float top = 0;
+		for (int i = 0; i < LONG; i++)
+			top = fmaxf(top, fabsf(x[i * KINDS + c]));
+		ratio[c] = scale[c] / (top / 127);
+		assert_true(scale[c] == coarse_scale(x + c, LONG, KINDS));
+		for (int i = 0; i < LONG; i++)
+			assert_int_equal(((const int8_t *)q.values->bytes)[i * KINDS + c],
+					 (int)rintf(x[i * KINDS + c] / scale[c]));
+	}
+	assert_true(ratio[NORMAL] > 1 && ratio[NORMAL] < 2);
+	assert_true(ratio[EVEN] == 2);
+	assert_true(ratio[TAILED] == 1);
+	ml_blob_drop(q.values);
+	ml_blob_drop(q.scales);
+	ml_blob_drop(q.sums);
+	tear_down(&b);
+}
+
 /* The largest sum of one sign that meets in 16 bits, channels last: neighbours, and those four
  * behind. */
 static int
@@ -154,7 +211,7 @@ check_kernel(const float *x, const ml_quantized *q, int r, int channels, int tap
 	x += r * n;
 	for (int i = 0; i < n; i++)
 		top = fmaxf(top, fabsf(x[i]));
-	assert_true(scale >= top / 127 && scale <= 2 * (top / 127));
+	assert_true(scale >= coarse_scale(x, n, 1) && scale <= 2 * (top / 127));
 	for (int i = 0; i < n; i++) {
 		assert_true(fabsf(x[i] / scale - row[i]) < 1);
 		assert_in_range(row[i] + 127, 0, 254);
@@ -226,7 +283,7 @@ test_not_finite(void **state)
 		float x[6] = {1, 2, 3, 4, bad[i], 6};
 		ml_value *m = matrix(&b, x, 2, 3);
 		assert_false(ml_quantize_rows(&b.px, m, 2, 3, &q));
-		assert_false(ml_quantize_columns(&b.px, m, 2, 3, NULL, &q));
+		assert_false(ml_quantize_columns(&b.px, m, 2, 3, &(ml_row_facts){0}, &q));
 	}
 	tear_down(&b);
 }
@@ -277,11 +334,8 @@ check_row(const float *x, const float *w, const float *y)
 
 	quantize_activations(x, q, &scale, &zero);
 	for (int n = 0; n < N; n++) {
-		float top = 0;
+		float sw = coarse_scale(w + n, K, N);
 		int sum = 0;
-		for (int k = 0; k < K; k++)
-			top = fmaxf(top, fabsf(w[k * N + n]));
-		float sw = top / 127;
 		for (int k = 0; k < K; k++)
 			sum += (q[k] - zero) * (int)rintf(w[k * N + n] / sw);
 		float want = (float)sum * scale * sw;
@@ -345,6 +399,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_matrices),
+		cmocka_unit_test(test_weights_that_meet_bytes),
 		cmocka_unit_test(test_kernels),
 		cmocka_unit_test(test_ties),
 		cmocka_unit_test(test_zeros_and_denormals),
