@@ -84,7 +84,7 @@ declare_tiles(ml_emit *e, ml_contract_form form, LLVMTypeRef *type)
 {
 	bool fold = choose_shape(e->target, form).kind == FOLD;
 	char name[64];
-	/* a, lda, b, panel_stride, k, rows, panels (fold: columns), acc; fold: corrections, order;
+	/* a, lda, b, panel_stride, k, rows, panels (fold: columns), acc; fold: corrections, lists;
 	 * else: ahead, pass, ahead_step */
 	LLVMTypeRef params[MAX_PARAMS] = {e->ptr, e->i64, e->ptr, e->i64, e->i64,
 					  e->i64, e->i64, e->ptr, e->ptr, fold ? e->ptr : e->i64,
@@ -159,7 +159,7 @@ emit_tile(ml_emit *e, ml_v f, ml_v rest, ml_contract_form form, const shape *s, 
 		t.columns_given = LLVMGetParam(f, 6);
 		t.panels_given = ceil_div(e, t.columns_given, lanes);
 		t.corrections = LLVMGetParam(f, 8);
-		t.order = LLVMGetParam(f, 9);
+		t.lists = LLVMGetParam(f, 9);
 		ml_if single = ml_if_begin(
 			e, LLVMBuildICmp(e->b, LLVMIntEQ, t.rows_given, ml_i64(e, 1), ""));
 		ml_tile_u8s8_single(e, &t);
@@ -297,22 +297,8 @@ typedef struct frame {
 	LLVMTypeRef tiles_type, element;
 	ml_v acc, stride;     /* stride of panels in elements */
 	ml_v passes, k_block; /* k is gone through in passes of k_block */
-	/* fold: of all panels; bytes of one panel's order */
-	ml_v corrections, order, order_bytes;
+	ml_pairs pairs;       /* fold: of all panels */
 } frame;
-
-/* The table lies behind all panels. */
-static void
-find_table(ml_emit *e, frame *f)
-{
-	ml_v lanes = ml_i64(e, ML_LANES);
-	ml_v count = ml_add(e, f->c->columns, ml_i64(e, ML_LANES - 1));
-
-	count = LLVMBuildUDiv(e->b, count, lanes, "");
-	f->corrections = ml_gep(e, e->i8, f->c->b, ml_mul(e, count, f->stride));
-	f->order = ml_gep(e, e->i32, f->corrections, ml_mul(e, count, lanes));
-	f->order_bytes = ml_order_bytes(e, f->c->k);
-}
 
 /* Consecutive rows or panels that are dealt out evenly, in whole units but for the last: 10 rows as
  * 5 + 5 and not as 9 + 1, since a tile of one row runs at a fraction of the speed. */
@@ -395,12 +381,12 @@ emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const de
 				 panels->count,
 				 acc};
 
-	if (f->order) {
+	if (f->pairs.lists) {
 		ml_v column = ml_mul(e, panels->from, ml_i64(e, ML_LANES));
 		ml_v all = ml_mul(e, panels->count, ml_i64(e, ML_LANES));
 		args[6] = ml_min_s(e, all, ml_sub(e, c->columns, column));
-		args[8] = ml_gep(e, e->i32, f->corrections, column);
-		args[9] = ml_gep(e, e->i8, f->order, ml_mul(e, panels->from, f->order_bytes));
+		args[8] = ml_gep(e, e->i32, f->pairs.sums, column);
+		args[9] = ml_gep(e, e->i8, f->pairs.lists, ml_mul(e, panels->from, f->pairs.bytes));
 		args[10] = zero; /* it fetches nothing */
 	} else {
 		set_ahead(e, f, rows, panels,
@@ -481,7 +467,7 @@ ml_emit_contract(ml_emit *e, const ml_contract *c)
 	f.element = ml_form_element(e, c->form);
 	f.tiles = declare_tiles(e, c->form, &f.tiles_type);
 	if (s.kind == FOLD)
-		find_table(e, &f);
+		f.pairs = ml_find_pairs(e, c->b, c->k, c->columns);
 	plan_passes(e, &f);
 	ml_v m = ml_sub(e, c->row_end, c->row_begin);
 	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLE, m, ml_i64(e, s.few_rows), "");

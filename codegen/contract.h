@@ -89,13 +89,20 @@ void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_
 void ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 		  int64_t n_stride);
 
-/* The table behind u8s8 panels: written for panels on the host; for one panel at run time, of which
- * nothing is known, or that every `plain` groups (1 or 2) may be added as they are; and the bytes
- * it has per panel for the order of k. */
+/* The table behind u8s8 panels: written for panels on the host; for one panel at run time, as the
+ * emitter's target reads it, of which nothing is known, or that every `plain` groups (1 or 2) may
+ * be added as they are. */
 void ml_pack_pairs(int8_t *panels, int64_t k, int64_t n);
 void ml_emit_pack_singles(ml_emit *, ml_v panels, ml_v panel, ml_v k, ml_v n);
 void ml_emit_pack_in_order(ml_emit *, ml_v panels, ml_v panel, ml_v k, ml_v n, int plain);
-ml_v ml_order_bytes(ml_emit *, ml_v k);
+/* Where it lies for the emitter's target, whose registers have a list each of a panel's groups. */
+typedef struct ml_pairs {
+	ml_v sums;  /* s32 [panels][16] */
+	ml_v lists; /* u8 [panels][registers][ml_list_bytes] */
+	ml_v bytes; /* of a panel's lists */
+} ml_pairs;
+ml_pairs ml_find_pairs(ml_emit *, ml_v panels, ml_v k, ml_v n);
+ml_v ml_list_bytes(ml_emit *, ml_v k);
 
 /* Packs a B known at run time only: emits loops over panels panel_begin..panel_end. */
 typedef struct ml_pack {

@@ -5,7 +5,10 @@
  *                     not plain
  *   u8  [panels][...] for every chunk of up to 256 whole groups of four k: the numbers of plain
  *                     and of other pairs, then the chunk's groups, those of pairs first
- * Two groups are a plain pair when in each of their 2 x 16 places (column, half of the group) of
+ * and the same once more for registers of 8 columns, whose lists differ: [panels][2][...].  What
+ * must hold in 8 columns does so far more often than what must in 16.
+ *
+ * Two groups are a plain pair when in each of their places (column, half of the group) of
  * the four weights those above zero sum to 128 at most, and those below to -128 at least: then
  * their products with u8 are within 16 bits.  They are a pair when in no place the four magnitudes
  * sum to more than 256: then the folded products are.  Since any two may be paired, nearly every
@@ -15,7 +18,10 @@
 #include <string.h>
 
 enum {
-	PLACES = 2 * ML_PANEL,
+	PARTS = 2,               /* of a panel */
+	PART = ML_PANEL / PARTS, /* columns */
+	PLACES = 2 * PART,
+	SUMS = ML_PANEL * sizeof(int32_t), /* bytes */
 	FITS = 256,       /* magnitudes of one place; times -128..127 it is within 16 bits */
 	PLAIN_FITS = 128, /* weights of one sign; times 0..255 it is */
 	HEAD = 2,         /* bytes before a chunk's groups */
@@ -29,7 +35,7 @@ round_up(int64_t n, int64_t to)
 	return (n + to - 1) / to * to;
 }
 
-/* Of one panel. */
+/* Of one list. */
 static int64_t
 order_bytes(int64_t k)
 {
@@ -39,7 +45,7 @@ order_bytes(int64_t k)
 }
 
 ml_v
-ml_order_bytes(ml_emit *e, ml_v k)
+ml_list_bytes(ml_emit *e, ml_v k)
 {
 	ml_v groups = LLVMBuildLShr(e->b, k, ml_i64(e, 2), "");
 	ml_v chunks = ml_add(e, groups, ml_i64(e, ML_FOLD_CHUNK - 1));
@@ -59,8 +65,8 @@ ml_pack_bytes(ml_contract_form form, int64_t k, int64_t n)
 		return panels * ML_PANEL * k * (int64_t)sizeof(float);
 	if (form == ML_CONTRACT_BF16)
 		return panels * ML_PANEL * round_up(k, 2) * (int64_t)sizeof(uint16_t);
-	int64_t corrections = ML_PANEL * (int64_t)sizeof(int32_t);
-	return round_up(panels * (ML_PANEL * round_up(k, 4) + corrections + order_bytes(k)), 64);
+	int64_t table = 2 * SUMS + (1 + PARTS) * order_bytes(k);
+	return round_up(panels * (ML_PANEL * round_up(k, 4) + table), 64);
 }
 
 ml_dim
@@ -78,21 +84,31 @@ ml_pack_dim(ml_dims *dims, ml_contract_form form, ml_dim k, ml_dim n)
 	ml_dim groups = ml_dim_floordiv(dims, k, four);
 	ml_dim chunks = ml_dim_ceildiv(dims, groups, ml_dim_int(dims, ML_FOLD_CHUNK));
 	chunks = ml_dim_mul(dims, chunks, ml_dim_int(dims, HEAD));
-	ml_dim lines = ml_dim_add(dims, ml_dim_ceildiv(dims, k, four), ml_dim_int(dims, 1));
-	ml_dim bytes =
-		ml_dim_add(dims, ml_dim_mul(dims, lines, line), ml_dim_add(dims, groups, chunks));
+	ml_dim lines = ml_dim_add(dims, ml_dim_ceildiv(dims, k, four), ml_dim_int(dims, 2));
+	ml_dim order =
+		ml_dim_mul(dims, ml_dim_add(dims, groups, chunks), ml_dim_int(dims, 1 + PARTS));
+	ml_dim bytes = ml_dim_add(dims, ml_dim_mul(dims, lines, line), order);
 	bytes = ml_dim_ceildiv(dims, ml_dim_mul(dims, panels, bytes), line);
 	return ml_dim_mul(dims, bytes, line);
 }
 
 /* ---- on the host ---- */
 
-typedef struct group {
+/* Of a group, the columns of a part. */
+typedef struct part {
 	uint8_t sign[2 * PLACES]; /* of each place, the sums of one sign: above zero, and below */
 	int16_t all[PLACES];      /* the sums of magnitudes */
 	int16_t top;              /* of all places, the largest of these */
-	bool taken;
-} group;
+} part;
+
+/* A chunk's groups while a list is made of them. */
+typedef struct listing {
+	const part (*g)[PARTS]; /* of each group; what is compared begins with the first part */
+	int parts, n;
+	bool taken[ML_FOLD_CHUNK];
+	uint8_t heavy[ML_FOLD_CHUNK]; /* heaviest first, so that these still have a choice */
+	uint8_t *to;
+} listing;
 
 static int
 above_zero(int w)
@@ -108,9 +124,9 @@ as_byte(int sum)
 }
 
 static void
-sum_group(group *g, const int8_t *w)
+sum_part(part *g, const int8_t *w)
 {
-	*g = (group){0};
+	*g = (part){0};
 	for (int place = 0; place < PLACES; place++) {
 		int a = w[2 * place], b = w[2 * place + 1];
 		int up = above_zero(a) + above_zero(b), down = above_zero(-a) + above_zero(-b);
@@ -123,7 +139,7 @@ sum_group(group *g, const int8_t *w)
 
 /* The largest is found in 16 bits, as many places at once as registers have room for. */
 static bool
-fit(const group *a, const group *b)
+fit(const part *a, const part *b)
 {
 	int16_t most = 0;
 
@@ -136,7 +152,7 @@ fit(const group *a, const group *b)
 
 /* In 8 bits, twice as many: half of a sum, rounded up, is within them, and one instruction. */
 static bool
-fit_plain(const group *a, const group *b)
+fit_plain(const part *a, const part *b)
 {
 	uint8_t most = 0;
 
@@ -147,128 +163,171 @@ fit_plain(const group *a, const group *b)
 	return most <= PLAIN_FITS / 2;
 }
 
-/* Lists the chunk's groups, heaviest first, so that these still have a choice of partners. */
+static int
+top_of(const listing *l, int i)
+{
+	int top = 0;
+
+	for (int p = 0; p < l->parts; p++)
+		top = l->g[i][p].top > top ? l->g[i][p].top : top;
+	return top;
+}
+
 static void
-by_weight(const group *g, int n, uint8_t *list)
+sort_by_weight(listing *l)
 {
 	int start[FITS + 2] = {0};
 
-	for (int i = 0; i < n; i++)
-		start[FITS - g[i].top + 1]++;
+	for (int i = 0; i < l->n; i++)
+		start[FITS - top_of(l, i) + 1]++;
 	for (int i = 0; i < FITS; i++)
 		start[i + 1] += start[i];
-	for (int i = 0; i < n; i++)
-		list[start[FITS - g[i].top]++] = (uint8_t)i;
+	for (int i = 0; i < l->n; i++)
+		l->heavy[start[FITS - top_of(l, i)]++] = (uint8_t)i;
 }
 
 /* Writes a pair if it is one; returns how many it wrote. */
 static int
-take_pair(group *g, int i, int j, bool (*fits)(const group *, const group *), uint8_t **to)
+take_pair(listing *l, int i, int j, bool (*fits)(const part *, const part *))
 {
-	if (g[i].taken || g[j].taken || !fits(&g[i], &g[j]))
+	if (l->taken[i] || l->taken[j])
 		return 0;
-	g[i].taken = g[j].taken = true;
-	*(*to)++ = (uint8_t)i;
-	*(*to)++ = (uint8_t)j;
+	for (int p = 0; p < l->parts; p++)
+		if (!fits(&l->g[i][p], &l->g[j][p]))
+			return 0;
+	l->taken[i] = l->taken[j] = true;
+	*l->to++ = (uint8_t)i;
+	*l->to++ = (uint8_t)j;
 	return 1;
 }
 
 /* Neighbours, as convolutions are quantized (passes/quantize/channels.c); then the heavy with the
  * light, not trying for long: that would be most of the time a compilation takes. */
 static int
-take_plain(group *g, const uint8_t *list, int n, uint8_t **to)
+take_plain(listing *l)
 {
+	const uint8_t *heavy = l->heavy;
 	int pairs = 0;
 
-	for (int i = 0; i + 1 < n; i += 2)
-		pairs += take_pair(g, i, i + 1, fit_plain, to);
-	for (int i = 0; i < n; i++)
-		for (int j = n - 1, tries = 0; j > i && tries < TRIES && !g[list[i]].taken; j--) {
-			tries += !g[list[j]].taken;
-			pairs += take_pair(g, list[i], list[j], fit_plain, to);
+	for (int i = 0; i + 1 < l->n; i += 2)
+		pairs += take_pair(l, i, i + 1, fit_plain);
+	for (int i = 0; i < l->n; i++)
+		for (int j = l->n - 1, tries = 0; j > i && tries < TRIES && !l->taken[heavy[i]];
+		     j--) {
+			tries += !l->taken[heavy[j]];
+			pairs += take_pair(l, heavy[i], heavy[j], fit_plain);
 		}
 	return pairs;
 }
 
 static int
-take_folded(group *g, const uint8_t *list, int n, uint8_t **to)
+take_folded(listing *l)
 {
 	int pairs = 0;
 
-	for (int i = 0; i < n; i++)
-		for (int j = i + 1; j < n && !g[list[i]].taken; j++)
-			pairs += take_pair(g, list[i], list[j], fit, to);
+	for (int i = 0; i < l->n; i++)
+		for (int j = i + 1; j < l->n && !l->taken[l->heavy[i]]; j++)
+			pairs += take_pair(l, l->heavy[i], l->heavy[j], fit);
 	return pairs;
 }
 
-/* Of a group of four k; the bytes are summed one after another, as vectors of columns. */
+/* Of a group of four k, some columns; the bytes are summed one after another, as vectors. */
 static void
-add_corrections(uint32_t sum[ML_PANEL], const int8_t *w)
+add_corrections(uint32_t *sum, const int8_t *w, int columns)
 {
 	int16_t all[4 * ML_PANEL];
 
-	for (int i = 0; i < 4 * ML_PANEL; i++)
+	for (int i = 0; i < 4 * columns; i++)
 		all[i] = (int16_t)(128 * w[i] + (w[i] < 0 ? -w[i] : 0));
-	for (int column = 0; column < ML_PANEL; column++) {
+	for (int column = 0; column < columns; column++) {
 		const int16_t *four = all + 4 * (ptrdiff_t)column;
 		sum[column] += (uint32_t)(four[0] + four[1] + four[2] + four[3]);
 	}
 }
 
-/* Writes counts and order of one chunk. */
+/* Writes counts and order of a chunk's groups, of `parts` parts of the columns from w on. */
 static uint8_t *
-pair_groups(uint8_t *to, const int8_t *w, int n, uint32_t *sum)
+list_groups(uint8_t *head, const part (*g)[PARTS], int parts, int n, const int8_t *w, uint32_t *sum)
 {
-	group g[ML_FOLD_CHUNK];
-	uint8_t list[ML_FOLD_CHUNK], *head = to;
+	listing l = {.g = g, .parts = parts, .n = n, .to = head + HEAD};
+	int columns = parts * PART;
 
-	to += HEAD;
-	for (int i = 0; i < n; i++)
-		sum_group(&g[i], w + (ptrdiff_t)i * 4 * ML_PANEL);
-	by_weight(g, n, list);
-	head[0] = (uint8_t)take_plain(g, list, n, &to);
+	sort_by_weight(&l);
+	head[0] = (uint8_t)take_plain(&l);
 	if (head[0] < LEAST_PLAIN && 2 * head[0] < n) {
-		for (int i = 0; i < n; i++)
-			g[i].taken = false;
+		memset(l.taken, 0, sizeof l.taken);
 		head[0] = 0;
-		to = head + HEAD;
+		l.to = head + HEAD;
 	}
-	const uint8_t *folded = to;
-	head[1] = (uint8_t)take_folded(g, list, n, &to);
+	const uint8_t *folded = l.to;
+	head[1] = (uint8_t)take_folded(&l);
 	for (int i = 0; i < n; i++)
-		if (!g[i].taken)
-			*to++ = (uint8_t)i;
-	for (; folded < to; folded++)
-		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL);
+		if (!l.taken[i])
+			*l.to++ = (uint8_t)i;
+	for (; folded < l.to; folded++)
+		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL, columns);
 	bool in_order = 2 * head[0] == n;
 	for (int i = 0; i < n && in_order; i++)
 		in_order = head[HEAD + i] == i;
 	if (in_order)
 		head[1] = ML_FOLD_IN_ORDER;
-	return to;
+	return l.to;
+}
+
+/* One panel's lists: of all columns, and of each part. */
+typedef struct lists {
+	uint8_t *whole, *part[PARTS];
+	uint32_t whole_sum[ML_PANEL], part_sum[ML_PANEL]; /* wrap around as the accumulators do */
+} lists;
+
+static void
+list_chunk(lists *to, const int8_t *w, int n)
+{
+	part g[ML_FOLD_CHUNK][PARTS];
+
+	for (int i = 0; i < n; i++)
+		for (int p = 0; p < PARTS; p++)
+			sum_part(&g[i][p], w + ((ptrdiff_t)i * ML_PANEL + (ptrdiff_t)p * PART) * 4);
+	to->whole = list_groups(to->whole, g, PARTS, n, w, to->whole_sum);
+	for (int p = 0; p < PARTS; p++)
+		to->part[p] = list_groups(to->part[p], (const part(*)[PARTS]) & g[0][p], 1, n,
+					  w + (ptrdiff_t)p * PART * 4, to->part_sum + p * PART);
+}
+
+static void
+list_panel(lists *to, const int8_t *w, int64_t k)
+{
+	int64_t groups = k / 4;
+
+	for (int64_t i = 0; i < groups; i += ML_FOLD_CHUNK) {
+		int64_t left = groups - i;
+		list_chunk(to, w + i * 4 * ML_PANEL,
+			   (int)(left < ML_FOLD_CHUNK ? left : ML_FOLD_CHUNK));
+	}
+	if (k % 4) { /* the last group is in no list, and folded */
+		add_corrections(to->whole_sum, w + groups * 4 * ML_PANEL, ML_PANEL);
+		add_corrections(to->part_sum, w + groups * 4 * ML_PANEL, ML_PANEL);
+	}
 }
 
 void
 ml_pack_pairs(int8_t *panels, int64_t k, int64_t n)
 {
 	int64_t count = round_up(n, ML_PANEL) / ML_PANEL, bytes = ML_PANEL * round_up(k, 4);
-	int8_t *sums = panels + count * bytes;
-	uint8_t *order = (uint8_t *)sums + count * ML_PANEL * (int64_t)sizeof(int32_t);
+	int64_t order = order_bytes(k), table = count * (SUMS + order);
+	uint8_t *whole = (uint8_t *)panels + count * bytes, *part = whole + table;
 	uint8_t *end = (uint8_t *)panels + ml_pack_bytes(ML_CONTRACT_U8S8, k, n);
 
 	for (int64_t p = 0; p < count; p++) {
-		const int8_t *w = panels + p * bytes;
-		uint32_t sum[ML_PANEL] = {0}; /* wraps around as the accumulators do */
-		for (int64_t i = 0; i < k / 4; i += ML_FOLD_CHUNK) {
-			int64_t left = k / 4 - i;
-			left = left < ML_FOLD_CHUNK ? left : ML_FOLD_CHUNK;
-			order = pair_groups(order, w + i * 4 * ML_PANEL, (int)left, sum);
-		}
-		if (k % 4) /* the last group is in no list, and folded */
-			add_corrections(sum, w + k / 4 * 4 * ML_PANEL);
-		memcpy(sums + p * (int64_t)sizeof sum, sum, sizeof sum);
+		lists to = {.whole = whole + count * SUMS + p * order};
+		for (int i = 0; i < PARTS; i++)
+			to.part[i] = part + count * SUMS + (p * PARTS + i) * order;
+		list_panel(&to, panels + p * bytes, k);
+		memcpy(whole + p * SUMS, to.whole_sum, SUMS);
+		memcpy(part + p * SUMS, to.part_sum, SUMS);
 	}
-	memset(order, 0, (size_t)(end - order));
+	part += count * (SUMS + PARTS * order);
+	memset(part, 0, (size_t)(end - part));
 }
 
 /* ---- emitted ---- */
@@ -291,19 +350,40 @@ add_group(ml_emit *e, ml_v sum, ml_v words)
 	return sum;
 }
 
-/* Where the table has one panel's corrections and order, among those of n columns. */
-static void
-find_entry(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n, ml_v *sums, ml_v *order)
+/* Lists of a panel that the target reads. */
+static int
+lists_of(const ml_emit *e)
 {
-	LLVMTypeRef type = ml_vec_type(e->i32);
-	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
-	ml_v count =
-		LLVMBuildUDiv(e->b, ml_add(e, n, ml_i64(e, ML_PANEL - 1)), ml_i64(e, ML_PANEL), "");
-	ml_v table = ml_gep(e, type, panels, ml_mul(e, count, groups));
+	return ML_LANES * 32 / e->target->vector_bits;
+}
 
-	*sums = ml_gep(e, type, table, panel);
-	*order = ml_gep(e, e->i8, ml_gep(e, type, table, count),
-			ml_mul(e, panel, ml_order_bytes(e, k)));
+ml_pairs
+ml_find_pairs(ml_emit *e, ml_v panels, ml_v k, ml_v n)
+{
+	LLVMTypeRef line = ml_vec_type(e->i32);
+	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
+	ml_v count = ml_add(e, n, ml_i64(e, ML_PANEL - 1)), list = ml_list_bytes(e, k);
+
+	count = LLVMBuildUDiv(e->b, count, ml_i64(e, ML_PANEL), "");
+	ml_v sums = ml_gep(e, line, panels, ml_mul(e, count, groups));
+	if (lists_of(e) == PARTS) /* behind the lists of whole panels */
+		sums = ml_gep(e, e->i8, ml_gep(e, line, sums, count), ml_mul(e, count, list));
+	return (ml_pairs){.sums = sums,
+			  .lists = ml_gep(e, line, sums, count),
+			  .bytes = ml_mul(e, list, ml_i64(e, lists_of(e)))};
+}
+
+/* Byte `at` of all lists of a panel. */
+static void
+store_listed(ml_emit *e, const ml_pairs *t, ml_v panel, ml_v k, ml_v at, ml_v number)
+{
+	ml_v list = ml_gep(e, e->i8, t->lists, ml_mul(e, panel, t->bytes));
+	ml_v byte = LLVMBuildTrunc(e->b, number, e->i8, "");
+
+	for (int i = 0; i < lists_of(e); i++) {
+		ml_v first = ml_mul(e, ml_list_bytes(e, k), ml_i64(e, i));
+		ml_store(e, byte, ml_gep(e, e->i8, list, ml_add(e, first, at)), 1);
+	}
 }
 
 /* Weights that are known at run time only: no pairs, groups as they lie. */
@@ -311,20 +391,20 @@ void
 ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
 {
 	LLVMTypeRef type = ml_vec_type(e->i32);
-	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), sum = LLVMConstNull(type), sums, order;
+	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1), sum = LLVMConstNull(type);
 	ml_v groups = LLVMBuildLShr(e->b, ml_add(e, k, ml_i64(e, 3)), ml_i64(e, 2), "");
 	ml_v from = ml_gep(e, type, panels, ml_mul(e, panel, groups));
+	ml_pairs t = ml_find_pairs(e, panels, k, n);
 
-	find_entry(e, panels, panel, k, n, &sums, &order);
 	ml_loop l = ml_loop_begin(e, zero, groups, one, &sum, 1, "group");
 	sum = add_group(e, l.carry[0], ml_load(e, type, ml_gep(e, type, from, l.i), 4));
 	ml_loop_end(e, &l, &sum);
-	ml_store(e, l.carry[0], sums, 4);
-	ml_loop o = ml_loop_begin(e, zero, ml_order_bytes(e, k), one, NULL, 0, "order");
+	ml_store(e, l.carry[0], ml_gep(e, type, t.sums, panel), 4);
+	ml_loop o = ml_loop_begin(e, zero, ml_list_bytes(e, k), one, NULL, 0, "order");
 	ml_v at = LLVMBuildURem(e->b, o.i, ml_i64(e, ML_FOLD_CHUNK + HEAD), "");
 	ml_v head = LLVMBuildICmp(e->b, LLVMIntULT, at, ml_i64(e, HEAD), "");
 	ml_v group = LLVMBuildSelect(e->b, head, zero, ml_sub(e, at, ml_i64(e, HEAD)), "");
-	ml_store(e, LLVMBuildTrunc(e->b, group, e->i8, ""), ml_gep(e, e->i8, order, o.i), 1);
+	store_listed(e, &t, panel, k, o.i, group);
 	ml_loop_end(e, &o, NULL);
 }
 
@@ -332,12 +412,9 @@ ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
 void
 ml_emit_pack_in_order(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n, int plain)
 {
-	ml_v pairs = ml_i64(e, 0), sums, order;
+	ml_pairs t = ml_find_pairs(e, panels, k, n);
+	ml_v pairs = plain == 2 ? LLVMBuildLShr(e->b, k, ml_i64(e, 3), "") : ml_i64(e, 0);
 
-	find_entry(e, panels, panel, k, n, &sums, &order);
-	if (plain == 2)
-		pairs = LLVMBuildLShr(e->b, k, ml_i64(e, 3), "");
-	ml_store(e, LLVMBuildTrunc(e->b, pairs, e->i8, ""), order, 1);
-	ml_store(e, LLVMConstInt(e->i8, ML_FOLD_IN_ORDER, 0), ml_gep(e, e->i8, order, ml_i64(e, 1)),
-		 1);
+	store_listed(e, &t, panel, k, ml_i64(e, 0), pairs);
+	store_listed(e, &t, panel, k, ml_i64(e, 1), ml_i64(e, ML_FOLD_IN_ORDER));
 }

@@ -26,7 +26,7 @@ typedef struct ml_tile {
 	/* Of the forms that loop: how many there are. */
 	ml_v rows_given, panels_given;
 	ml_v columns_given;      /* fold: the last panel's may be fewer than 16 */
-	ml_v corrections, order; /* fold: the first panel's parts of the table behind the panels */
+	ml_v corrections, lists; /* fold: the first panel's parts of the table behind the panels */
 } ml_tile;
 
 void ml_tile_f32(ml_emit *, const ml_tile *);

@@ -9,7 +9,7 @@
  * most.  Which groups of four k may be added before they are widened to 32 bits is known from the
  * weights: their table (pack_pairs.c) names pairs of groups, then those left single.  Before these
  * it names pairs whose weights are so small that a itself can be the unsigned factor: these are
- * plain.
+ * plain.  Each register of a panel's columns has a list of its own.
  *
  * Weights are folded on the fly for few rows; for many, once into a buffer in the table's order.
  */
@@ -356,8 +356,9 @@ typedef struct call {
 	const ml_tile *t;
 	ml_v run[SOURCES]; /* run() by source */
 	LLVMTypeRef type;
-	ml_v buffer, stride;             /* of folded weights; of a row of sums, elements */
-	ml_v b, order, acc, corrections; /* of the panel, */
+	ml_v buffer, stride; /* of folded weights; of a row of sums, elements */
+	ml_v list_bytes;
+	ml_v b, lists, acc, corrections; /* of the panel, */
 	ml_v half;                       /* and whether it has a register of columns only */
 	ml_v columns;                    /* of its registers */
 } call;
@@ -415,13 +416,25 @@ run_register(const fold *f, const call *c, const listed *l, ml_v args[RUN_N])
 	ml_if_end(e, &many);
 }
 
-/* The listed groups from `k` on: all rows, all registers of the panel's columns. */
+/* The list of the register that begins with a column. */
+static ml_v
+list_of(const fold *f, const call *c, ml_v column)
+{
+	ml_emit *e = f->e;
+	ml_v number = LLVMBuildUDiv(e->b, column, ml_i64(e, f->lanes), "");
+
+	return ml_gep(e, e->i8, c->lists, ml_mul(e, number, c->list_bytes));
+}
+
+/* So many groups from `k` on, which are `at` in the lists: all rows, all registers of the panel's
+ * columns. */
 static void
-run_chunk(const fold *f, const call *c, ml_v k, const listed *l)
+run_chunk(const fold *f, const call *c, ml_v k, ml_v at, ml_v groups)
 {
 	ml_emit *e = f->e;
 	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), c->columns, ml_i64(e, f->lanes), NULL, 0,
 				  "register");
+	listed l = read_list(f, ml_gep(e, e->i8, list_of(f, c, h.i), at), groups);
 	ml_v args[RUN_N] = {
 		[RUN_A] = ml_gep(e, e->i32, c->t->a, k),
 		[RUN_LDA] = c->t->lda,
@@ -430,7 +443,7 @@ run_chunk(const fold *f, const call *c, ml_v k, const listed *l)
 	};
 
 	begin_with(f, c, LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), ""), h.i, args);
-	run_register(f, c, l, args);
+	run_register(f, c, &l, args);
 	ml_loop_end(e, &h, NULL);
 }
 
@@ -484,13 +497,16 @@ in_order(const fold *f, const call *c)
 	/* of k = 0 there is no table to look at; 0 - 1 is larger than most */
 	ml_v few = LLVMBuildICmp(e->b, LLVMIntULT, ml_sub(e, k, ml_i64(e, 1)), most, "");
 	ml_v whole = LLVMBuildICmp(e->b, LLVMIntEQ, part, ml_i64(e, 0), "");
-	ml_v one = LLVMBuildAnd(e->b, few, whole, "");
-	ml_v table = LLVMBuildSelect(e->b, one, c->order, c->b, "");
-	ml_v mark = listed_group(f, table, ml_i64(e, 1));
+	ml_v one = LLVMBuildAnd(e->b, few, whole, ""), all = one;
 
-	return LLVMBuildAnd(e->b, one,
-			    LLVMBuildICmp(e->b, LLVMIntEQ, mark, ml_i64(e, ML_FOLD_IN_ORDER), ""),
-			    "");
+	for (int column = 0; column < ML_LANES; column += f->lanes) {
+		ml_v list = list_of(f, c, ml_i64(e, column));
+		ml_v mark =
+			listed_group(f, LLVMBuildSelect(e->b, one, list, c->b, ""), ml_i64(e, 1));
+		ml_v marked = LLVMBuildICmp(e->b, LLVMIntEQ, mark, ml_i64(e, ML_FOLD_IN_ORDER), "");
+		all = LLVMBuildAnd(e->b, all, marked, "");
+	}
+	return all;
 }
 
 /* A panel whose weights are all plain and in order, as small layers' of convolutions are: its sums
@@ -500,10 +516,10 @@ run_in_order(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
-	listed l = read_list(f, c->order, whole);
+	listed l = read_list(f, c->lists, whole);
 	ml_v args[RUN_N] = {
 		[RUN_A] = c->t->a,         [RUN_LDA] = c->t->lda,    [RUN_B] = c->b,
-		[RUN_FOLDED] = c->buffer,  [RUN_ORDER] = c->order,   [RUN_PLAIN] = l.plain,
+		[RUN_FOLDED] = c->buffer,  [RUN_ORDER] = c->lists,   [RUN_PLAIN] = l.plain,
 		[RUN_PAIRS] = l.plain,     [RUN_GROUPS] = whole,     [RUN_ROWS] = c->t->rows_given,
 		[RUN_ACC] = c->acc,        [RUN_STRIDE] = c->stride, [RUN_FROM] = c->corrections,
 		[RUN_STEP] = ml_i64(e, 0),
@@ -524,15 +540,14 @@ static void
 run_panel(const fold *f, const call *c)
 {
 	ml_emit *e = f->e;
-	ml_v order = c->order, chunk = ml_i64(e, ML_FOLD_CHUNK);
+	ml_v at = ml_i64(e, 0), chunk = ml_i64(e, ML_FOLD_CHUNK);
 	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
-	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, chunk, &order, 1, "chunk");
+	ml_loop l = ml_loop_begin(e, ml_i64(e, 0), whole, chunk, &at, 1, "chunk");
 	ml_v groups = ml_min_s(e, ml_sub(e, whole, l.i), chunk);
-	listed from = read_list(f, l.carry[0], groups);
 
-	run_chunk(f, c, l.i, &from);
-	order = ml_gep(e, e->i8, from.list, groups);
-	ml_loop_end(e, &l, &order);
+	run_chunk(f, c, l.i, l.carry[0], groups);
+	at = ml_add(e, l.carry[0], ml_list_bytes(e, ml_mul(e, groups, ml_i64(e, 4))));
+	ml_loop_end(e, &l, &at);
 	run_rest(f, c, whole);
 }
 
@@ -541,7 +556,9 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 {
 	fold f = fold_open(e, FEW);
 	ml_v lanes = ml_i64(e, ML_LANES);
-	call c = {.t = t, .stride = ml_mul(e, t->panels_given, lanes)};
+	call c = {.t = t,
+		  .stride = ml_mul(e, t->panels_given, lanes),
+		  .list_bytes = ml_list_bytes(e, t->k)};
 
 	for (source s = FEW; s < (f.lanes < ML_LANES ? SOURCES : HALF_IN_ORDER); s++) {
 		fold by = fold_open(e, s);
@@ -552,7 +569,8 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 	ml_loop p = ml_loop_begin(e, ml_i64(e, 0), t->panels_given, ml_i64(e, 1), NULL, 0, "panel");
 	ml_v column = ml_mul(e, p.i, lanes), zero = ml_i64(e, 0), one = ml_i64(e, f.lanes);
 	c.b = ml_gep(e, e->i8, t->b, ml_mul(e, p.i, t->panel_stride));
-	c.order = ml_gep(e, e->i8, t->order, ml_mul(e, p.i, ml_order_bytes(e, t->k)));
+	ml_v registers = ml_i64(e, ML_LANES / f.lanes);
+	c.lists = ml_gep(e, e->i8, t->lists, ml_mul(e, ml_mul(e, p.i, registers), c.list_bytes));
 	c.acc = ml_gep(e, e->i32, t->acc, column);
 	c.corrections = ml_gep(e, e->i32, t->corrections, column);
 	ml_v left = ml_sub(e, t->columns_given, column);
