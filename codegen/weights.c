@@ -59,19 +59,39 @@ ml_plan_weight(ml_plan *plan, const ml_weight *w)
 
 /* ---- the image ---- */
 
+#define GATHER(bytes)                                                                              \
+	case bytes:                                                                                \
+		for (; n > 0; n--, to += bytes, from += step * bytes)                              \
+			memcpy(to, from, bytes);                                                   \
+		break
+
+/* Elements that are `step` apart. */
+static char *
+gather(char *to, const char *from, int64_t n, int64_t step, int64_t size)
+{
+	switch (size) {
+		GATHER(1);
+		GATHER(2);
+		GATHER(4);
+	}
+	return to;
+}
+
 /* One batch with its columns as rows of contiguous k: what has several axes of k is brought there
  * first. */
 static const char *
 columns_of(const ml_weight *w, const char *from, int64_t size, char *columns)
 {
+	int last = w->nk - 1;
+	int64_t run = w->k_size[last];
 	char *to = columns;
 
 	for (int64_t j = 0; j < w->n; j++)
-		for (int64_t k = 0; k < w->k; k++, to += size) {
-			int64_t at = j * w->n_stride, left = k;
-			for (int i = w->nk; i-- > 0; left /= w->k_size[i])
+		for (int64_t k = 0; k < w->k; k += run) {
+			int64_t at = j * w->n_stride, left = k / run;
+			for (int i = last; i-- > 0; left /= w->k_size[i])
 				at += left % w->k_size[i] * w->k_step[i];
-			memcpy(to, from + at * size, (size_t)size);
+			to = gather(to, from + at * size, run, w->k_step[last], size);
 		}
 	return columns;
 }
