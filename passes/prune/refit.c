@@ -4,9 +4,11 @@
 #include "narrow.h"
 #include <string.h>
 
-static const double RIDGE = 0.01;
+/* What the weights were counts as so many rows for each column of x: of few rows they would learn
+ * what other samples do not have. */
+static const double PRIOR_ROWS = 2;
 /* Rows for each column of x. */
-enum { ROWS_FIT = 20, ROWS_ROUGH = 5, ROWS_HELD = 4, WIDEST = 8192 };
+enum { ROWS_FIT = 20, ROWS_ROUGH = 4, ROWS_HELD = 4, WIDEST = 8192 };
 
 ml_node *
 ml_last_layer(const ml_branch *b)
@@ -178,7 +180,7 @@ fit_layer(ml_refit *f, const ml_branch *branch, ml_node *n, ml_arena *arena)
 	ml_gram fit = ml_gram_new(arena, d, o), held = ml_gram_new(arena, d, o);
 	ML_STEP(collect(f, n, &branch->sum->out[0], &fit, &held));
 	double *dw = ML_NEW_ARRAY(arena, double, d *o), *db = ML_NEW_ARRAY(arena, double, o);
-	if (!ml_gram_solve(&fit, RIDGE, arena, dw, db))
+	if (!ml_gram_solve(&fit, PRIOR_ROWS * (double)d / fit.rows, arena, dw, db))
 		return ML_OK;
 	double left = ml_gram_remaining(&held, dw, db, arena);
 	bool better = left < held.ee;
