@@ -117,6 +117,7 @@ typedef struct ml_trainer {
 	ml_goal goal;
 	ml_weights weights;
 	bool narrow;            /* products are of bf16 */
+	bool whitened;          /* layers are trained in bases */
 	ml_runnable *target;    /* teacher's targets of a batch */
 	ml_runnable *step;      /* of training */
 	ml_runnable *judged;    /* the student's outputs, by its weights */

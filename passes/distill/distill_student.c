@@ -13,7 +13,9 @@ enum {
 	RECOVERIES = 3,
 	PATIENCE = 6, /* judgements without anything better, of a training by minutes */
 };
-static const double PEAK = 3e-4, SLOWER = 3;
+/* Of the learning rate; in bases that whiten, no direction holds it down for the others. */
+static const double PEAK = 3e-4, WHITENED_PEAK = 6e-4;
+static const double SLOWER = 3;
 /* What counts as better: noise falls, too. */
 static const double NOTICED = 0.999;
 /* Held-out errors of so many times what it was at first are no way to something better. */
@@ -364,7 +366,7 @@ begin(ml_trainer *t, double judged)
 	}
 	ML_STEP(probe(t, &seconds));
 	ML_STEP(choose_steps(t, seconds, judged));
-	t->peak = PEAK;
+	t->peak = t->whitened ? WHITENED_PEAK : PEAK;
 	t->begun = ml_seconds_now();
 	t->at = 0;
 	report(t, 1);

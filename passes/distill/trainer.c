@@ -40,6 +40,8 @@ make_step(ml_trainer *t, ml_module **step)
 	if (!t->samples.agree.decides) {
 		ML_STEP(ml_find_bases(t, &bases));
 		options.basis = bases;
+		for (int i = 0; i < n; i++)
+			t->whitened |= bases[i] != NULL;
 	}
 	ML_STEP(ml_build_loss(t->student, &t->goal, &loss));
 	ml_value **weight = ML_NEW_ARRAY(t->arena, ml_value *, n + 1);
