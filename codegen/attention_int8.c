@@ -262,7 +262,8 @@ probabilities(ml_attention_int8 *w, ml_v scores, ml_v top, ml_v at, ml_v *sum)
 		v = ml_vm_exp_short(e, LLVMBuildFSub(e->b, v, top, ""));
 		sum[i] = ml_fma(e, v, by, sum[i]);
 		/* 2^23 + n has n in its low bits; what is above is shifted out or masked */
-		v = ml_fma(e, v, ml_splat(e, ml_f32(e, 255)), ml_splat(e, ml_f32(e, 0x1p23)));
+		v = ml_fma(e, v, ml_splat(e, ml_f32(e, ML_ATTENTION_CERTAIN)),
+			   ml_splat(e, ml_f32(e, 0x1p23)));
 		v = LLVMBuildBitCast(e->b, v, words, "");
 		v = i ? LLVMBuildShl(e->b, v, ml_splat(e, ml_i32(e, 8 * i)), "")
 		      : LLVMBuildAnd(e->b, v, ml_splat(e, ml_i32(e, 0xff)), "");
@@ -517,7 +518,7 @@ store_rows(ml_attention_int8 *w)
 	ml_v sums = ml_piece_at(w, ML_PIECE_DIVISOR, ml_vec_type(e->f32), r.i);
 	ml_v sum = ml_reduce_lanes(e, ml_load(e, ml_vec_type(e->f32), sums, ALIGN), added);
 	o.row = r.i;
-	o.divisor = ml_splat(e, LLVMBuildFMul(e->b, sum, ml_f32(e, 255), ""));
+	o.divisor = ml_splat(e, LLVMBuildFMul(e->b, sum, ml_f32(e, ML_ATTENTION_CERTAIN), ""));
 	ml_pass_over_row(w, ml_expr_dim(x, w->e), output_pass, &o, none);
 	ml_expr_release(x, mark);
 	ml_loop_end(e, &r, NULL);

@@ -5,8 +5,9 @@
 #include "ir.h"
 
 enum {
-	ML_ATTENTION_KEYS = 256,  /* keys whose probabilities share a scale */
-	ML_ATTENTION_SIZE = 1024, /* the largest of a query on integers */
+	ML_ATTENTION_KEYS = 256,    /* keys whose probabilities share a scale */
+	ML_ATTENTION_CERTAIN = 181, /* the largest probability as an integer */
+	ML_ATTENTION_SIZE = 1024,   /* the largest of a query on integers */
 };
 
 /* Rows as integers: round(x * (most / top)), moved for queries. */

@@ -3,8 +3,8 @@
  * Integers: every query, key and value is a row of integers with a scale of its own, by the row's
  * largest magnitude; queries are u8 around 64.  A value's scale v goes into its key's score as
  * ln v, so that e = exp(score + ln v - top) says how much of the value's integers the sum takes.
- * e is at most 1 and becomes u8 by the fixed scale 255; the softmax divides by sum(e / v).
- * Integers have seven bits, since CPUs without a dot instruction add products in 16: four of
+ * e is at most 1 and becomes u8 by the fixed scale 181; the softmax divides by sum(e / v).
+ * Integers have about seven bits, since CPUs without a dot instruction add products in 16: four of
  * queries and keys fit, and two of probabilities and values, whatever they are in a run.
  * `top` is that of a block of keys: the blocks'
  * sums are exact in s32, and exp(top - top of the row) brings them together.  Blocks begin at
@@ -16,8 +16,8 @@
 #include <float.h>
 #include <math.h>
 
-/* The largest integers: four times (64 + 64) * 63 and two times 255 * 64 are below 2^15. */
-enum { QUERY = 64, KEY = 63, VALUE = 64 };
+/* The largest integers: four times (64 + 64) * 63 and two times 181 * 90 are below 2^15. */
+enum { QUERY = 64, KEY = 63, VALUE = 90 };
 
 /* Scores of keys behind their query become -inf: key j is seen when j <= i + t - s. */
 static ml_value *
@@ -199,10 +199,10 @@ sums_in_blocks(ml_builder *b, const sizes *z, ml_value *e, const ml_attention_pa
 	static const int64_t e_batch[] = {0, 1, 4}, v_batch[] = {0, 1, 2}, five = 5, three = 3;
 	ml_value *v = in_blocks(b, z, p->v.integers, 2, 0);
 	ml_value *by = in_blocks(b, z, beside_scores(b, z, p->v_by), 4, 0);
-	ml_value *q = ml_op1(b, ML_OP_round, ml_op_number(b, ML_OP_mul, e, 255));
+	ml_value *q = ml_op1(b, ML_OP_round, ml_op_number(b, ML_OP_mul, e, ML_ATTENTION_CERTAIN));
 
 	*divisor = ml_build_reduce(b, ML_OP_reduce_sum, ml_op2(b, ML_OP_mul, e, by), &five, 1);
-	*divisor = ml_op_number(b, ML_OP_mul, *divisor, 255);
+	*divisor = ml_op_number(b, ML_OP_mul, *divisor, ML_ATTENTION_CERTAIN);
 	q = ml_build_cast(b, q, ML_u8);
 	return ml_build_cast(b, ml_build_dot(b, q, v, e_batch, v_batch, 3, &five, &three, 1),
 			     ML_f32);
