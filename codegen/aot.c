@@ -1,6 +1,7 @@
 /* aot.c -- a plan becomes a file: objects made, weights written, linked, moved into place. */
 #include "aot.h"
 #include "../ir/catch.h"
+#include "contract.h"
 #include "embedded.h"
 #include "link.h"
 #include "weights_object.h"
@@ -76,8 +77,12 @@ write_objects(artefact *a)
 		ML_PUSH(a->arena, a->inputs, path);
 	}
 	const char *weights = in_folder(a, "weights.o");
+	bool pairs = false;
+	for (int i = 0; i < a->o->nlevels; i++)
+		pairs |= ml_tile_folds(a->o->levels[i]);
 	ML_PUSH(a->arena, a->inputs, weights);
-	return ml_write_weights_object(a->cx, a->plan, target_of(a), a->o->making.workers, weights);
+	return ml_write_weights_object(a->cx, a->plan, target_of(a), pairs, a->o->making.workers,
+				       weights);
 }
 
 static void

@@ -89,7 +89,9 @@ void ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_
 void ml_pack_bf16(uint16_t *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 		  int64_t n_stride);
 
-/* The table behind u8s8 panels: written for panels on the host; for one panel at run time, as the
+/* Whether code of this target reads the table behind u8s8 panels. */
+bool ml_tile_folds(const ml_target *);
+/* That table: written for panels on the host; for one panel at run time, as the
  * emitter's target reads it, of which nothing is known, or that every `plain` groups (1 or 2) may
  * be added as they are. */
 void ml_pack_pairs(int8_t *panels, int64_t k, int64_t n);

@@ -2,6 +2,7 @@
 #include "jit.h"
 #include "../ir/custom.h"
 #include "../ir/catch.h"
+#include "contract.h"
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <string.h>
@@ -27,7 +28,7 @@ orc(ml_context *cx, LLVMErrorRef error, const char *what)
 }
 
 static ml_status
-map_weights(ml_context *cx, const ml_plan *plan, int workers, ml_jit *jit)
+map_weights(ml_context *cx, const ml_plan *plan, const ml_jit_options *o, ml_jit *jit)
 {
 	size_t n = plan->weights_bytes ? plan->weights_bytes : 1;
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -37,7 +38,7 @@ map_weights(ml_context *cx, const ml_plan *plan, int workers, ml_jit *jit)
 	madvise(p, n, MADV_HUGEPAGE); /* walks of page tables slow layers that stream weights */
 	jit->weights = p;
 	jit->weights_bytes = n;
-	ml_write_weights(plan, workers, p);
+	ml_write_weights(plan, ml_tile_folds(o->target), o->making.workers, p);
 	mprotect(p, n, PROT_READ);
 	return ML_OK;
 }
@@ -119,7 +120,7 @@ make(void *job)
 	r->jit = ml_resize(&r->cx->memory, NULL, 0, sizeof *r->jit);
 	*r->jit = (ml_jit){.memory = r->cx->memory};
 	ML_STEP(ml_objects_make(r->cx, r->plan, &options, &r->objects));
-	ML_STEP(map_weights(r->cx, r->plan, options.making.workers, r->jit));
+	ML_STEP(map_weights(r->cx, r->plan, r->o, r->jit));
 	return link(r->cx, r->jit, &signature, &r->objects);
 }
 

@@ -26,15 +26,12 @@ ml_pack_f32(float *dst, const void *src, int64_t k, int64_t n, int64_t k_stride,
 void
 ml_pack_s8(int8_t *dst, const int8_t *src, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride)
 {
-	int8_t *panels = dst;
-
 	for (int64_t panel = 0; panel < n; panel += ML_PANEL)
 		for (int64_t group = 0; group < k; group += GROUP)
 			for (int64_t j = panel; j < panel + ML_PANEL; j++)
 				for (int64_t i = group; i < group + GROUP; i++)
 					*dst++ = i < k && j < n ? src[i * k_stride + j * n_stride]
 								: 0;
-	ml_pack_pairs(panels, k, n);
 }
 
 void

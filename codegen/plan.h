@@ -286,6 +286,7 @@ void ml_sizes_add(ml_plan *, ml_sizes *, ml_dim);
 ml_status ml_assign_memory(ml_plan *);
 /* Adds or finds a part of the weights image; returns its offset. weights.c */
 uint64_t ml_plan_weight(ml_plan *, const ml_weight *);
-/* Fills `image` (weights_bytes); workers: threads, 0 as many as CPUs. */
-void ml_write_weights(const ml_plan *, int workers, uint8_t *image);
+/* Fills `image` (weights_bytes of zeros); pairs: with the tables that code of some levels reads
+ * (ml_tile_folds); workers: threads, 0 as many as CPUs. */
+void ml_write_weights(const ml_plan *, bool pairs, int workers, uint8_t *image);
 #endif

@@ -49,7 +49,6 @@ void ml_tile_u8s8_wide(ml_emit *, const ml_tile *);
 /* By byte multiplications that saturate, on weights of which that is known not to happen, for x86
  * without VNNI; ignores `rows` and `panels`. */
 void ml_tile_u8s8_fold(ml_emit *, const ml_tile *);
-bool ml_tile_folds(const ml_target *);
 /* For the same, but one row, on halves of its bytes; ignores `rows` and `panels`. */
 void ml_tile_u8s8_single(ml_emit *, const ml_tile *);
 

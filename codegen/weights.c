@@ -104,7 +104,7 @@ turned_bytes(const ml_weight *w)
 }
 
 static void
-pack(uint8_t *to, const ml_weight *w, char *scratch)
+pack(uint8_t *to, const ml_weight *w, bool pairs, char *scratch)
 {
 	ml_contract_form form = contract_form(w->form);
 	uint64_t bytes = (uint64_t)ml_pack_bytes(form, w->k, w->n);
@@ -124,11 +124,14 @@ pack(uint8_t *to, const ml_weight *w, char *scratch)
 		else
 			ml_pack_s8((int8_t *)to, (const int8_t *)from, w->k, w->n, w->k_stride,
 				   n_stride);
+		if (form == ML_CONTRACT_U8S8 && pairs)
+			ml_pack_pairs((int8_t *)to, w->k, w->n);
 	}
 }
 
 typedef struct writing {
 	const ml_plan *plan;
+	bool pairs;
 	uint8_t *image;
 	char **scratch; /* of each worker */
 } writing;
@@ -151,17 +154,17 @@ write_weight(void *user, int worker, int64_t i)
 	else if (w->form == ML_WEIGHT_COLUMNS)
 		ml_u4_pack(to, w->blob->bytes, w->k, w->n, w->element);
 	else
-		pack(to, w, t->scratch[worker]);
+		pack(to, w, t->pairs, t->scratch[worker]);
 	memset(to + w->bytes, 0, (size_t)(end - w->offset - w->bytes));
 	ml_blob_rest(w->blob);
 }
 
 void
-ml_write_weights(const ml_plan *plan, int workers, uint8_t *image)
+ml_write_weights(const ml_plan *plan, bool pairs, int workers, uint8_t *image)
 {
 	ml_crew crew = {.workers = workers};
 	int64_t bytes = 0;
-	writing t = {.plan = plan, .image = image};
+	writing t = {.plan = plan, .pairs = pairs, .image = image};
 
 	workers = ml_crew_size(&crew, plan->weights.count);
 	for (int i = 0; i < plan->weights.count; i++) {

@@ -106,8 +106,8 @@ map_file(const char *path, uint64_t bytes)
 }
 
 ml_status
-ml_write_weights_object(ml_context *cx, const ml_plan *plan, const ml_target *target, int workers,
-			const char *path)
+ml_write_weights_object(ml_context *cx, const ml_plan *plan, const ml_target *target, bool pairs,
+			int workers, const char *path)
 {
 	uint64_t image = plan->weights_bytes ? plan->weights_bytes : 1;
 	uint64_t at = (PAGE + image + 7) & ~(uint64_t)7, bytes = at + sizeof(tail);
@@ -119,7 +119,7 @@ ml_write_weights_object(ml_context *cx, const ml_plan *plan, const ml_target *ta
 			cx, ML_ERR_IO, NULL, "cannot write %llu bytes of weights to '%s': %s",
 			(unsigned long long)bytes, ml_escaped(&cx->arena, path), strerror(errno));
 	fill_header((Elf64_Ehdr *)file, at, x86_64);
-	ml_write_weights(plan, workers, file + PAGE);
+	ml_write_weights(plan, pairs, workers, file + PAGE);
 	fill_tail((tail *)(file + at), at, image, x86_64);
 	munmap(file, bytes);
 	return ML_OK;

@@ -6,6 +6,6 @@
 
 /* Writes `path`, which defines the hidden symbol mlopt_weights in a read-only section aligned to
  * pages.  The image is written straight into the mapped file: never a second time in memory. */
-ml_status ml_write_weights_object(ml_context *, const ml_plan *, const ml_target *, int workers,
-				  const char *path);
+ml_status ml_write_weights_object(ml_context *, const ml_plan *, const ml_target *, bool pairs,
+				  int workers, const char *path);
 #endif

@@ -245,9 +245,11 @@ pack_input(const run *r, char *to)
 		else if (form == ML_CONTRACT_BF16)
 			ml_pack_bf16((uint16_t *)(void *)(to + i * bytes),
 				     (uint16_t *)b->data + i * k * n, k, n, n, 1);
-		else
+		else {
 			ml_pack_s8((int8_t *)to + i * bytes, (int8_t *)b->data + i * k * n, k, n, n,
 				   1);
+			ml_pack_pairs((int8_t *)to + i * bytes, k, n);
+		}
 }
 
 /* Inputs of a layer on 4-bit weights from 1 on. */

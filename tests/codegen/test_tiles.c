@@ -306,6 +306,7 @@ make_problem(ml_contract_form form, int kind, int64_t m, int64_t n, int64_t k, u
 		plain_bf16(p.a, p.b, p.want, m, n, k, p.lda);
 	} else {
 		ml_pack_s8(p.panels, p.b, k, n, n, 1);
+		ml_pack_pairs(p.panels, k, n);
 		plain_u8s8(p.a, p.b, p.want, m, n, k, p.lda);
 	}
 	return p;
@@ -493,6 +494,7 @@ check_pair(int w, int plain, int folded)
 
 	memset(b, w, sizeof b);
 	ml_pack_s8(panels, b, K, N, N, 1);
+	ml_pack_pairs(panels, K, N);
 	assert_int_equal(table[0], plain);
 	assert_int_equal(table[1], folded);
 	free(panels);
@@ -552,6 +554,7 @@ test_most_pairs_are_plain(void **state)
 		b[i] = (int8_t)(sum * 32 / 2000);
 	}
 	ml_pack_s8(panels, b, K, N, N, 1);
+	ml_pack_pairs(panels, K, N);
 	assert_true(count_plain(whole, PANELS, GROUPS) > PANELS * GROUPS * .67);
 	assert_true(count_plain(parts, 2 * PANELS, GROUPS) > 2 * PANELS * GROUPS * .85);
 	free(panels);
