@@ -58,6 +58,8 @@ void ml_find_weights(ml_weights *, const ml_module *, ml_arena *);
 ml_status ml_module_of_weights(const ml_module *, const ml_weights *, ml_module **);
 void ml_keep_best(ml_weights *);
 void ml_restore_best(ml_weights *);
+/* `now` becomes a share of the way to it from the student's constants. */
+void ml_pull_back(ml_weights *, double share);
 /* `now` becomes the constants of the student. */
 ml_status ml_put_weights(ml_module *, const ml_weights *);
 

@@ -11,7 +11,9 @@ enum {
 	LEAST_STEPS = 10,
 	JUDGEMENTS = 20,
 	RECOVERIES = 3,
-	PATIENCE = 6, /* judgements without anything better, of a training by minutes */
+	PATIENCE = 6,     /* judgements without anything better, of a training by minutes */
+	LEAST_TENTHS = 5, /* of the way that training went, to end at */
+	ALL_JUDGEMENTS = JUDGEMENTS + 10 - LEAST_TENTHS + 1,
 };
 /* Of the learning rate; in bases that whiten, no direction holds it down for the others. */
 static const double PEAK = 3e-4, WHITENED_PEAK = 6e-4;
@@ -20,6 +22,8 @@ static const double SLOWER = 3;
 static const double NOTICED = 0.999;
 /* Held-out errors of so many times what it was at first are no way to something better. */
 static const double LOST = 4;
+/* Held-out errors that differ by less are equal. */
+static const double AS_GOOD = 1.01;
 /* Of a direction in the loss: it is one for all of a sample's rows, and what is said of each row
  * teaches more that holds for other samples. */
 static const double DIRECTION = 0.3;
@@ -256,6 +260,58 @@ choose_layers(ml_trainer *t, int n)
 	return ml_pass_prune_blocks.run(&px, t->student);
 }
 
+/* ---- how far ---- */
+
+/* The weights a part of the way from what they were to the best ones. */
+static ml_status
+go_part(ml_trainer *t, int tenths)
+{
+	ml_restore_best(&t->weights);
+	if (tenths < 10)
+		ml_pull_back(&t->weights, tenths / 10.0);
+	return ml_trainer_judge(t);
+}
+
+/* The nearest place to the weights before training whose held-out error is as small as any on the
+ * way: it is better for samples unlike these (Wortsman et al., Robust fine-tuning of zero-shot
+ * models, 2022). */
+static ml_status
+choose_part(ml_trainer *t, int *tenths)
+{
+	ml_record *r = t->px->record;
+	double error[10], least = t->best;
+	const char *choice;
+
+	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "tenths", &choice));
+	if (choice) {
+		*tenths = atoi(choice);
+		return ML_OK;
+	}
+	for (int i = LEAST_TENTHS; i < 10; i++) {
+		ML_STEP(go_part(t, i));
+		error[i] = t->error;
+		least = fmin(least, error[i]);
+	}
+	for (int i = 9; i >= LEAST_TENTHS; i--)
+		*tenths = error[i] < t->first && error[i] <= AS_GOOD * least ? i : *tenths;
+	return ML_OK;
+}
+
+static ml_status
+settle(ml_trainer *t)
+{
+	int tenths = 10;
+
+	if (t->best < t->first)
+		ML_STEP(choose_part(t, &tenths));
+	ML_STEP(go_part(t, tenths));
+	t->best = t->error;
+	t->best_agreement = t->progress.agreement;
+	ml_record_decide(t->px->record, NAME, "tenths", ml_format(t->arena, "%d", tenths),
+			 "of the way from the weights before training to the best ones");
+	return ML_OK;
+}
+
 /* ---- from beginning to end ---- */
 
 static ml_status
@@ -283,7 +339,8 @@ choose_steps(ml_trainer *t, double step, double judged)
 	if (o->steps >= 0)
 		return ML_OK;
 	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "steps", &choice));
-	t->steps = choice ? atof(choice) : floor((o->minutes * 60 - JUDGEMENTS * judged) / step);
+	t->steps =
+		choice ? atof(choice) : floor((o->minutes * 60 - ALL_JUDGEMENTS * judged) / step);
 	t->steps = fmax(t->steps, LEAST_STEPS);
 	const char *text = ml_format(t->arena, "%.0f", t->steps);
 	ml_record_decide(r, NAME, "steps", text,
@@ -405,7 +462,7 @@ distill(ml_trainer *t)
 		return refuse_equal(t);
 	ML_STEP(begin(t, judged));
 	ML_STEP(train(t));
-	ml_restore_best(&t->weights);
+	ML_STEP(settle(t));
 	write_down(t);
 	return ml_put_weights(t->student, &t->weights);
 }

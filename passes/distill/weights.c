@@ -116,6 +116,21 @@ ml_restore_best(ml_weights *w)
 	copy_all(w->best, w->now, w->constant.count);
 }
 
+void
+ml_pull_back(ml_weights *w, double share)
+{
+	for (int i = 0; i < w->constant.count; i++) {
+		ml_tensor *t = &w->now[i];
+		const void *was = ml_const_blob(w->constant.at[i])->bytes;
+		int64_t n = (int64_t)t->bytes / ml_dtype_bytes(t->dtype);
+		for (int64_t k = 0; k < n; k++) {
+			double from = ml_read_f64(t->dtype, was, k);
+			double to = ml_read_f64(t->dtype, t->data, k);
+			ml_write_f64(t->dtype, t->data, k, from + share * (to - from));
+		}
+	}
+}
+
 ml_status
 ml_put_weights(ml_module *m, const ml_weights *w)
 {

@@ -137,6 +137,36 @@ test_replay(void **state)
 	harness_close(&b.h);
 }
 
+/* The student is a part of the way that training went, which a replay goes as well. */
+static void
+test_part(void **state)
+{
+	bench b, again;
+	ml_weights w;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	ml_find_weights(&w, b.h.m, &b.h.cx.arena);
+	float *now = w.now[0].data, was = now[0];
+	now[0] = was + 2;
+	ml_pull_back(&w, 0.75);
+	assert_true(now[0] == was + 1.5f);
+	assert_memory_equal(w.now[1].data, ml_const_blob(w.constant.at[1])->bytes, w.now[1].bytes);
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
+	int tenths = atoi(harness_choice(&b.h, "tenths"));
+	assert_in_range(tenths, 5, 10);
+	for (int i = 0; i < b.h.record.decisions.count; i++)
+		if (!strcmp(b.h.record.decisions.at[i].subject, "tenths"))
+			b.h.record.decisions.at[i].choice = "1";
+	repeat(&again, &b, 0);
+	assert_string_equal(harness_choice(&again.h, "tenths"), "1");
+	const ml_change *c = &again.h.record.changes.at[0];
+	assert_string_equal(c->name, "held-out error");
+	assert_true(c->after > b.best && c->after < c->before);
+	harness_close(&again.h);
+	harness_close(&b.h);
+}
+
 static void
 check_refused(bench *b, ml_status status, const char *text)
 {
@@ -412,6 +442,7 @@ main(void)
 		cmocka_unit_test(test_replay),   cmocka_unit_test(test_ends_early),
 		cmocka_unit_test(test_diverges), cmocka_unit_test(test_goes_on),
 		cmocka_unit_test(test_refused),  cmocka_unit_test(test_bf16),
+		cmocka_unit_test(test_part),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
