@@ -115,12 +115,14 @@ is_prefetch(const loop *p, const char *at)
 	return find(line, at, "prefetch") != NULL;
 }
 
-/* A frame pointer has a displacement before it; as any other register, %rbp has none, or an index,
- * or what it points to is fetched. */
+/* A frame pointer has a displacement before it, and no loop changes it; as any other register, %rbp
+ * goes on with the loop, or has no displacement, or an index, or what it points to is fetched. */
 static bool
 touches_stack(const loop *p)
 {
-	for (const char *at = p->from; (at = find(at, p->to, "(%rbp)")) != NULL; at++)
+	bool goes_on = find(p->from, p->to, ", %rbp\n");
+
+	for (const char *at = p->from; !goes_on && (at = find(at, p->to, "(%rbp)")) != NULL; at++)
 		if (at[-1] >= '0' && at[-1] <= '9' && !is_prefetch(p, at))
 			return true;
 	return find(p->from, p->to, "(%rsp") || find(p->from, p->to, "[sp");
