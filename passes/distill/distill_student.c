@@ -26,7 +26,7 @@ static const double LOST = 4;
 static const double AS_GOOD = 1.01;
 /* Of a direction in the loss: it is one for all of a sample's rows, and what is said of each row
  * teaches more that holds for other samples. */
-static const double DIRECTION = 0.1;
+static const double DIRECTION = 0.3;
 static const char NAME[] = "distill_student";
 
 extern const ml_pass ml_pass_prune_blocks;
