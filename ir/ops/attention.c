@@ -6,10 +6,9 @@
  * e is at most 1 and becomes u8 by the fixed scale 181; the softmax divides by sum(e / v).
  * Integers have about seven bits, since CPUs without a dot instruction add products in 16: four of
  * queries and keys fit, and two of probabilities and values, whatever they are in a run.
- * `top` is that of a block of keys: the blocks'
- * sums are exact in s32, and exp(top - top of the row) brings them together.  Blocks begin at
- * multiples of their size and a row's integers depend on that row alone: what a mask hides at the
- * end changes nothing before it.
+ * `top` is that of a block of keys: the blocks' sums are exact in s32, and exp(top - top of the
+ * row) brings them together.  Blocks begin at multiples of their size and a row's integers depend
+ * on that row alone: what a mask hides at the end changes nothing before it.
  */
 #include "../attention.h"
 #include "../expand.h"
