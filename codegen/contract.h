@@ -47,9 +47,11 @@ enum {
 	 * pass begins with costs little. */
 	ML_ALONE_PANELS = 48,
 	ML_FOLD_CHUNK = 256, /* groups of four k that the table behind u8s8 panels lists together */
-	/* there, for the number of other pairs: all groups are plain, 0, 1.., pairs before others
-	 */
+	/* there, for the number of other pairs: all groups are plain; and more than these few, and
+	 * 0, 1.., of which all pairs are that there can be */
+	ML_FOLD_PLAIN = 254,
 	ML_FOLD_IN_ORDER = 255,
+	ML_FOLD_FEW = 8,
 };
 
 /* All ml_v integers are i64. */

@@ -12,7 +12,8 @@
  * the four weights those above zero sum to 128 at most, and those below to -128 at least: then
  * their products with u8 are within 16 bits.  They are a pair when in no place the four magnitudes
  * sum to more than 256: then the folded products are.  Since any two may be paired, nearly every
- * group finds a partner.
+ * group finds a partner.  Where those that find none for a plain pair are plain by themselves, as
+ * all are that passes/quantize/channels.c makes for convolutions, nothing is folded.
  */
 #include "contract.h"
 #include <string.h>
@@ -245,32 +246,61 @@ add_corrections(uint32_t *sum, const int8_t *w, int columns)
 	}
 }
 
+/* Whether the groups that are left are plain by themselves. */
+static bool
+rest_is_plain(const listing *l)
+{
+	static const part none;
+
+	for (int i = 0; i < l->n; i++)
+		for (int p = 0; p < l->parts && !l->taken[i]; p++)
+			if (!fit_plain(&l->g[i][p], &none))
+				return false;
+	return true;
+}
+
+static void
+take_singles(listing *l)
+{
+	for (int i = 0; i < l->n; i++)
+		if (!l->taken[i])
+			*l->to++ = (uint8_t)i;
+}
+
+/* What is said of n groups all of which are plain. */
+static uint8_t
+mark_of_plain(const uint8_t *head, int n)
+{
+	bool in_order = n > ML_FOLD_FEW && head[0] == n / 2;
+
+	for (int i = 0; i < n && in_order; i++)
+		in_order = head[HEAD + i] == i;
+	return in_order ? ML_FOLD_IN_ORDER : ML_FOLD_PLAIN;
+}
+
 /* Writes counts and order of a chunk's groups, of `parts` parts of the columns from w on. */
 static uint8_t *
 list_groups(uint8_t *head, const part (*g)[PARTS], int parts, int n, const int8_t *w, uint32_t *sum)
 {
 	listing l = {.g = g, .parts = parts, .n = n, .to = head + HEAD};
-	int columns = parts * PART;
 
 	sort_by_weight(&l);
 	head[0] = (uint8_t)take_plain(&l);
-	if (head[0] < LEAST_PLAIN && 2 * head[0] < n) {
+	if (rest_is_plain(&l)) {
+		take_singles(&l);
+		head[1] = mark_of_plain(head, n);
+		return l.to;
+	}
+	if (head[0] < LEAST_PLAIN) {
 		memset(l.taken, 0, sizeof l.taken);
 		head[0] = 0;
 		l.to = head + HEAD;
 	}
 	const uint8_t *folded = l.to;
 	head[1] = (uint8_t)take_folded(&l);
-	for (int i = 0; i < n; i++)
-		if (!l.taken[i])
-			*l.to++ = (uint8_t)i;
+	take_singles(&l);
 	for (; folded < l.to; folded++)
-		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL, columns);
-	bool in_order = 2 * head[0] == n;
-	for (int i = 0; i < n && in_order; i++)
-		in_order = head[HEAD + i] == i;
-	if (in_order)
-		head[1] = ML_FOLD_IN_ORDER;
+		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL, parts * PART);
 	return l.to;
 }
 

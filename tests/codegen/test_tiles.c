@@ -230,9 +230,10 @@ typedef struct problem {
 } problem;
 
 /* Weights and activations of all kinds: anything; as layers have them, most of them small; the
- * extremes, at which sums in 16 bits would saturate; about the largest that are added as they are.
- * Of which that is promised: the largest of two products, and of four. */
-enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, KINDS, TWO = KINDS, FOUR };
+ * extremes, at which sums in 16 bits would saturate; about the largest of which four products are
+ * added as they are; the largest of which two are.  The largest of which four are promised to be.
+ */
+enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, TWO, KINDS, FOUR = KINDS };
 
 static int8_t
 random_weight(int kind, uint32_t *seed)
@@ -484,19 +485,23 @@ test_assembly_of_levels(void **state)
 	check_assembly("amx", "tdpbf16ps");
 }
 
-/* Two groups of four k, all weights w: added as they are, in 16 bits when folded, or neither? */
+/* The table's first counts, of groups of four k that have weights v and w in turns: are two of
+ * them, or is one, added as they are, or in 16 bits when folded, or neither? */
 static void
-check_pair(int w, int plain, int folded)
+check_pairs(int groups, int v, int w, int plain, int folded)
 {
-	enum { K = 8, N = ML_PANEL };
-	int8_t b[K * N], *panels = exact((size_t)ml_pack_bytes(ML_CONTRACT_U8S8, K, N));
-	const uint8_t *table = (const uint8_t *)panels + K * N + N * 4;
+	int64_t k = 4 * (int64_t)groups, n = ML_PANEL;
+	int8_t *b = exact((size_t)(k * n));
+	int8_t *panels = exact((size_t)ml_pack_bytes(ML_CONTRACT_U8S8, k, n));
+	const uint8_t *table = (const uint8_t *)panels + k * n + n * 4;
 
-	memset(b, w, sizeof b);
-	ml_pack_s8(panels, b, K, N, N, 1);
-	ml_pack_pairs(panels, K, N);
+	for (int i = 0; i < groups; i++)
+		memset(b + (ptrdiff_t)i * 4 * n, i % 2 ? w : v, (size_t)(4 * n));
+	ml_pack_s8(panels, b, k, n, n, 1);
+	ml_pack_pairs(panels, k, n);
 	assert_int_equal(table[0], plain);
 	assert_int_equal(table[1], folded);
+	free(b);
 	free(panels);
 }
 
@@ -504,16 +509,22 @@ static void
 test_pairs(void **state)
 {
 	(void)state;
-	check_pair(0, 1, ML_FOLD_IN_ORDER);
-	check_pair(32, 1, ML_FOLD_IN_ORDER);
-	check_pair(-32, 1, ML_FOLD_IN_ORDER);
-	check_pair(33, 0, 1);
-	check_pair(-33, 0, 1);
-	check_pair(64, 0, 1);
-	check_pair(-64, 0, 1);
-	check_pair(65, 0, 0);
-	check_pair(-65, 0, 0);
-	check_pair(-128, 0, 0);
+	check_pairs(2, 0, 0, 1, ML_FOLD_PLAIN);
+	check_pairs(2, 32, 32, 1, ML_FOLD_PLAIN);
+	check_pairs(2, -32, -32, 1, ML_FOLD_PLAIN);
+	check_pairs(2, 33, 33, 0, ML_FOLD_PLAIN);
+	check_pairs(2, -33, -33, 0, ML_FOLD_PLAIN);
+	check_pairs(2, 64, -64, 1, ML_FOLD_PLAIN);
+	check_pairs(2, 64, 64, 0, ML_FOLD_PLAIN);
+	check_pairs(2, -64, -64, 0, ML_FOLD_PLAIN);
+	check_pairs(2, 65, 63, 0, 1);
+	check_pairs(2, -65, -63, 0, 1);
+	check_pairs(2, 65, 65, 0, 0);
+	check_pairs(2, -65, -65, 0, 0);
+	check_pairs(2, -128, -128, 0, 0);
+	check_pairs(ML_FOLD_FEW + 2, 32, 32, ML_FOLD_FEW / 2 + 1, ML_FOLD_IN_ORDER);
+	check_pairs(ML_FOLD_FEW + 3, 32, 32, ML_FOLD_FEW / 2 + 1, ML_FOLD_IN_ORDER);
+	check_pairs(ML_FOLD_FEW + 2, 33, 33, 0, ML_FOLD_PLAIN);
 }
 
 /* Of lists of k / 4 groups each of which is listed once: how many groups are in plain pairs. */
