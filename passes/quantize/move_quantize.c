@@ -28,7 +28,7 @@ quantized(ml_match *m)
 }
 
 static bool
-fills_with_constant(ml_match *m)
+quantizes_constant(ml_match *m)
 {
 	return is_per_tensor(m) && (GOT(m, c) = quantized(m)) != NULL;
 }
@@ -142,6 +142,10 @@ static const ml_rule rules[] = {
 	 .lhs = ML_QUANTIZE(OP(max, ANY(x), CST(c))), .rhs = ML_QUANTIZE(ANY(x)), .when = saturates_below},
 	{"quantize_clip",        /* q(min(x, c)) => q(x) where q(c) is the largest anyway */
 	 .lhs = ML_QUANTIZE(OP(min, ANY(x), CST(c))), .rhs = ML_QUANTIZE(ANY(x)), .when = saturates_above},
+	{"quantize_least",       /* bounds within the range, of channels too, cost bytes less */
+	 .lhs = ML_QUANTIZE(OP(max, ANY(x), CST(c))), .rhs = OP(max, ML_QUANTIZE(ANY(x)), CST(c)), .when = quantizes_constant},
+	{"quantize_largest",
+	 .lhs = ML_QUANTIZE(OP(min, ANY(x), CST(c))), .rhs = OP(min, ML_QUANTIZE(ANY(x)), CST(c)), .when = quantizes_constant},
 	{"quantize_reshape",     .lhs = ML_QUANTIZE(OPA(reshape, SHAPED, ANY(x))), .rhs = OPA(reshape, SHAPED, PART(x)), .when = is_per_tensor},
 	{"quantize_transpose",   .lhs = ML_QUANTIZE(OPA(transpose, PERMUTED, ANY(x))), .rhs = OPA(transpose, PERMUTED, PART(x)), .when = is_per_tensor},
 	{"quantize_broadcast",   .lhs = ML_QUANTIZE(OPA(broadcast, SPREAD, ANY(x))), .rhs = OPA(broadcast, SPREAD, PART(x)), .when = is_per_tensor},
@@ -151,7 +155,7 @@ static const ml_rule rules[] = {
 	{"quantize_reduce_max",  .lhs = ML_QUANTIZE(OPA(reduce_max, LARGEST, ANY(x))), .rhs = OPA(reduce_max, LARGEST, PART(x)), .when = is_per_tensor},
 	{"quantize_reduce_min",  .lhs = ML_QUANTIZE(OPA(reduce_min, SMALLEST, ANY(x))), .rhs = OPA(reduce_min, SMALLEST, PART(x)), .when = is_per_tensor},
 	{"quantize_pad",         .lhs = ML_QUANTIZE(OPA(pad, PADS, ANY(x), CST(c))), .rhs = OPA(pad, PADS, ML_QUANTIZE(ANY(x)), CST(c)),
-	 .when = fills_with_constant},
+	 .when = quantizes_constant},
 	{"quantize_concat_two",  .lhs = ML_QUANTIZE(OPA(concat, JOINED, ANY(a), ANY(b))), .rhs = OPA(concat, JOINED, PART(a), PART(b)), .when = is_per_tensor},
 	{"quantize_concat_three", .lhs = ML_QUANTIZE(OPA(concat, JOINED, ANY(a), ANY(b), ANY(c))),
 	 .rhs = OPA(concat, JOINED, PART(a), PART(b), PART(c)), .when = is_per_tensor},
