@@ -263,14 +263,15 @@ emit_stores(ml_emit *e, const ml_contract *c, ml_v acc, ml_v row, ml_v rows, ml_
 	ml_v at = ml_add(e, row, r.i);
 	int64_t n;
 
-	if (ml_const_i64(c->columns, &n) && n % ML_LANES == 0) {
+	bool known = ml_const_i64(c->columns, &n);
+	if (known && n % ML_LANES == 0) {
 		c->store(c->user, e, at, column, NULL, v);
 	} else {
 		ml_v left = ml_sub(e, c->columns, column);
 		ml_if full = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntSGE, left, lanes, ""));
 		c->store(c->user, e, at, column, NULL, v);
 		ml_if_else(e, &full);
-		c->store(c->user, e, at, column, left, v);
+		c->store(c->user, e, at, column, known ? ml_i64(e, n % ML_LANES) : left, v);
 		ml_if_end(e, &full);
 	}
 	ml_loop_end(e, &p, NULL);

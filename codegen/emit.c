@@ -400,13 +400,41 @@ lane_align(ml_emit *e, LLVMTypeRef element, int align)
 	return align < bytes ? align : bytes;
 }
 
+/* Whether the lanes are known to be as many as a smaller vector has, which needs no mask. */
+static bool
+is_part(ml_v count, unsigned *lanes)
+{
+	int64_t n;
+
+	if (!ml_const_i64(count, &n) || n < 1 || n > ML_LANES / 2 || (n & (n - 1)))
+		return false;
+	*lanes = (unsigned)n;
+	return true;
+}
+
+/* The first `count` lanes of v and zeros. */
+static ml_v
+resize(ml_emit *e, ml_v v, unsigned count)
+{
+	unsigned size = LLVMGetVectorSize(LLVMTypeOf(v));
+	ml_v lane[ML_LANES], zeros = LLVMConstNull(LLVMTypeOf(v));
+
+	for (unsigned i = 0; i < count; i++)
+		lane[i] = ml_i32(e, (int32_t)(i < size ? i : size));
+	return LLVMBuildShuffleVector(e->b, v, zeros, LLVMConstVector(lane, count), "");
+}
+
 ml_v
 ml_load_lanes(ml_emit *e, LLVMTypeRef element, ml_v pointer, ml_v count, int align)
 {
 	LLVMTypeRef type = ml_vec_type(element);
+	unsigned part;
 
 	if (!count || is_const(count, ML_LANES))
 		return ml_load(e, type, pointer, align);
+	if (is_part(count, &part))
+		return resize(e, ml_load(e, LLVMVectorType(element, part), pointer, align),
+			      ML_LANES);
 	if (has_masks(e, element) || LLVMIsConstant(count)) {
 		ml_v args[] = {pointer, ml_i32(e, align), ml_lane_mask(e, count),
 			       LLVMConstNull(type)};
@@ -424,9 +452,12 @@ void
 ml_store_lanes(ml_emit *e, ml_v vector, ml_v pointer, ml_v count, int align)
 {
 	LLVMTypeRef type = LLVMTypeOf(vector), element = LLVMGetElementType(type);
+	unsigned part;
 
 	if (!count || is_const(count, ML_LANES)) {
 		ml_store(e, vector, pointer, align);
+	} else if (is_part(count, &part)) {
+		ml_store(e, resize(e, vector, part), pointer, align);
 	} else if (has_masks(e, element) || LLVMIsConstant(count)) {
 		ml_v args[] = {vector, pointer, ml_i32(e, align), ml_lane_mask(e, count)};
 		ml_intrinsic(e, "llvm.masked.store", (LLVMTypeRef[]){type, e->ptr}, 2, args, 4);

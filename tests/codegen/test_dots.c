@@ -66,6 +66,35 @@ test_quantized_linear(void **state)
 		    sizes, NSIZES, (kernel_case){.packed = true, .tolerance = 1e-7});
 }
 
+/* The last panel has columns that are known: half of it, and less. */
+static void
+test_known_columns(void **state)
+{
+	(void)state;
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : u8[d0, d1]\n"
+			   "  in %1 : s8[1, d1, 24]\n"
+			   "  in %2 : u8[1, d0, 24]\n  in %3 : s8[d2]\n"
+			   "  %4 = reshape %0 {shape = [1, d0, d1]} : u8[1, d0, d1]\n"
+			   "  %5 = dot %4, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[2], rhs_contract = [1]} : s32[1, d0, 24]\n"
+			   "  %6 = cast %2 {dtype = s32} : s32[1, d0, 24]\n"
+			   "  %7 = add %5, %6 : s32[1, d0, 24]\n"
+			   "  %8 = cast %7 {dtype = u8} : u8[1, d0, 24]\n"
+			   "  out \"\" = %8\n"),
+		    sizes, NSIZES, (kernel_case){.packed = true});
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : f32[d0, d1]\n"
+			   "  in %1 : f32[1, d1, 21]\n"
+			   "  in %2 : f32[1, d0, 21]\n  in %3 : s8[d2]\n"
+			   "  %4 = reshape %0 {shape = [1, d0, d1]} : f32[1, d0, d1]\n"
+			   "  %5 = dot %4, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[2], rhs_contract = [1]} : f32[1, d0, 21]\n"
+			   "  %6 = add %5, %2 : f32[1, d0, 21]\n"
+			   "  out \"\" = %6\n"),
+		    sizes, NSIZES, (kernel_case){.packed = true, .tolerance = 2e-6});
+}
+
 /* q k' of attention: heads picked out of [b, s, h*d] in place, scaled, with a mask. */
 static void
 test_attention_scores(void **state)
@@ -305,6 +334,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_linear),
 		cmocka_unit_test(test_quantized_linear),
+		cmocka_unit_test(test_known_columns),
 		cmocka_unit_test(test_attention_scores),
 		cmocka_unit_test(test_attention_context),
 		cmocka_unit_test(test_packed_rows),
