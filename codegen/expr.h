@@ -106,6 +106,8 @@ const ml_value *ml_expr_computed(const ml_kernel *, const ml_value *result);
 /* Stores v, the element of `computed` at the index, mapped forward through the views between it and
  * the kernel's result number `result`. */
 void ml_expr_store(ml_expr *, int result, const ml_value *computed, const ml_dim *index, ml_v v);
+/* Where that is in the result's buffer, elements. */
+ml_dim ml_expr_result_address(ml_expr *, int result, const ml_value *computed, const ml_dim *index);
 
 /* A dim as an i64 (or <16 x i64> when it depends on the lane). */
 ml_v ml_expr_dim(ml_expr *, ml_dim);

@@ -383,14 +383,21 @@ map_forward(ml_expr *x, const ml_value *v, const ml_value *computed, const ml_di
 			out[i] = in[ML_A(v->def, transpose, perm).ints[i]];
 }
 
-void
-ml_expr_store(ml_expr *x, int result, const ml_value *computed, const ml_dim *index, ml_v v)
+ml_dim
+ml_expr_result_address(ml_expr *x, int result, const ml_value *computed, const ml_dim *index)
 {
-	const ml_module *m = x->kernel->m;
-	const ml_value *shown = ml_in(m->main->last, result);
+	const ml_value *shown = ml_in(x->kernel->m->main->last, result);
 	ml_dim at[ML_MAX_RANK];
 
 	map_forward(x, shown, computed, index, at);
-	ml_expr_store_at(x, shown->type.dtype, x->buffer[m->main->nargs + result],
-			 ml_expr_linear(x, shown->type.rank, shown->type.dim, at), v);
+	return ml_expr_linear(x, shown->type.rank, shown->type.dim, at);
+}
+
+void
+ml_expr_store(ml_expr *x, int result, const ml_value *computed, const ml_dim *index, ml_v v)
+{
+	const ml_block *main = x->kernel->m->main;
+
+	ml_expr_store_at(x, ml_in(main->last, result)->type.dtype, x->buffer[main->nargs + result],
+			 ml_expr_result_address(x, result, computed, index), v);
 }

@@ -4,6 +4,9 @@
  * are equal shares of all units, so that the grid does not depend on how dims were merged.
  * Reductions keep 16 partial results, whatever the machine, and tails change only the lanes that
  * exist.
+ *
+ * An image's few channels that a map turns to the innermost dim are computed together: their lanes
+ * take turns in the result.
  */
 #include "family.h"
 #include "rows.h"
@@ -18,7 +21,12 @@ typedef struct row_emit {
 	ml_dim index[ML_MAX_RANK];
 	ml_v blocks, all_blocks; /* full ones, and with the partial one */
 	ml_v tail;               /* elements in the partial one */
+	int64_t turns;           /* rows that take turns in the result; 0: none do */
+	int turning;             /* which group they are, */
+	const ml_sym *turn;      /* and which of them is computed */
 } row_emit;
+
+enum { MOST_TURNS = 4 };
 
 /* ---- one block of lanes ---- */
 
@@ -94,6 +102,75 @@ set_row_index(row_emit *w)
 			 w->index + first);
 }
 
+/* ---- rows that take turns ---- */
+
+/* Whether lanes lie as far apart in the result as there are rows that take turns, and these side by
+ * side; start: the first of them all. */
+static bool
+find_start(row_emit *w, ml_dim *start)
+{
+	ml_dims *dims = w->r.kernel->m->dims;
+	ml_dim address = ml_expr_result_address(&w->x, 0, ml_rows_result(&w->r, 0), w->index);
+	ml_dim step, rest;
+
+	return ml_dim_linear(dims, address, w->x.axis.lane, &step, &rest) &&
+	       ml_dim_equals(step, w->turns) && ml_dim_linear(dims, rest, w->turn, &step, start) &&
+	       ml_dim_equals(step, 1);
+}
+
+static ml_v
+side_by_side(ml_emit *e, ml_v a, ml_v b)
+{
+	int n = 2 * (int)LLVMGetVectorSize(LLVMTypeOf(a));
+	ml_v lane[MOST_TURNS * ML_LANES];
+
+	for (int i = 0; i < n; i++)
+		lane[i] = ml_i32(e, i);
+	return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(lane, (unsigned)n), "");
+}
+
+/* Lane 0 of each, then lane 1 ... */
+static ml_v
+in_turns(ml_emit *e, ml_v *v, int n)
+{
+	ml_v lane[MOST_TURNS * ML_LANES], low = side_by_side(e, v[0], v[1]);
+	ml_v high = n > 2 ? side_by_side(e, v[2], v[n - 1]) : LLVMGetPoison(LLVMTypeOf(low));
+
+	for (int i = 0; i < n * ML_LANES; i++)
+		lane[i] = ml_i32(e, i % n * ML_LANES + i / n);
+	return LLVMBuildShuffleVector(e->b, low, high,
+				      LLVMConstVector(lane, (unsigned)(n * ML_LANES)), "");
+}
+
+/* A block of all rows that take turns; lane by lane where it is partial. */
+static void
+store_turns(row_emit *w)
+{
+	ml_expr *x = &w->x;
+	ml_emit *e = x->e;
+	const ml_block *main = w->r.kernel->m->main;
+	ml_dtype t = ml_in(main->last, 0)->type.dtype;
+	ml_v v[MOST_TURNS];
+	ml_dim start;
+
+	for (int64_t i = 0; i < w->turns; i++) {
+		int mark = ml_expr_mark(x);
+		ml_expr_set_symbol(x, w->turn, ml_i64(e, i));
+		if (x->count) {
+			store_block(w, &w->r.stage[0]);
+		} else {
+			v[i] = ml_expr_at(x, ml_rows_result(&w->r, 0), w->index);
+			v[i] = as_lanes(w, ml_to_memory(e, t, v[i]));
+		}
+		ml_expr_release(x, mark);
+	}
+	if (x->count)
+		return;
+	find_start(w, &start);
+	ml_v to = ml_gep(e, ml_memory_type(e, t), x->buffer[main->nargs], ml_expr_dim(x, start));
+	ml_store(e, in_turns(e, v, (int)w->turns), to, ml_dtype_bytes(t));
+}
+
 static void
 emit_block(row_emit *w, int stage, ml_v block, ml_v count, ml_v *carry, ml_v *next)
 {
@@ -104,7 +181,10 @@ emit_block(row_emit *w, int stage, ml_v block, ml_v count, ml_v *carry, ml_v *ne
 	set_row_index(w);
 	keep_block(w, stage);
 	reduce_block(w, &w->r.stage[stage], carry, next);
-	store_block(w, &w->r.stage[stage]);
+	if (w->turns)
+		store_turns(w);
+	else
+		store_block(w, &w->r.stage[stage]);
 	x->count = NULL;
 	ml_expr_release(x, mark);
 }
@@ -232,6 +312,10 @@ set_outer_index(row_emit *w, ml_v number)
 	ml_v at[ML_MAX_RANK];
 
 	for (int g = n; g-- > 0;) {
+		if (w->turns && g == w->turning) {
+			at[g] = ml_i64(x->e, 0);
+			continue;
+		}
 		ml_v size =
 			ml_scalar_op(x->e, ML_OP_max, ML_s64,
 				     (ml_v[]){ml_expr_dim(x, w->groups.size[g]), ml_i64(x->e, 1)});
@@ -241,9 +325,11 @@ set_outer_index(row_emit *w, ml_v number)
 	for (int g = 0; g < n; g++) {
 		int first = w->groups.first[g];
 		ml_dim last = ml_dim_sub(dims, w->groups.size[g], ml_dim_int(dims, 1));
-		ml_dim i = ml_dim_sym(dims, ml_expr_loop_var(x, at[g], last));
-		ml_expr_delinear(x, w->groups.last[g] - first + 1, w->r.space.dim + first, i,
-				 w->index + first);
+		const ml_sym *s = ml_expr_loop_var(x, at[g], last);
+		if (w->turns && g == w->turning)
+			w->turn = s;
+		ml_expr_delinear(x, w->groups.last[g] - first + 1, w->r.space.dim + first,
+				 ml_dim_sym(dims, s), w->index + first);
 	}
 }
 
@@ -265,6 +351,44 @@ emit_row(row_emit *w, ml_v number, ml_v from, ml_v to)
 		bind_kept(w, s);
 	}
 	ml_expr_no_lanes(&w->x);
+}
+
+/* Whether the rows of a group, a single dim, take turns; tried where no code depends on it. */
+static bool
+take_turns(row_emit *w, int group)
+{
+	ml_expr *x = &w->x;
+	ml_v none = LLVMGetUndef(x->e->i64);
+	int mark = ml_expr_mark(x);
+	ml_dim start;
+
+	if (w->groups.first[group] < w->groups.last[group] ||
+	    !ml_dim_is_int(w->groups.size[group], &w->turns) || w->turns < 2 ||
+	    w->turns > MOST_TURNS)
+		return false;
+	w->turning = group;
+	set_outer_index(w, ml_i64(x->e, 0));
+	w->position = ml_expr_lanes(x, none, w->row);
+	set_row_index(w);
+	bool found = find_start(w, &start);
+	ml_expr_no_lanes(x);
+	ml_expr_release(x, mark);
+	return found;
+}
+
+static void
+find_turns(row_emit *w)
+{
+	int outer = w->groups.n - 1;
+
+	for (int i = 0; i < w->r.space.rank; i++)
+		w->index[i] = ml_dim_int(w->r.kernel->m->dims, 0);
+	if (!w->r.is_map || w->r.kernel->m->main->last->nin != 1)
+		return;
+	for (int g = 0; g < outer; g++)
+		if (take_turns(w, g))
+			return;
+	w->turns = 0;
 }
 
 /* ---- the kernel ---- */
@@ -329,6 +453,11 @@ ml_rows_emit(ml_emit *e, ml_kernel *k, const char *name)
 		w.row = ml_dim_product(dims, w.r.space.dim + w.r.outer, w.r.space.rank - w.r.outer);
 	else
 		w.row = outer ? w.groups.size[--outer] : ml_dim_int(dims, 1);
-	emit_units(&w, ml_dim_product(dims, w.groups.size, outer));
+	find_turns(&w);
+	ml_dim rows = ml_dim_int(dims, 1);
+	for (int g = 0; g < outer; g++)
+		if (!w.turns || g != w.turning)
+			rows = ml_dim_mul(dims, rows, w.groups.size[g]);
+	emit_units(&w, rows);
 	return ml_expr_close(&w.x);
 }

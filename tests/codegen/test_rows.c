@@ -169,6 +169,31 @@ test_reductions(void **state)
 	}
 }
 
+/* Few channels turned to the innermost dim: together where they are two to four. */
+static void
+test_turned_channels(void **state)
+{
+	static const char *const types[] = {"f32", "f16", "bf16", "u8", "s32", "bool"};
+	char text[1024];
+
+	(void)state;
+	for (int n = 1; n <= 5; n++)
+		for (int t = 0; t < 6; t++) {
+			snprintf(text, sizeof text,
+				 KERNEL(0, SYM2,
+					"  in %%0 : f32[2, %1$d, d0, d1]\n"
+					"  in %%1 : f32[2, 1, d0, 1]\n"
+					"  %%2 = sub %%0, %%1 : f32[2, %1$d, d0, d1]\n"
+					"  %%3 = cast %%2 {dtype = %2$s} : %2$s[2, %1$d, d0, d1]\n"
+					"  %%4 = transpose %%3 {perm = [0, 2, 3, 1]} : %2$s[2, d0, "
+					"d1, "
+					"%1$d]\n"
+					"  out \"\" = %%4\n"),
+				 n, types[t]);
+			check_sizes(text, (kernel_case){0});
+		}
+}
+
 /* Rows of two dims, read through a transposition, stored without the kept dims. */
 static void
 test_two_axes(void **state)
@@ -385,6 +410,7 @@ main(void)
 		cmocka_unit_test(test_layer_norm_quantized),
 		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_reductions),
+		cmocka_unit_test(test_turned_channels),
 		cmocka_unit_test(test_two_axes),
 		cmocka_unit_test(test_stored_through_views),
 		cmocka_unit_test(test_gathered_rows),
