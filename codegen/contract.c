@@ -278,6 +278,20 @@ emit_stores(ml_emit *e, const ml_contract *c, ml_v acc, ml_v row, ml_v rows, ml_
 	ml_loop_end(e, &r, NULL);
 }
 
+/* What the stores will read besides, of as many rows and panels. */
+static void
+emit_ahead(ml_emit *e, const ml_contract *c, ml_v row, ml_v rows, ml_v panel, ml_v panels)
+{
+	ml_v zero = ml_i64(e, 0), one = ml_i64(e, 1);
+	ml_loop r = ml_loop_begin(e, zero, rows, one, NULL, 0, "row");
+	ml_loop p = ml_loop_begin(e, zero, panels, one, NULL, 0, "panel");
+	ml_v column = ml_mul(e, ml_add(e, panel, p.i), ml_i64(e, ML_LANES));
+
+	c->ahead(c->user, e, ml_add(e, row, r.i), column);
+	ml_loop_end(e, &p, NULL);
+	ml_loop_end(e, &r, NULL);
+}
+
 /* Distance of two panels in elements. */
 static ml_v
 panel_elements(ml_emit *e, const ml_contract *c)
@@ -394,6 +408,10 @@ emit_pass(ml_emit *e, const frame *f, const deal *rows, ml_v first_row, const de
 			  LLVMBuildSelect(e->b, last, next_panel, panels->from, ""),
 			  LLVMBuildSelect(e->b, last, zero, next_k, ""), args);
 		args[9] = pass;
+	}
+	if (c->ahead) {
+		ml_v some = LLVMBuildSelect(e->b, last, rows->count, zero, "");
+		emit_ahead(e, c, rows->from, some, panels->from, panels->count);
 	}
 	LLVMBuildCall2(e->b, f->tiles_type, f->tiles, args, MAX_PARAMS, "");
 	ml_if done = ml_if_begin(e, last);

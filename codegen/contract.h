@@ -66,6 +66,8 @@ typedef struct ml_contract {
 	/* Emits what becomes of 16 accumulators, <16 x f32> or <16 x i32>, of columns `column` and
 	 * up.  count: how many of them exist, NULL = all 16. */
 	void (*store)(void *user, ml_emit *, ml_v row, ml_v column, ml_v count, ml_v acc);
+	/* Fetches what that will read besides, while the sums are computed; or NULL. */
+	void (*ahead)(void *user, ml_emit *, ml_v row, ml_v column);
 	void *user;
 } ml_contract;
 

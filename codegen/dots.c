@@ -2,6 +2,7 @@
  * row by row, the epilogue on 16 columns at a time. */
 #include "dots.h"
 #include "family.h"
+#include "tile.h"
 
 enum { MOST_PANELS = 12 }; /* of a pass; what registers hold side by side divides it */
 
@@ -43,6 +44,53 @@ ml_dots_store(void *user, ml_emit *e, ml_v row, ml_v column, ml_v count, ml_v ac
 	for (int i = 0; i < yield->nin; i++)
 		ml_expr_store(x, i, ml_expr_computed(x->kernel, ml_in(yield, i)), index, v[i]);
 	x->count = NULL;
+	ml_expr_release(x, mark);
+}
+
+/* ---- what the epilogue reads beside ---- */
+
+/* A tensor that is added to the products or the like, in whole lines. */
+static bool
+is_beside(const ml_dots *d, const ml_value *v)
+{
+	bool factor = v == d->leaf || v == d->image.image || v == ml_in(d->dot, 1);
+
+	return !factor && v->type.dtype == ML_f32 &&
+	       ml_type_same_shape(&v->type, &d->dot->out[0].type);
+}
+
+static bool
+reads_beside(const ml_dots *d)
+{
+	const ml_block *main = d->kernel->m->main;
+
+	for (int i = 0; i < main->nargs; i++)
+		if (is_beside(d, main->arg[i]))
+			return true;
+	return false;
+}
+
+static void
+fetch_beside(void *user, ml_emit *e, ml_v row, ml_v column)
+{
+	ml_dots_emit *w = user;
+	ml_expr *x = w->x;
+	ml_dims *dims = x->kernel->m->dims;
+	const ml_block *main = x->kernel->m->main;
+	ml_dim index[ML_MAX_RANK];
+	int mark = ml_expr_mark(x);
+	const ml_sym *at = ml_expr_loop_var(x, column, less_one(dims, w->d.n));
+
+	ml_expr_set_symbol(x, w->row, ml_add(e, row, w->first_row));
+	ml_dots_out_index(x, &w->d, ml_dim_sym(dims, w->batch), ml_dim_sym(dims, w->row),
+			  ml_dim_sym(dims, at), index);
+	for (int i = 0; i < main->nargs; i++) {
+		const ml_value *v = main->arg[i];
+		if (!is_beside(&w->d, v))
+			continue;
+		ml_v element = ml_expr_dim(x, ml_expr_linear(x, v->type.rank, v->type.dim, index));
+		ml_tile_fetch(e, ml_gep(e, e->f32, x->buffer[v->index], element), 1);
+	}
 	ml_expr_release(x, mark);
 }
 
@@ -173,7 +221,9 @@ emit_pass(ml_dots_emit *w, ml_v first, ml_v end)
 	ml_emit *e = x->e;
 	pass p = find_pass(&w->d, x, first, ml_sub(e, end, first));
 	bool columns = w->d.leaf != NULL;
-	ml_contract c = {.store = ml_dots_store, .user = w};
+	ml_contract c = {.store = ml_dots_store,
+			 .ahead = reads_beside(&w->d) ? fetch_beside : NULL,
+			 .user = w};
 
 	ml_dots_begin(w, &c, p.batch);
 	to_range(e, ML_GRID_ROWS, columns ? p.at : p.line, columns ? p.tiles : p.lines,
