@@ -128,7 +128,9 @@ need_tool(artefact *a, const char *name, ml_words *w)
 
 /* ---- shared objects ---- */
 
-/* -Bsymbolic: a program may link several models, and each must find its own tables. */
+/* -Bsymbolic: a program may link several models, and each must find its own tables.
+ * --no-mmap-output-file: a file that is written in one go lies in huge pages of the page cache
+ * where the file system has them; walks of page tables slow layers that stream weights. */
 static ml_status
 link_with_lld(artefact *a, const char *linker, const char *out)
 {
@@ -139,8 +141,9 @@ link_with_lld(artefact *a, const char *linker, const char *out)
 	ML_STEP(write_file(a, stub, libc.at, libc.size));
 	add_words(a, &w,
 		  (const char *const[]){linker, "-shared", "-Bsymbolic", "-o", out,
-					"--build-id=none", "--hash-style=gnu", "-z", "relro", "-z",
-					"now", "-z", "noexecstack", NULL});
+					"--build-id=none", "--hash-style=gnu",
+					"--no-mmap-output-file", "-z", "relro", "-z", "now", "-z",
+					"noexecstack", NULL});
 	if (!a->signature.custom.count) /* else the application defines some symbols */
 		add_words(a, &w, (const char *const[]){"-z", "defs", NULL});
 	add_inputs(a, &w);
