@@ -2,7 +2,7 @@
 #include "holdout.h"
 #include <string.h>
 
-enum { MOST_SAMPLES = 640, MOST_BYTES = 1 << 29, TIMED_RUNS = 5 };
+enum { MOST_BYTES = 1 << 29, TIMED_RUNS = 5 };
 
 static ml_tensor
 copy_of(ml_arena *arena, const ml_tensor *t)
@@ -78,7 +78,7 @@ ml_holdout_init(ml_holdout *h, ml_pass_ctx *px, const ml_module *teacher)
 	ml_runnable *r;
 
 	*h = (ml_holdout){.px = px, .teacher = teacher};
-	ML_STEP(ml_for_samples(px, teacher, ML_JUDGE, MOST_SAMPLES, take, h));
+	ML_STEP(ml_for_samples(px, teacher, ML_JUDGE, ML_JUDGED_AMONG, take, h));
 	ML_STEP(px->exec->compile(px->exec->user, teacher, &r));
 	ml_status status = ask_teacher(h, r);
 	px->exec->free(px->exec->user, r);

@@ -10,6 +10,22 @@ ml_is_judged(int64_t i)
 	return i % SHARE == SHARE - 1;
 }
 
+static int
+greatest_divisor(int a, int b)
+{
+	return b ? greatest_divisor(b, a % b) : a;
+}
+
+int
+ml_spread(int i, int n)
+{
+	int step = (int)(0.618 * n) + 1;
+
+	while (greatest_divisor(step, n) > 1)
+		step++;
+	return (int)((int64_t)i * step % n);
+}
+
 static bool
 is_of(ml_part part, int64_t i)
 {

@@ -7,8 +7,14 @@
 /* Judged samples are never learnt from. */
 typedef enum ml_part { ML_LEARN, ML_JUDGE } ml_part;
 
+/* Those behind so many judge nothing: whoever needs all samples may learn from these. */
+enum { ML_JUDGED_AMONG = 640 };
+
 /* Of whatever learns: what was fitted to by one pass is no judge of another. */
 bool ml_is_judged(int64_t sample);
+
+/* Which of n things is the i-th of a walk whose every beginning is spread over all of them. */
+int ml_spread(int i, int n);
 
 /* Shows samples of this part, of the first `most` of the data; 0 = of all. */
 ml_status ml_for_samples(ml_pass_ctx *, const ml_module *, ml_part, int64_t most,

@@ -245,10 +245,20 @@ fit_together(const ml_pool *p, int a, int b)
 	return true;
 }
 
+/* The first batches are of all sizes, since they say what a step takes. */
+static void
+spread(ml_pool *p)
+{
+	memcpy(p->shuffled, p->start, (size_t)p->nstart * sizeof *p->start);
+	for (int i = 0; i < p->nstart; i++)
+		p->start[i] = p->shuffled[ml_spread(i, p->nstart)];
+}
+
 static void
 begin_epoch(ml_pool *p)
 {
 	int n = p->sample.count, first = p->batch > 1 ? (int)below(p, p->batch) : 0;
+	bool begins = !p->nstart;
 
 	for (int i = 0; i < n; i++)
 		p->order[i] = i;
@@ -258,7 +268,10 @@ begin_epoch(ml_pool *p)
 	/* Batches begin elsewhere each time, so that samples meet others. */
 	for (int i = 0; i + p->batch <= n || !i; i += p->nstart == 1 && first ? first : p->batch)
 		p->start[p->nstart++] = i;
-	shuffle(p, p->start, p->nstart);
+	if (begins)
+		spread(p);
+	else
+		shuffle(p, p->start, p->nstart);
 }
 
 /* ---- a batch ---- */

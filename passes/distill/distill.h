@@ -129,7 +129,8 @@ typedef struct ml_trainer {
 	double at, steps, peak; /* at: counts from 1 */
 	uint64_t key;           /* of checkpoints: what is trained, and on what */
 	int64_t *label;         /* by the samples' numbers; NULL: there are none */
-	double begun;           /* seconds */
+	double opened;          /* when the pass began, in seconds; */
+	double begun;           /* and its training */
 	ml_distill_progress progress;
 	double until;              /* the step that an earlier training was ended at, or infinity */
 	double error, best, first; /* held out: now, at best, before training */

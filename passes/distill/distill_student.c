@@ -339,8 +339,8 @@ choose_steps(ml_trainer *t, double step, double judged)
 	if (o->steps >= 0)
 		return ML_OK;
 	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "steps", &choice));
-	t->steps =
-		choice ? atof(choice) : floor((o->minutes * 60 - ALL_JUDGEMENTS * judged) / step);
+	double left = 60 * o->minutes - (ml_seconds_now() - t->opened);
+	t->steps = choice ? atof(choice) : floor((left - ALL_JUDGEMENTS * judged) / step);
 	t->steps = fmax(t->steps, LEAST_STEPS);
 	const char *text = ml_format(t->arena, "%.0f", t->steps);
 	ml_record_decide(r, NAME, "steps", text,
@@ -436,6 +436,7 @@ distill(ml_trainer *t)
 	const ml_distill_options *o = t->options;
 	double judged;
 
+	t->opened = ml_seconds_now();
 	if (o->nkeep)
 		ML_STEP(keep_layers(t, o->keep, o->nkeep));
 	if (o->layers)

@@ -5,7 +5,7 @@
 #include "mlopt/compile.h"
 
 typedef struct ml_distill_options {
-	double minutes; /* of training */
+	double minutes; /* of all of it */
 	int64_t steps;  /* instead of minutes; -1: as many as fit */
 	uint64_t seed;
 	int layers;         /* of the student; 0: those of the module as it is, or as listed */

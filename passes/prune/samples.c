@@ -261,7 +261,7 @@ cut_padding(reader *r)
 static bool
 is_held(const one *s)
 {
-	return ml_is_judged(s->index);
+	return s->index < ML_JUDGED_AMONG && ml_is_judged(s->index);
 }
 
 static int
@@ -378,20 +378,10 @@ ml_samples_free(ml_samples *s, ml_pass_ctx *px)
 
 /* ---- candidates ---- */
 
-static int
-greatest_divisor(int a, int b)
-{
-	return b ? greatest_divisor(b, a % b) : a;
-}
-
 const ml_batch *
 ml_samples_spread(const ml_samples *s, int i)
 {
-	int n = s->batch.count, step = (int)(0.618 * n) + 1;
-
-	while (greatest_divisor(step, n) > 1)
-		step++;
-	return &s->batch.at[(int64_t)i * step % n];
+	return &s->batch.at[ml_spread(i, s->batch.count)];
 }
 
 bool

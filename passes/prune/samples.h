@@ -27,8 +27,9 @@ typedef struct ml_samples {
 	bool half;          /* judge by every other batch: enough to rank candidates by */
 } ml_samples;
 
-/* Reads px->data and runs the teacher on what is held out, every fifth sample.  Where inputs are
- * padded with zeros that change nothing, which is tried out, the padding is cut. */
+/* Reads px->data and runs the teacher on what is held out, every fifth of the first
+ * ML_JUDGED_AMONG samples.  Where inputs are padded with zeros that change nothing, which is tried
+ * out, the padding is cut. */
 ml_status ml_samples_read(ml_samples *, ml_pass_ctx *, const ml_module *teacher, ml_arena *);
 void ml_samples_free(ml_samples *, ml_pass_ctx *);
 

@@ -1,5 +1,6 @@
 /* test_batches.c -- batches of training: what of samples they hold, and how it is changed. */
 #include "passes/distill/distill.h"
+#include "passes/samples.h"
 #include "harness_exec.h"
 #include <math.h>
 #include <setjmp.h>
@@ -256,13 +257,55 @@ test_pieces(void **state)
 	close_bench(&b);
 }
 
+/* Batches of every length, each sample of it the same. */
+static void
+open_lengths(bench *b, int lengths)
+{
+	*b = (bench){.cx.memory = ml_memory_libc()};
+	ml_arena_init(&b->cx.arena, &b->cx.memory);
+	assert_int_equal(ml_parse(&b->cx, model, strlen(model), NULL, NULL, &b->m), ML_OK);
+	int64_t *token = ML_NEW_ARRAY(&b->cx.arena, int64_t, ML_DISTILL_BATCH *(lengths + 3));
+	for (int i = 0; i < lengths; i++) {
+		ml_tensor *in = ML_NEW(&b->cx.arena, ml_tensor);
+		*in = (ml_tensor){ML_s64, 2, {ML_DISTILL_BATCH, i + 3}, token, 0};
+		in->bytes = (size_t)(ML_DISTILL_BATCH * (i + 3)) * sizeof *token;
+		ml_batch all = {.in = in, .samples = ML_DISTILL_BATCH, .number = b->number};
+		ML_PUSH(&b->cx.arena, b->samples.batch, all);
+	}
+	ml_pool_init(&b->pool, &b->samples, b->m, 1, &b->cx.arena);
+}
+
+/* The first batches are as long as the mean of all, so what they take says what training takes. */
+static void
+test_first(void **state)
+{
+	enum { LENGTHS = 20, FIRST = 6 };
+	int sum = 0;
+	bench b;
+
+	(void)state;
+	open_lengths(&b, LENGTHS);
+	for (int i = 0; i < FIRST; i++)
+		sum += (int)ml_pool_next(&b.pool)->dim[1];
+	int mean = 3 + (LENGTHS - 1) / 2;
+	assert_in_range(sum, FIRST * (mean - 2), FIRST * (mean + 2));
+	close_bench(&b);
+	for (int n = 1; n < 40; n++) {
+		bool seen[40] = {0};
+		for (int i = 0; i < n; i++)
+			seen[ml_spread(i, n)] = true;
+		for (int i = 0; i < n; i++)
+			assert_true(seen[i]);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),    cmocka_unit_test(test_seed),
 		cmocka_unit_test(test_foreign), cmocka_unit_test(test_near),
-		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_pieces),  cmocka_unit_test(test_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

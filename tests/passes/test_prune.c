@@ -2,6 +2,7 @@
 #include "harness_layers.h"
 #include "passes/prune/prune.h"
 #include "passes/prune/solve.h"
+#include "passes/samples.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -160,6 +161,40 @@ test_judged(void **state)
 	harness_close(&b);
 }
 
+static ml_status
+one_of_many(void *user, const ml_module *m, int64_t i, ml_tensor *inputs, bool *there)
+{
+	const ml_data *few = user;
+
+	ML_STEP(few->sample(few->user, m, i % 8, inputs, there));
+	*there = i < ML_JUDGED_AMONG + 60;
+	return ML_OK;
+}
+
+/* Samples behind the first ones judge nothing, so they are learnt from. */
+static void
+test_held(void **state)
+{
+	ml_samples samples;
+	harness_layers b;
+	int learnt = 0;
+
+	(void)state;
+	open_bench(&b, HARNESS_LAYERS(LARGE));
+	ml_data many = {.user = &b.data, .sample = one_of_many};
+	ml_pass_ctx px = {.cx = &b.cx, .scratch = &b.cx.arena, .exec = &b.exec, .data = &many};
+	assert_int_equal(ml_samples_read(&samples, &px, b.m, &b.cx.arena), ML_OK);
+	assert_int_equal(samples.count, ML_JUDGED_AMONG + 60);
+	assert_int_equal(samples.held, ML_JUDGED_AMONG / 5);
+	for (int i = 0; i < samples.batch.count; i++)
+		for (int64_t k = 0; k < samples.batch.at[i].samples; k++)
+			learnt += !samples.batch.at[i].held &&
+				  samples.batch.at[i].number[k] >= ML_JUDGED_AMONG;
+	assert_int_equal(learnt, 60);
+	ml_samples_free(&samples, &px);
+	harness_close(&b);
+}
+
 /* What is judged behind a kept stream has the bits of what is computed as a whole. */
 static void
 test_prefix(void **state)
@@ -310,6 +345,7 @@ main(void)
 		cmocka_unit_test(test_replay),       cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_solve),        cmocka_unit_test(test_judged),
 		cmocka_unit_test(test_prefix),       cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
