@@ -18,11 +18,9 @@ typedef struct habit {
 } habit;
 static const habit MODEST = {.spliced = 0.5, .changed = 0.5, .replaced = 0.15};
 /* Near tokens leave texts that might have been written, and pieces are of such: of these there
- * cannot be too many; but the student ends with what is more like the samples. */
+ * cannot be too many. */
 static const habit BOLD = {
 	.spliced = 0.7, .changed = 0.85, .replaced = 0.3, .pieced = 0.7, .near = 0.8};
-static const habit LATE = {
-	.spliced = 0.5, .changed = 0.5, .replaced = 0.15, .pieced = 0.7, .near = 0.8};
 /* Of what else replaces tokens where numbers are to be the teacher's: any that the model knows,
  * since it will meet others than the samples have. */
 static const double FOREIGN = 0.5;
@@ -30,7 +28,7 @@ static const double FOREIGN = 0.5;
 static const habit *
 habit_of(const ml_pool *p)
 {
-	return !p->nnear ? &MODEST : p->late ? &LATE : &BOLD;
+	return p->nnear ? &BOLD : &MODEST;
 }
 
 /* splitmix64 */

@@ -80,7 +80,6 @@ typedef struct ml_pool {
 	int64_t known; /* tokens that the model has a row for, from 0 on; 0: nobody knows */
 	/* Rising tokens of the samples, and of each ML_NEAR that are near it, nearest first. */
 	int64_t *near_token, *near, nnear;
-	bool late; /* in training */
 	uint64_t random;
 	int *order, *start; /* of this epoch: samples, and where batches begin in `order` */
 	int *shuffled;      /* the samples before they were sorted */

@@ -27,8 +27,6 @@ static const double AS_GOOD = 1.01;
 /* Of a direction in the loss: it is one for all of a sample's rows, and what is said of each row
  * teaches more that holds for other samples. */
 static const double DIRECTION = 0.3;
-/* So much of training sees samples that are changed as much as they may be. */
-static const double LATE = 0.6;
 static const char NAME[] = "distill_student";
 
 extern const ml_pass ml_pass_prune_blocks;
@@ -202,7 +200,6 @@ train(ml_trainer *t)
 
 	for (int64_t i = (int64_t)t->at + 1; i <= end && !t->canceled; i++) {
 		t->at = (double)i;
-		t->pool.late = t->at > LATE * t->steps;
 		ML_STEP(ml_trainer_step(t, &loss));
 		if (!isfinite(loss) && !recover(t))
 			return ML_OK;

@@ -254,9 +254,6 @@ test_pieces(void **state)
 	inside n = count_inside(&b);
 	assert_in_range(n.kept, n.tokens / 4, n.tokens * 6 / 10); /* half are of pieces, */
 	assert_in_range(n.strange, n.tokens / 20, n.tokens / 3);  /* a quarter replaced */
-	b.pool.late = true;
-	inside late = count_inside(&b);
-	assert_in_range(late.kept, late.tokens * 6 / 10, late.tokens * 8 / 10);
 	close_bench(&b);
 }
 
