@@ -245,13 +245,16 @@ fit_together(const ml_pool *p, int a, int b)
 	return true;
 }
 
-/* The first batches are of all sizes, since they say what a step takes. */
+/* The first batches are of all sizes, since they say what a step takes; the very first is the
+ * largest, for which memory is got. */
 static void
 spread(ml_pool *p)
 {
-	memcpy(p->shuffled, p->start, (size_t)p->nstart * sizeof *p->start);
-	for (int i = 0; i < p->nstart; i++)
-		p->start[i] = p->shuffled[ml_spread(i, p->nstart)];
+	int n = p->nstart;
+
+	memcpy(p->shuffled, p->start, (size_t)n * sizeof *p->start);
+	for (int i = 0; i < n; i++)
+		p->start[i] = p->shuffled[n - 1 - ml_spread(i, n)];
 }
 
 static void

@@ -65,7 +65,7 @@ ml_status ml_put_weights(ml_module *, const ml_weights *);
 
 /* ---- batches.c: samples, shuffled, of one length, changed a little ---- */
 
-enum { ML_DISTILL_BATCH = 32, ML_NEAR = 16 };
+enum { ML_DISTILL_BATCH = 64, ML_NEAR = 16 };
 
 typedef struct ml_pool {
 	ml_arena *arena;
