@@ -3,8 +3,8 @@
 #include "../ir/catch.h"
 #include "contract.h"
 #include "embedded.h"
+#include "image.h"
 #include "link.h"
-#include "weights_object.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,7 @@ typedef struct artefact {
 	ml_signature signature;
 	ml_objects objects;
 	ml_words inputs; /* of the linker: paths in the folder */
+	ml_image image;
 } artefact;
 
 static const ml_target *
@@ -77,12 +78,19 @@ write_objects(artefact *a)
 		ML_PUSH(a->arena, a->inputs, path);
 	}
 	const char *weights = in_folder(a, "weights.o");
+	ml_bytes room = ml_image_room(a->arena, a->image.bytes, target_of(a));
+	ML_PUSH(a->arena, a->inputs, weights);
+	return write_file(a, weights, room.at, room.size);
+}
+
+static ml_status
+make_image(artefact *a)
+{
 	bool pairs = false;
+
 	for (int i = 0; i < a->o->nlevels; i++)
 		pairs |= ml_tile_folds(a->o->levels[i]);
-	ML_PUSH(a->arena, a->inputs, weights);
-	return ml_write_weights_object(a->cx, a->plan, target_of(a), pairs, a->o->making.workers,
-				       weights);
+	return ml_image_make(a->cx, a->plan, pairs, a->o->making.workers, &a->image);
 }
 
 static void
@@ -128,9 +136,7 @@ need_tool(artefact *a, const char *name, ml_words *w)
 
 /* ---- shared objects ---- */
 
-/* -Bsymbolic: a program may link several models, and each must find its own tables.
- * --no-mmap-output-file: a file that is written in one go lies in huge pages of the page cache
- * where the file system has them; walks of page tables slow layers that stream weights. */
+/* -Bsymbolic: a program may link several models, and each must find its own tables. */
 static ml_status
 link_with_lld(artefact *a, const char *linker, const char *out)
 {
@@ -141,9 +147,8 @@ link_with_lld(artefact *a, const char *linker, const char *out)
 	ML_STEP(write_file(a, stub, libc.at, libc.size));
 	add_words(a, &w,
 		  (const char *const[]){linker, "-shared", "-Bsymbolic", "-o", out,
-					"--build-id=none", "--hash-style=gnu",
-					"--no-mmap-output-file", "-z", "relro", "-z", "now", "-z",
-					"noexecstack", NULL});
+					"--build-id=none", "--hash-style=gnu", "-z", "relro", "-z",
+					"now", "-z", "noexecstack", NULL});
 	if (!a->signature.custom.count) /* else the application defines some symbols */
 		add_words(a, &w, (const char *const[]){"-z", "defs", NULL});
 	add_inputs(a, &w);
@@ -205,18 +210,6 @@ link_object(artefact *a, const char *out)
 }
 
 static ml_status
-make_archive(artefact *a, const char *out)
-{
-	const char *object = in_folder(a, ml_format(a->arena, "%s.o", a->signature.entry));
-	ml_words w = {0};
-
-	ML_STEP(link_object(a, object));
-	ML_STEP(need_tool(a, "llvm-ar", &w));
-	add_words(a, &w, (const char *const[]){"rcsD", out, object, NULL});
-	return run_tool(a, &w);
-}
-
-static ml_status
 link_program(artefact *a, const char *out)
 {
 	const char *cc = ml_find_program(a->arena, "cc");
@@ -237,15 +230,37 @@ link_program(artefact *a, const char *out)
 }
 
 static ml_status
-link_artefact(artefact *a, const char *out)
+link_inputs(artefact *a, const char *out)
 {
 	switch (a->o->kind) {
 	case ML_ARTEFACT_SO: return link_shared(a, out);
-	case ML_ARTEFACT_OBJ: return link_object(a, out);
-	case ML_ARTEFACT_LIB: return make_archive(a, out);
+	case ML_ARTEFACT_OBJ:
+	case ML_ARTEFACT_LIB: return link_object(a, out);
 	case ML_ARTEFACT_EXE: return link_program(a, out);
 	}
 	return ML_ERR_ARG;
+}
+
+static ml_status
+make_archive(artefact *a, const char *object, const char *out)
+{
+	ml_words w = {0};
+
+	ML_STEP(need_tool(a, "llvm-ar", &w));
+	add_words(a, &w, (const char *const[]){"rcsD", out, object, NULL});
+	return run_tool(a, &w);
+}
+
+static ml_status
+link_artefact(artefact *a, const char *out)
+{
+	const char *linked = in_folder(a, "linked");
+	bool archive = a->o->kind == ML_ARTEFACT_LIB;
+	const char *object = in_folder(a, ml_format(a->arena, "%s.o", a->signature.entry));
+
+	ML_STEP(link_inputs(a, linked));
+	ML_STEP(ml_image_place(a->cx, &a->image, linked, archive ? object : out));
+	return archive ? make_archive(a, object, out) : ML_OK;
 }
 
 /* ---- into place ---- */
@@ -288,6 +303,7 @@ build(artefact *a)
 	const char *out = in_folder(a, "artefact"), *header = in_folder(a, "header");
 	ml_text t;
 
+	ML_STEP(make_image(a));
 	ML_STEP(write_objects(a));
 	ML_STEP(link_artefact(a, out));
 	ml_text_init(&t, a->arena);
@@ -342,6 +358,7 @@ ml_aot_write(ml_context *cx, ml_plan *plan, const ml_aot_options *o, const char 
 	a.folder = folder;
 	ml_status status = ml_catch(cx, make, &a);
 	ml_objects_free(&a.objects);
+	ml_image_free(&a.image);
 	remove_folder(folder);
 	return status;
 }

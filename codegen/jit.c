@@ -3,17 +3,16 @@
 #include "../ir/custom.h"
 #include "../ir/catch.h"
 #include "contract.h"
+#include "image.h"
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <string.h>
-#include <sys/mman.h>
 
 struct ml_jit {
 	ml_memory memory;
 	LLVMOrcLLJITRef lljit;
 	mlrt_program program; /* the one in the code, with weights */
-	void *weights;        /* pages of our own, read-only */
-	size_t weights_bytes;
+	ml_image weights;
 };
 
 static ml_status
@@ -25,22 +24,6 @@ orc(ml_context *cx, LLVMErrorRef error, const char *what)
 	ml_status status = ml_error(cx, ML_ERR_CODEGEN, NULL, "%s: %s", what, text);
 	LLVMDisposeErrorMessage(text);
 	return status;
-}
-
-static ml_status
-map_weights(ml_context *cx, const ml_plan *plan, const ml_jit_options *o, ml_jit *jit)
-{
-	size_t n = plan->weights_bytes ? plan->weights_bytes : 1;
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return ml_error(cx, ML_ERR_NOMEM, NULL, "no memory for %zu bytes of weights", n);
-	madvise(p, n, MADV_HUGEPAGE); /* walks of page tables slow layers that stream weights */
-	jit->weights = p;
-	jit->weights_bytes = n;
-	ml_write_weights(plan, ml_tile_folds(o->target), o->making.workers, p);
-	mprotect(p, n, PROT_READ);
-	return ML_OK;
 }
 
 static LLVMOrcCSymbolMapPair
@@ -88,7 +71,7 @@ link(ml_context *cx, ml_jit *jit, const ml_signature *s, ml_objects *objects)
 	}
 	ML_STEP(orc(cx, LLVMOrcLLJITLookup(jit->lljit, &address, "mlopt_program"), "linking"));
 	jit->program = *(const mlrt_program *)(uintptr_t)address;
-	jit->program.weights = jit->weights;
+	jit->program.weights = jit->weights.at;
 	return ML_OK;
 }
 
@@ -120,7 +103,8 @@ make(void *job)
 	r->jit = ml_resize(&r->cx->memory, NULL, 0, sizeof *r->jit);
 	*r->jit = (ml_jit){.memory = r->cx->memory};
 	ML_STEP(ml_objects_make(r->cx, r->plan, &options, &r->objects));
-	ML_STEP(map_weights(r->cx, r->plan, r->o, r->jit));
+	ML_STEP(ml_image_make(r->cx, r->plan, ml_tile_folds(r->o->target), r->o->making.workers,
+			      &r->jit->weights));
 	return link(r->cx, r->jit, &signature, &r->objects);
 }
 
@@ -151,7 +135,6 @@ ml_jit_free(ml_jit *jit)
 		return;
 	if (jit->lljit)
 		LLVMConsumeError(LLVMOrcDisposeLLJIT(jit->lljit));
-	if (jit->weights)
-		munmap(jit->weights, jit->weights_bytes);
+	ml_image_free(&jit->weights);
 	jit->memory.resize(jit->memory.user, jit, sizeof *jit, 0);
 }
