@@ -107,7 +107,8 @@ typedef struct listing {
 	const part (*g)[PARTS]; /* of each group; what is compared begins with the first part */
 	int parts, n;
 	bool taken[ML_FOLD_CHUNK];
-	uint8_t heavy[ML_FOLD_CHUNK]; /* heaviest first, so that these still have a choice */
+	uint8_t heavy[ML_FOLD_CHUNK]; /* not taken, heaviest first: these still have a choice */
+	int left;                     /* of them */
 	uint8_t *to;
 } listing;
 
@@ -174,61 +175,102 @@ top_of(const listing *l, int i)
 	return top;
 }
 
+/* What is not taken. */
 static void
 sort_by_weight(listing *l)
 {
 	int start[FITS + 2] = {0};
 
+	l->left = 0;
 	for (int i = 0; i < l->n; i++)
-		start[FITS - top_of(l, i) + 1]++;
+		if (!l->taken[i]) {
+			start[FITS - top_of(l, i) + 1]++;
+			l->left++;
+		}
 	for (int i = 0; i < FITS; i++)
 		start[i + 1] += start[i];
 	for (int i = 0; i < l->n; i++)
-		l->heavy[start[FITS - top_of(l, i)]++] = (uint8_t)i;
+		if (!l->taken[i])
+			l->heavy[start[FITS - top_of(l, i)]++] = (uint8_t)i;
 }
 
-/* Writes a pair if it is one; returns how many it wrote. */
-static int
-take_pair(listing *l, int i, int j, bool (*fits)(const part *, const part *))
+static bool
+is_pair(const listing *l, int i, int j, bool (*fits)(const part *, const part *))
 {
-	if (l->taken[i] || l->taken[j])
-		return 0;
 	for (int p = 0; p < l->parts; p++)
 		if (!fits(&l->g[i][p], &l->g[j][p]))
-			return 0;
-	l->taken[i] = l->taken[j] = true;
-	*l->to++ = (uint8_t)i;
-	*l->to++ = (uint8_t)j;
-	return 1;
+			return false;
+	return true;
 }
 
-/* Neighbours, as convolutions are quantized (passes/quantize/channels.c); then the heavy with the
- * light, not trying for long: that would be most of the time a compilation takes. */
-static int
-take_plain(listing *l)
+static void
+take(listing *l, int i)
 {
-	const uint8_t *heavy = l->heavy;
+	l->taken[i] = true;
+	*l->to++ = (uint8_t)i;
+}
+
+/* Pairs as convolutions are quantized (passes/quantize/channels.c); returns how many. */
+static int
+take_neighbours(listing *l)
+{
 	int pairs = 0;
 
 	for (int i = 0; i + 1 < l->n; i += 2)
-		pairs += take_pair(l, i, i + 1, fit_plain);
-	for (int i = 0; i < l->n; i++)
-		for (int j = l->n - 1, tries = 0; j > i && tries < TRIES && !l->taken[heavy[i]];
-		     j--) {
-			tries += !l->taken[heavy[j]];
-			pairs += take_pair(l, heavy[i], heavy[j], fit_plain);
+		if (is_pair(l, i, i + 1, fit_plain)) {
+			take(l, i);
+			take(l, i + 1);
+			pairs++;
 		}
 	return pairs;
 }
 
+/* Of the heavy one at `i` the lightest, not trying for long: that would be most of the time a
+ * compilation takes.  0: there is none. */
 static int
-take_folded(listing *l)
+plain_partner(const listing *l, int i)
+{
+	int least = l->left - TRIES > i + 1 ? l->left - TRIES : i + 1;
+
+	for (int j = l->left - 1; j >= least; j--)
+		if (is_pair(l, l->heavy[i], l->heavy[j], fit_plain))
+			return j;
+	return 0;
+}
+
+static int
+partner(const listing *l, int i)
+{
+	for (int j = i + 1; j < l->left; j++)
+		if (is_pair(l, l->heavy[i], l->heavy[j], fit))
+			return j;
+	return 0;
+}
+
+static void
+drop_heavy(listing *l, int at)
+{
+	l->left--;
+	memmove(l->heavy + at, l->heavy + at + 1, (size_t)(l->left - at));
+}
+
+static int
+take_pairs(listing *l, int (*find)(const listing *, int i))
 {
 	int pairs = 0;
 
-	for (int i = 0; i < l->n; i++)
-		for (int j = i + 1; j < l->n && !l->taken[l->heavy[i]]; j++)
-			pairs += take_pair(l, l->heavy[i], l->heavy[j], fit);
+	sort_by_weight(l);
+	for (int i = 0, j; i < l->left;) {
+		if (!(j = find(l, i))) {
+			i++;
+			continue;
+		}
+		take(l, l->heavy[i]);
+		take(l, l->heavy[j]);
+		drop_heavy(l, j);
+		drop_heavy(l, i);
+		pairs++;
+	}
 	return pairs;
 }
 
@@ -252,9 +294,9 @@ rest_is_plain(const listing *l)
 {
 	static const part none;
 
-	for (int i = 0; i < l->n; i++)
-		for (int p = 0; p < l->parts && !l->taken[i]; p++)
-			if (!fit_plain(&l->g[i][p], &none))
+	for (int i = 0; i < l->left; i++)
+		for (int p = 0; p < l->parts; p++)
+			if (!fit_plain(&l->g[l->heavy[i]][p], &none))
 				return false;
 	return true;
 }
@@ -264,7 +306,7 @@ take_singles(listing *l)
 {
 	for (int i = 0; i < l->n; i++)
 		if (!l->taken[i])
-			*l->to++ = (uint8_t)i;
+			take(l, i);
 }
 
 /* What is said of n groups all of which are plain. */
@@ -284,8 +326,8 @@ list_groups(uint8_t *head, const part (*g)[PARTS], int parts, int n, const int8_
 {
 	listing l = {.g = g, .parts = parts, .n = n, .to = head + HEAD};
 
-	sort_by_weight(&l);
-	head[0] = (uint8_t)take_plain(&l);
+	head[0] = (uint8_t)take_neighbours(&l);
+	head[0] += (uint8_t)take_pairs(&l, plain_partner);
 	if (rest_is_plain(&l)) {
 		take_singles(&l);
 		head[1] = mark_of_plain(head, n);
@@ -297,7 +339,7 @@ list_groups(uint8_t *head, const part (*g)[PARTS], int parts, int n, const int8_
 		l.to = head + HEAD;
 	}
 	const uint8_t *folded = l.to;
-	head[1] = (uint8_t)take_folded(&l);
+	head[1] = (uint8_t)take_pairs(&l, partner);
 	take_singles(&l);
 	for (; folded < l.to; folded++)
 		add_corrections(sum, w + (ptrdiff_t)*folded * 4 * ML_PANEL, parts * PART);
