@@ -109,6 +109,11 @@ ml_status ml_round_products(ml_module *);
 
 /* ---- trainer.c ---- */
 
+/* How many steps there are to be, planned when so many were made. */
+typedef struct ml_plan_part {
+	double from, steps;
+} ml_plan_part;
+
 typedef struct ml_trainer {
 	ml_pass_ctx *px;
 	const ml_distill_options *options;
@@ -130,7 +135,9 @@ typedef struct ml_trainer {
 	uint64_t key;           /* of checkpoints: what is trained, and on what */
 	int64_t *label;         /* by the samples' numbers; NULL: there are none */
 	double opened;          /* when the pass began, in seconds; */
-	double begun;           /* and its training */
+	double begun;           /* and its training; */
+	double settling;        /* how long what follows training takes */
+	ML_VEC(ml_plan_part) plan;
 	ml_distill_progress progress;
 	double until;              /* the step that an earlier training was ended at, or infinity */
 	double error, best, first; /* held out: now, at best, before training */
@@ -150,6 +157,15 @@ void ml_trainer_close(ml_trainer *);
 ml_status ml_trainer_step(ml_trainer *, double *loss);
 /* Held-out error and agreement. */
 ml_status ml_trainer_judge(ml_trainer *);
+
+/* ---- schedule.c: how many steps ---- */
+
+/* As many as fit, or were asked for, or were made last time; step: what one takes, in seconds. */
+ml_status ml_schedule_begin(ml_trainer *, double step);
+/* After a check: as many as fit by now. */
+ml_status ml_schedule_again(ml_trainer *);
+/* Goes on with what a checkpoint had planned. */
+void ml_schedule_resume(ml_trainer *);
 
 /* ---- labels.c: what samples should be taken for ---- */
 

@@ -8,12 +8,11 @@
 enum {
 	PROBES = 6, /* steps that change nothing: what terms are at first, and how long */
 	LEAST_SAMPLES = 8,
-	LEAST_STEPS = 10,
 	JUDGEMENTS = 20,
 	RECOVERIES = 3,
 	PATIENCE = 6,     /* judgements without anything better, of a training by minutes */
 	LEAST_TENTHS = 5, /* of the way that training went, to end at */
-	ALL_JUDGEMENTS = JUDGEMENTS + 10 - LEAST_TENTHS + 1,
+	JUDGED_PARTS = 10 - LEAST_TENTHS + 1,
 };
 /* Of the learning rate; in bases that whiten, no direction holds it down for the others. */
 static const double PEAK = 3e-4, WHITENED_PEAK = 6e-4;
@@ -194,12 +193,11 @@ is_done(ml_trainer *t)
 static ml_status
 train(ml_trainer *t)
 {
-	int64_t steps = (int64_t)t->steps, every = steps / JUDGEMENTS + 1, since = 0;
-	int64_t end = t->until < t->steps ? (int64_t)t->until : steps;
-	double sum = 0, loss;
+	double sum = 0, loss, planned = t->plan.count ? t->plan.at[0].steps : t->steps;
+	int64_t every = (int64_t)planned / JUDGEMENTS + 1, since = 0;
 
-	for (int64_t i = (int64_t)t->at + 1; i <= end && !t->canceled; i++) {
-		t->at = (double)i;
+	while (t->at < t->steps && t->at < t->until && !t->canceled) {
+		t->at++;
 		ML_STEP(ml_trainer_step(t, &loss));
 		if (!isfinite(loss) && !recover(t))
 			return ML_OK;
@@ -207,12 +205,13 @@ train(ml_trainer *t)
 			sum += loss;
 			since++;
 		}
-		if (i % every && i < steps)
+		if ((int64_t)t->at % every && t->at < t->steps)
 			continue;
 		ML_STEP(judge(t));
 		report(t, sum / (double)(since ? since : 1));
 		if (!(t->error < LOST * t->first) && !recover(t))
 			return ML_OK;
+		ML_STEP(ml_schedule_again(t));
 		ML_STEP(ml_checkpoint_save(t));
 		if (is_done(t))
 			return ML_OK;
@@ -325,29 +324,6 @@ refuse_equal(ml_trainer *t)
 	return ML_ERR_ARG;
 }
 
-/* As many steps as fit, or were asked for, or were made last time. */
-static ml_status
-choose_steps(ml_trainer *t, double step, double judged)
-{
-	const ml_distill_options *o = t->options;
-	ml_record *r = t->px->record;
-	const char *choice;
-
-	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "stopped at", &choice));
-	t->until = choice ? atof(choice) : INFINITY;
-	t->steps = (double)o->steps;
-	if (o->steps >= 0)
-		return ML_OK;
-	ML_STEP(ml_record_choice(r, t->px->cx, NAME, "steps", &choice));
-	double left = 60 * o->minutes - (ml_seconds_now() - t->opened);
-	t->steps = choice ? atof(choice) : floor((left - ALL_JUDGEMENTS * judged) / step);
-	t->steps = fmax(t->steps, LEAST_STEPS);
-	const char *text = ml_format(t->arena, "%.0f", t->steps);
-	ml_record_decide(r, NAME, "steps", text,
-			 ml_format(t->arena, "a step takes %.1f ms", 1e3 * step));
-	return ML_OK;
-}
-
 /* What training was good for, for people. */
 static void
 say_what_came_of_it(ml_trainer *t)
@@ -401,31 +377,28 @@ write_down(ml_trainer *t)
 
 /* Where an earlier training was left, or at the first step. */
 static ml_status
-begin(ml_trainer *t, double judged)
+begin(ml_trainer *t)
 {
 	const char *choice;
 	double seconds;
 	bool there;
 
+	ML_STEP(ml_record_choice(t->px->record, t->px->cx, NAME, "stopped at", &choice));
+	t->until = choice ? atof(choice) : INFINITY;
 	ML_STEP(ml_checkpoint_load(t, &there));
 	t->lowest = there ? t->best : INFINITY;
 	if (there) {
 		set_shares(t);
-		ML_STEP(ml_record_choice(t->px->record, t->px->cx, NAME, "stopped at", &choice));
-		t->until = choice ? atof(choice) : INFINITY;
-		if (t->options->steps < 0)
-			ml_record_decide(t->px->record, NAME, "steps",
-					 ml_format(t->arena, "%.0f", t->steps), "as begun");
+		ml_schedule_resume(t);
 		ml_record_note(t->px->record, "distillation went on from step %.0f of %.0f", t->at,
 			       t->steps);
-		t->begun = ml_seconds_now() - t->progress.seconds;
 		return ML_OK;
 	}
 	ML_STEP(probe(t, &seconds));
-	ML_STEP(choose_steps(t, seconds, judged));
+	t->at = 0;
+	ML_STEP(ml_schedule_begin(t, seconds));
 	t->peak = t->whitened ? WHITENED_PEAK : PEAK;
 	t->begun = ml_seconds_now();
-	t->at = 0;
 	report(t, 1);
 	return ML_OK;
 }
@@ -461,7 +434,8 @@ distill(ml_trainer *t)
 	t->first_agreement = t->best_agreement = t->progress.agreement;
 	if (t->error == 0)
 		return refuse_equal(t);
-	ML_STEP(begin(t, judged));
+	t->settling = JUDGED_PARTS * judged;
+	ML_STEP(begin(t));
 	ML_STEP(train(t));
 	ML_STEP(settle(t));
 	write_down(t);

@@ -7,13 +7,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 typedef struct bench {
 	harness_layers h; /* first: it is what is lent to compile and run */
 	ml_distill_options distill;
-	int calls, cancel_at;
-	ml_runnable *step; /* the last candidate with many outputs */
+	int calls, cancel_at, naps; /* naps: ms that each report takes */
+	ml_runnable *step;          /* the last candidate with many outputs */
 	int inputs, outputs, steps, lost_from, lost_until; /* its steps between these go astray */
 	double last_error, first_error, best;
 } bench;
@@ -29,6 +30,8 @@ progress(void *user, const ml_distill_progress *p)
 		b->first_error = p->error;
 	b->last_error = p->error;
 	b->best = p->best;
+	if (b->naps)
+		nanosleep(&(struct timespec){.tv_nsec = b->naps * 1000000L}, NULL);
 	return b->calls != b->cancel_at;
 }
 
@@ -132,6 +135,34 @@ test_replay(void **state)
 	assert_int_equal(harness_pipeline(&b.h), ML_OK);
 	repeat(&again, &b, 0.5);
 	assert_string_equal(harness_choice(&again.h, "steps"), harness_choice(&b.h, "steps"));
+	assert_string_equal(harness_choice(&again.h, "stopped at"),
+			    harness_choice(&b.h, "stopped at"));
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
+	harness_close(&again.h);
+	harness_close(&b.h);
+}
+
+/* What takes longer than at first leaves time for fewer steps, and a replay makes as many. */
+static void
+test_plans_again(void **state)
+{
+	bench b, again;
+
+	(void)state;
+	open_bench(&b, ends, 2);
+	b.distill.steps = -1;
+	b.distill.minutes = 0.01;
+	b.naps = 100;
+	assert_int_equal(harness_pipeline(&b.h), ML_OK);
+	const char *steps = harness_choice(&b.h, "steps"), *last = strrchr(steps, ',');
+	assert_non_null(last);
+	assert_non_null(strstr(last, " from step "));
+	assert_true(atoi(last + 1) < atoi(steps));
+	assert_true(b.calls < 20);
+	repeat(&again, &b, 0.5);
+	assert_string_equal(harness_choice(&again.h, "steps"), steps);
+	assert_string_equal(harness_choice(&again.h, "stopped at"),
+			    harness_choice(&b.h, "stopped at"));
 	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
 	harness_close(&again.h);
 	harness_close(&b.h);
@@ -340,6 +371,7 @@ run_and_undo(void *user, ml_runnable *r, const ml_tensor *inputs, ml_tensor *out
 static void
 test_ends_early(void **state)
 {
+	ml_decision planned = {.pass = "distill_student", .subject = "steps", .choice = "400"};
 	bench b, again, steps;
 
 	(void)state;
@@ -347,13 +379,11 @@ test_ends_early(void **state)
 	b.h.exec.compile = compile_and_note;
 	b.h.exec.run_into = run_and_undo;
 	b.distill.steps = -1;
-	b.distill.minutes = 0.0005;
+	b.distill.minutes = 0.5;
+	ML_PUSH(&b.h.cx.arena, b.h.record.replayed, planned);
 	assert_int_equal(harness_pipeline(&b.h), ML_OK);
-	int all = atoi(harness_choice(&b.h, "steps")), every = all / 20 + 1, checks = 7;
-	while (2 * checks * every < all)
-		checks++;
-	assert_int_equal(b.calls, 1 + checks);
-	assert_int_equal(atoi(harness_choice(&b.h, "stopped at")), checks * every);
+	assert_int_equal(b.calls, 1 + 10); /* every 21 steps */
+	assert_string_equal(harness_choice(&b.h, "stopped at"), "210");
 	assert_non_null(strstr(b.h.record.notes.at[1], "checks; that saves"));
 	repeat(&again, &b, 0.5);
 	assert_string_equal(harness_choice(&again.h, "stopped at"),
@@ -442,7 +472,7 @@ main(void)
 		cmocka_unit_test(test_replay),   cmocka_unit_test(test_ends_early),
 		cmocka_unit_test(test_diverges), cmocka_unit_test(test_goes_on),
 		cmocka_unit_test(test_refused),  cmocka_unit_test(test_bf16),
-		cmocka_unit_test(test_part),
+		cmocka_unit_test(test_part),     cmocka_unit_test(test_plans_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
