@@ -3,7 +3,10 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { STACK_BYTES = 64 << 20 /* LLVM and our parsers recurse with the depth of expressions */ };
+enum {
+	DEEP_STACK = 64 << 20, /* LLVM and our parsers recurse with the depth of expressions */
+	STACK = 1 << 20 /* libc keeps small ones for the next crew, which then starts much sooner */
+};
 
 typedef struct job {
 	void (*work)(void *user, int worker, int64_t part);
@@ -50,7 +53,7 @@ ml_crew_do(const ml_crew *c, int64_t parts, void (*fn)(void *user, int worker, i
 	pthread_attr_t attr;
 
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_attr_setstacksize(&attr, c->deep ? DEEP_STACK : STACK);
 	while (started < threads && !pthread_create(&thread[started], &attr, work, &j))
 		started++;
 	pthread_attr_destroy(&attr);
