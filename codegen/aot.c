@@ -78,14 +78,15 @@ write_objects(artefact *a)
 		ML_PUSH(a->arena, a->inputs, path);
 	}
 	const char *weights = in_folder(a, "weights.o");
-	ml_bytes room = ml_image_room(a->arena, a->image.bytes, target_of(a));
+	ml_bytes room = ml_image_room(a->arena, ml_image_bytes(a->plan), target_of(a));
 	ML_PUSH(a->arena, a->inputs, weights);
 	return write_file(a, weights, room.at, room.size);
 }
 
 static ml_status
-make_image(artefact *a)
+make_image(void *job)
 {
+	artefact *a = job;
 	bool pairs = false;
 
 	for (int i = 0; i < a->o->nlevels; i++)
@@ -113,10 +114,18 @@ add_inputs(artefact *a, ml_words *w)
 		add_word(a, w, a->inputs.at[i]);
 }
 
+/* The image is made while the first one, a linker, is at work. */
 static ml_status
-run_tool(artefact *a, ml_words *w)
+run_tool(artefact *a, const ml_words *w)
 {
-	return ml_run_tool(a->cx, a->arena, w, in_folder(a, "log"));
+	ml_status made = ML_OK;
+	ml_tool tool;
+
+	ML_STEP(ml_tool_start(a->cx, a->arena, w, in_folder(a, "log"), &tool));
+	if (!a->image.at)
+		made = ml_catch(a->cx, make_image, a);
+	ml_status ended = ml_tool_end(a->cx, a->arena, &tool);
+	return made ? made : ended;
 }
 
 static ml_status
@@ -303,7 +312,6 @@ build(artefact *a)
 	const char *out = in_folder(a, "artefact"), *header = in_folder(a, "header");
 	ml_text t;
 
-	ML_STEP(make_image(a));
 	ML_STEP(write_objects(a));
 	ML_STEP(link_artefact(a, out));
 	ml_text_init(&t, a->arena);

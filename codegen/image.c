@@ -2,10 +2,16 @@
 #include "image.h"
 #include <sys/mman.h>
 
+size_t
+ml_image_bytes(const ml_plan *plan)
+{
+	return plan->weights_bytes ? plan->weights_bytes : 1;
+}
+
 ml_status
 ml_image_make(ml_context *cx, const ml_plan *plan, bool pairs, int workers, ml_image *image)
 {
-	size_t n = plan->weights_bytes ? plan->weights_bytes : 1;
+	size_t n = ml_image_bytes(plan);
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)

@@ -14,12 +14,13 @@ typedef struct ml_image {
 	size_t bytes;
 } ml_image;
 
+size_t ml_image_bytes(const ml_plan *); /* never 0 */
 /* pairs, workers: as of ml_write_weights().  What unwinds leaves an image to be freed, too. */
 ml_status ml_image_make(ml_context *, const ml_plan *, bool pairs, int workers, ml_image *);
 void ml_image_free(ml_image *);
 
-/* The bytes of an object file that defines the hidden symbol mlopt_weights: room for an image in a
- * read-only section aligned to pages. */
+/* An object file that defines the hidden symbol mlopt_weights: room for an image in a read-only
+ * section aligned to pages. */
 ml_bytes ml_image_room(ml_arena *, size_t bytes, const ml_target *);
 /* Writes `path`: a linked file, and the image where it has room.  The path is new. */
 ml_status ml_image_place(ml_context *, const ml_image *, const char *linked, const char *path);

@@ -74,23 +74,35 @@ spawn(char **words, const char *log, pid_t *pid)
 	return error;
 }
 
-ml_status
-ml_run_tool(ml_context *cx, ml_arena *arena, ml_words *words, const char *log)
+static ml_status
+cannot_run(ml_context *cx, const char *path, int error)
 {
-	int status = 0, error;
+	return ml_error(cx, ML_ERR_CODEGEN, NULL, "cannot run %s: %s", path, strerror(error));
+}
+
+ml_status
+ml_tool_start(ml_context *cx, ml_arena *arena, const ml_words *words, const char *log,
+	      ml_tool *tool)
+{
 	char **copy = ML_NEW_ARRAY(arena, char *, words->count + 1);
-	pid_t pid;
 
 	for (int i = 0; i < words->count; i++)
 		copy[i] = ml_strdup(arena, words->at[i]);
-	error = spawn(copy, log, &pid);
-	while (!error && waitpid(pid, &status, 0) < 0)
-		error = errno == EINTR ? 0 : errno;
-	if (error)
-		return ml_error(cx, ML_ERR_CODEGEN, NULL, "cannot run %s: %s", copy[0],
-				strerror(error));
+	*tool = (ml_tool){.path = copy[0], .log = log};
+	int error = spawn(copy, log, &tool->pid);
+	return error ? cannot_run(cx, copy[0], error) : ML_OK;
+}
+
+ml_status
+ml_tool_end(ml_context *cx, ml_arena *arena, const ml_tool *tool)
+{
+	int status = 0;
+
+	while (waitpid(tool->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return cannot_run(cx, tool->path, errno);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return ml_error(cx, ML_ERR_CODEGEN, NULL, "%s failed: %s", copy[0],
-				read_log(arena, log));
+		return ml_error(cx, ML_ERR_CODEGEN, NULL, "%s failed: %s", tool->path,
+				read_log(arena, tool->log));
 	return ML_OK;
 }

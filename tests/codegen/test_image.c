@@ -87,13 +87,15 @@ link_room(fixture *f, const ml_target *target, const char *kind)
 	const char *const words[] = {ml_find_tool(&f->cx.arena, "ld.lld"), kind, "-o", f->linked,
 				     f->room};
 	ml_words w = {0};
+	ml_tool tool;
 
 	assert_non_null(file);
 	assert_int_equal(fwrite(room.at, 1, room.size, file), room.size);
 	fclose(file);
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		ML_PUSH(&f->cx.arena, w, words[i]);
-	assert_int_equal(ml_run_tool(&f->cx, &f->cx.arena, &w, f->log), ML_OK);
+	assert_int_equal(ml_tool_start(&f->cx, &f->cx.arena, &w, f->log, &tool), ML_OK);
+	assert_int_equal(ml_tool_end(&f->cx, &f->cx.arena, &tool), ML_OK);
 }
 
 /* The hole is zeros: with the image taken out again, the file is what the linker wrote. */

@@ -41,10 +41,12 @@ static ml_status
 run(fixture *f, const char *program, const char *argument)
 {
 	ml_words w = {0};
+	ml_tool tool;
 
 	ML_PUSH(&f->cx.arena, w, program);
 	ML_PUSH(&f->cx.arena, w, argument);
-	return ml_run_tool(&f->cx, &f->cx.arena, &w, f->log);
+	ML_STEP(ml_tool_start(&f->cx, &f->cx.arena, &w, f->log, &tool));
+	return ml_tool_end(&f->cx, &f->cx.arena, &tool);
 }
 
 static const char *
