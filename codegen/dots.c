@@ -4,7 +4,10 @@
 #include "family.h"
 #include "tile.h"
 
-enum { MOST_PANELS = 12 }; /* of a pass; what registers hold side by side divides it */
+enum {
+	MOST_PANELS = 12, /* of a pass; what registers hold side by side divides it */
+	MANY_ROWS = 4,    /* so many times as many as columns */
+};
 
 static ml_dim
 less_one(ml_dims *dims, ml_dim d)
@@ -160,11 +163,37 @@ ml_dots_begin(ml_dots_emit *w, ml_contract *c, ml_v batch)
 }
 
 /* Tiles that are done together: whole lines of the grid where a thread has them, else a part of
- * one.  A line is a column of tiles, whose panels are shared, or, of rows that must be packed, a
- * row. */
+ * one. */
 typedef struct pass {
+	ml_v by_rows; /* lines are rows of tiles, else columns, whose panels are shared */
 	ml_v batch, line, lines, at, tiles; /* at, tiles: within each line */
 } pass;
+
+/* Rows that must be packed are lines, and so are many rows: a thread reads its own and all panels
+ * then, which is less than all rows and its own panels. */
+static ml_v
+goes_by_rows(const ml_dots *d, ml_expr *x)
+{
+	ml_emit *e = x->e;
+	ml_v rows = ml_mul(e, ml_expr_dim(x, d->m), ml_i64(e, MANY_ROWS));
+
+	return d->leaf ? LLVMBuildICmp(e->b, LLVMIntSGT, rows, ml_expr_dim(x, d->n), "")
+		       : LLVMConstAllOnes(e->i1);
+}
+
+/* How many lines a pass has at most, of so many. */
+static ml_v
+most_lines(const ml_dots *d, ml_expr *x, ml_v by_rows, ml_v lines)
+{
+	ml_emit *e = x->e;
+	ml_v m = ml_expr_dim(x, d->m), most = ml_i64(e, MOST_PANELS / ML_GRID_PANELS);
+	ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, ml_i64(e, 1), "");
+
+	if (!d->leaf)
+		return ml_i64(e, d->row_block / ML_GRID_ROWS);
+	most = LLVMBuildSelect(e->b, alone, ml_i64(e, ML_ALONE_PANELS / ML_GRID_PANELS), most, "");
+	return LLVMBuildSelect(e->b, by_rows, lines, most, "");
+}
 
 /* How many of `left` lines the next pass does, so that all passes have as many: what the last one
  * reads weights for is as much as what the others do. */
@@ -182,17 +211,12 @@ static pass
 find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 {
 	ml_emit *e = x->e;
-	ml_v size = ml_expr_dim(x, d->leaf ? d->row_tiles : d->panel_tiles);
-	ml_v lines = ml_expr_dim(x, d->leaf ? d->panel_tiles : d->row_tiles), whole = left;
-	ml_v most = ml_i64(e, d->leaf ? MOST_PANELS / ML_GRID_PANELS : d->row_block / ML_GRID_ROWS);
-	pass p = {.batch = first};
+	ml_v rows = ml_expr_dim(x, d->row_tiles), columns = ml_expr_dim(x, d->panel_tiles);
+	pass p = {.by_rows = goes_by_rows(d, x), .batch = first};
+	ml_v size = LLVMBuildSelect(e->b, p.by_rows, columns, rows, "");
+	ml_v lines = LLVMBuildSelect(e->b, p.by_rows, rows, columns, ""), whole = left;
+	ml_v most = most_lines(d, x, p.by_rows, lines);
 
-	if (d->leaf) {
-		ml_v m = ml_expr_dim(x, d->m);
-		ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, ml_i64(e, 1), "");
-		most = LLVMBuildSelect(e->b, alone, ml_i64(e, ML_ALONE_PANELS / ML_GRID_PANELS),
-				       most, "");
-	}
 	p.at = ml_dots_remainder(e, &p.batch, size);
 	p.line = ml_dots_remainder(e, &p.batch, lines);
 	ml_dots_remainder(e, &whole, size);
@@ -205,10 +229,13 @@ find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 	return p;
 }
 
-/* Tile `at` .. `at + count - 1` of one dim, as rows or panels of which there are `all`. */
+/* One dim's part, as rows or panels of which there are `all`: lines, or tiles of each line. */
 static void
-to_range(ml_emit *e, int64_t size, ml_v at, ml_v count, ml_v all, ml_v *begin, ml_v *end)
+to_range(ml_emit *e, const pass *p, ml_v lines, int64_t size, ml_v all, ml_v *begin, ml_v *end)
 {
+	ml_v at = LLVMBuildSelect(e->b, lines, p->line, p->at, "");
+	ml_v count = LLVMBuildSelect(e->b, lines, p->lines, p->tiles, "");
+
 	*begin = ml_mul(e, at, ml_i64(e, size));
 	*end = ml_min_s(e, ml_mul(e, ml_add(e, at, count), ml_i64(e, size)), all);
 }
@@ -220,16 +247,14 @@ emit_pass(ml_dots_emit *w, ml_v first, ml_v end)
 	ml_expr *x = w->x;
 	ml_emit *e = x->e;
 	pass p = find_pass(&w->d, x, first, ml_sub(e, end, first));
-	bool columns = w->d.leaf != NULL;
 	ml_contract c = {.store = ml_dots_store,
 			 .ahead = reads_beside(&w->d) ? fetch_beside : NULL,
 			 .user = w};
 
 	ml_dots_begin(w, &c, p.batch);
-	to_range(e, ML_GRID_ROWS, columns ? p.at : p.line, columns ? p.tiles : p.lines,
-		 ml_expr_dim(x, w->d.m), &c.row_begin, &c.row_end);
-	to_range(e, ML_GRID_PANELS, columns ? p.line : p.at, columns ? p.lines : p.tiles,
-		 c.panel_end, &c.panel_begin, &c.panel_end);
+	to_range(e, &p, p.by_rows, ML_GRID_ROWS, ml_expr_dim(x, w->d.m), &c.row_begin, &c.row_end);
+	to_range(e, &p, LLVMBuildNot(e->b, p.by_rows, ""), ML_GRID_PANELS, c.panel_end,
+		 &c.panel_begin, &c.panel_end);
 	ml_dots_place_lhs(w, &c);
 	w->column = ml_expr_lanes(x, ml_i64(e, 0), w->d.n);
 	ml_emit_contract(e, &c);
