@@ -2,11 +2,22 @@
 #include "job.h"
 #include "../ir/catch.h"
 #include "fingerprint.h"
+#include "ready_tiles.h"
 #include <assert.h>
+#include <llvm-c/Analysis.h>
 #include <llvm-c/BitReader.h>
 #include <llvm-c/BitWriter.h>
 #include <stdio.h>
 #include <string.h>
+
+ml_job
+ml_tiles_job(ml_arena *arena, const ml_target *t, ml_contract_form form)
+{
+	return (ml_job){.kind = ML_JOB_TILES,
+			.target = t,
+			.form = form,
+			.name = ml_format(arena, "tiles_%s_%s", ml_form_get(form)->name, t->name)};
+}
 
 void
 ml_worker_open(ml_worker *w, const ml_memory *memory)
@@ -146,7 +157,6 @@ make_emitted(ml_worker *w, ml_job *j, ml_emit *e)
 	if (j->kind == ML_JOB_TILES)
 		ml_emit_contract_tiles(e, j->form);
 	note_tiles(j, e);
-	w->noted(w->user, j);
 	if (w->check)
 		return ML_OK;
 	ML_STEP(machine_for(w, j, &machine));
@@ -257,6 +267,17 @@ keep(ml_worker *w, const ml_job *j, ml_bytes key)
 	ml_cache_put(w->cache, key, (ml_bytes){body, n + size});
 }
 
+static bool
+find_ready(ml_job *j)
+{
+	ml_bytes b;
+
+	if (j->kind != ML_JOB_TILES || !ml_ready_tiles(j->target->level, j->form, &b))
+		return false;
+	j->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(b.at, b.size, j->name);
+	return true;
+}
+
 typedef struct turn {
 	ml_worker *w;
 	ml_job *j;
@@ -269,7 +290,11 @@ find_or_make(void *job)
 	ml_worker *w = t->w;
 	ml_job *j = t->j;
 
-	if (w->check || !ml_cache_is_open(w->cache) || w->save_temps)
+	if (w->check || w->save_temps)
+		return make(w, j);
+	if (find_ready(j))
+		return ML_OK;
+	if (!ml_cache_is_open(w->cache))
 		return make(w, j);
 	ml_bytes key = key_of(w, j);
 	if (find(w, j, key))

@@ -14,17 +14,8 @@ typedef enum ml_job_kind {
 	ML_JOB_EMBEDDED, /* a file of the embedded runtime, from bitcode */
 } ml_job_kind;
 
-/* Of tiles it is not known at once whether kernels call them. */
-typedef enum ml_job_stage {
-	ML_JOB_WANTED,
-	ML_JOB_UNWANTED,
-	ML_JOB_BEGUN,
-	ML_JOB_NOTED, /* uses_tiles is there */
-} ml_job_stage;
-
 typedef struct ml_job {
 	ml_job_kind kind;
-	ml_job_stage stage; /* of who shares out jobs */
 	const ml_target *target;
 	const char *name;
 	int spec;              /* KERNEL */
@@ -38,20 +29,21 @@ typedef struct ml_job {
 	char message[512];
 } ml_job;
 
+/* Contraction tiles of a form. */
+ml_job ml_tiles_job(ml_arena *, const ml_target *, ml_contract_form);
+
 /* What a worker thread keeps between jobs. */
 typedef struct ml_worker {
 	ml_context cx; /* its own: memory, diagnostics */
 	LLVMTargetMachineRef machine[ML_LEVEL_COUNT], entry_machine;
-	LLVMMemoryBufferRef bitcode;         /* of the job's key, or NULL */
-	const ml_plan *plan;                 /* read only */
-	const char *save_temps;              /* or NULL */
-	bool check;                          /* no machine code is made */
-	ml_cache *cache;                     /* shared by all workers */
-	void (*noted)(void *user, ml_job *); /* called as soon as uses_tiles is there */
-	void *user;
+	LLVMMemoryBufferRef bitcode; /* of the job's key, or NULL */
+	const ml_plan *plan;         /* read only */
+	const char *save_temps;      /* or NULL */
+	bool check;                  /* no machine code is made */
+	ml_cache *cache;             /* shared by all workers */
 } ml_worker;
 
-/* The last six members are set; opens the others. */
+/* The last four members are set; opens the others. */
 void ml_worker_open(ml_worker *, const ml_memory *);
 void ml_worker_close(ml_worker *);
 /* Fills the job's results; never unwinds. */

@@ -5,7 +5,6 @@
 #include "job.h"
 #include "natural.h"
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,102 +20,38 @@ typedef struct request {
 	ml_objects made;
 } request;
 
-/* Who does which job when: jobs in their order, but tiles before all else once a kernel is known
- * to call them, since they take longest. */
-typedef struct queue {
-	job_list *jobs;
-	int tiles; /* where they begin, behind the kernels */
+typedef struct crew {
 	ml_worker *worker;
-	pthread_mutex_t lock; /* of all below, and of what jobs say about tiles */
-	pthread_cond_t noted;
-	int next;    /* before the tiles */
-	int unnoted; /* jobs begun that may still call tiles */
-} queue;
-
-static void
-note(void *user, ml_job *j)
-{
-	queue *q = user;
-
-	pthread_mutex_lock(&q->lock);
-	for (int i = q->tiles; i < q->jobs->count; i++) {
-		ml_job *t = &q->jobs->at[i];
-		if (t->target == j->target && j->uses_tiles[t->form] && t->stage == ML_JOB_UNWANTED)
-			t->stage = ML_JOB_WANTED;
-	}
-	q->unnoted -= j->stage == ML_JOB_BEGUN;
-	j->stage = ML_JOB_NOTED;
-	pthread_cond_broadcast(&q->noted);
-	pthread_mutex_unlock(&q->lock);
-}
-
-static ml_job *
-wanted_tiles(const queue *q)
-{
-	for (int i = q->tiles; i < q->jobs->count; i++)
-		if (q->jobs->at[i].stage == ML_JOB_WANTED)
-			return &q->jobs->at[i];
-	return NULL;
-}
-
-/* NULL: all are taken. */
-static ml_job *
-take_job(queue *q)
-{
-	ml_job *j;
-
-	pthread_mutex_lock(&q->lock);
-	while (!(j = wanted_tiles(q)) && q->next == q->tiles && q->unnoted)
-		pthread_cond_wait(&q->noted, &q->lock);
-	if (!j && q->next < q->tiles)
-		j = &q->jobs->at[q->next++];
-	if (j) {
-		j->stage = ML_JOB_BEGUN;
-		q->unnoted++;
-	}
-	pthread_mutex_unlock(&q->lock);
-	return j;
-}
+	ml_job *jobs;
+} crew;
 
 static void
 do_job(void *user, int worker, int64_t i)
 {
-	queue *q = user;
-	ml_job *j = take_job(q);
+	const crew *c = user;
 
-	(void)i;
-	if (!j)
-		return;
-	ml_worker_do(&q->worker[worker], j);
-	note(q, j);
+	ml_worker_do(&c->worker[worker], &c->jobs[i]);
 }
 
+/* Those from `first` on. */
 static void
-do_jobs(request *r, int tiles)
+do_jobs(request *r, int first)
 {
 	const ml_object_making *how = &r->o->making;
-	ml_crew crew = {.workers = how->workers, .deep = true};
-	int workers = ml_crew_size(&crew, r->jobs.count);
-	queue q = {.jobs = &r->jobs,
-		   .tiles = tiles,
-		   .worker = ML_NEW_ARRAY(r->plan->arena, ml_worker, workers)};
+	ml_crew threads = {.workers = how->workers, .deep = true};
+	int count = r->jobs.count - first, workers = ml_crew_size(&threads, count);
+	crew c = {ML_NEW_ARRAY(r->plan->arena, ml_worker, workers), r->jobs.at + first};
 
-	pthread_mutex_init(&q.lock, NULL);
-	pthread_cond_init(&q.noted, NULL);
 	for (int i = 0; i < workers; i++) {
-		q.worker[i] = (ml_worker){.plan = r->plan,
+		c.worker[i] = (ml_worker){.plan = r->plan,
 					  .save_temps = how->save_temps,
 					  .check = r->o->check,
-					  .cache = &r->cache,
-					  .noted = note,
-					  .user = &q};
-		ml_worker_open(&q.worker[i], &r->cx->memory);
+					  .cache = &r->cache};
+		ml_worker_open(&c.worker[i], &r->cx->memory);
 	}
-	ml_crew_do(&crew, r->jobs.count, do_job, &q);
+	ml_crew_do(&threads, count, do_job, &c);
 	for (int i = 0; i < workers; i++)
-		ml_worker_close(&q.worker[i]);
-	pthread_cond_destroy(&q.noted);
-	pthread_mutex_destroy(&q.lock);
+		ml_worker_close(&c.worker[i]);
 }
 
 /* ---- the list of jobs ---- */
@@ -135,33 +70,27 @@ add_kernels(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 		}
 }
 
-/* Whether kernels of a level call them is not known yet. */
+static bool
+uses_tiles(const job_list *jobs, const ml_target *t, int form)
+{
+	bool used = false;
+
+	for (int i = 0; i < jobs->count; i++)
+		used |= jobs->at[i].target == t && jobs->at[i].uses_tiles[form];
+	return used;
+}
+
+/* Those that kernels call, which are compiled by now. */
 static void
 add_tiles(ml_plan *plan, const ml_object_options *o, job_list *jobs)
 {
 	for (int l = 0; l < o->entry.nlevels; l++)
 		for (int form = 0; form < ML_CONTRACT_FORMS; form++) {
 			const ml_target *t = o->entry.levels[l];
-			ml_job j = {.kind = ML_JOB_TILES,
-				    .stage = ML_JOB_UNWANTED,
-				    .target = t,
-				    .form = (ml_contract_form)form,
-				    .name = ml_format(plan->arena, "tiles_%s_%s",
-						      ml_form_get((ml_contract_form)form)->name,
-						      t->name)};
-			ML_PUSH(plan->arena, *jobs, j);
+			if (uses_tiles(jobs, t, form))
+				ML_PUSH(plan->arena, *jobs,
+					ml_tiles_job(plan->arena, t, (ml_contract_form)form));
 		}
-}
-
-static void
-drop_unwanted(job_list *jobs)
-{
-	int kept = 0;
-
-	for (int i = 0; i < jobs->count; i++)
-		if (jobs->at[i].stage != ML_JOB_UNWANTED)
-			jobs->at[kept++] = jobs->at[i];
-	jobs->count = kept;
 }
 
 static bool
@@ -275,11 +204,11 @@ make(void *job)
 	if (!r->o->check)
 		add_embedded(r->plan, r->o, &r->jobs);
 	add_kernels(r->plan, r->o, &r->jobs);
+	do_jobs(r, 0);
 	int tiles = r->jobs.count;
 	if (!r->o->check)
 		add_tiles(r->plan, r->o, &r->jobs);
 	do_jobs(r, tiles);
-	drop_unwanted(&r->jobs);
 	ML_STEP(report(r->cx, r->plan, &r->jobs));
 	if (r->o->check)
 		return ML_OK;

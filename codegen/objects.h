@@ -1,8 +1,8 @@
 /* objects.h -- a plan becomes object files: the one path of JIT and AOT.
  *
  * Worker threads, each with an LLVM context and target machines of its own, compile the
- * specifications, the contraction tiles these use, the generated entry and the embedded runtime,
- * or find them in the cache.
+ * specifications, the generated entry and the embedded runtime, or find them in the cache; the
+ * contraction tiles that these use were compiled when mlopt was.
  * What goes into which object depends on the plan and the options alone, never on the number of
  * workers or on timing.
  */

@@ -1,5 +1,7 @@
 /* test_objects.c -- object files of a plan: the same whatever the number of workers, kept on
- * request, failures reported. */
+ * request, failures reported; tiles are ready. */
+#include "codegen/job.h"
+#include "codegen/ready_tiles.h"
 #include "harness_model.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -132,14 +134,46 @@ test_check(void **state)
 	model_close(&m);
 }
 
+/* All levels have tiles that were compiled before, which are those that would be compiled now. */
+static void
+test_ready_tiles(void **state)
+{
+	char folder[] = "/tmp/mlopt-temps-XXXXXX";
+	ml_worker w = {.save_temps = folder};
+	ml_bytes ready;
+	model m;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	model_open(&m, model_linear);
+	ml_worker_open(&w, &m.cx.memory);
+	for (int i = 0; i < ML_LEVEL_COUNT; i++)
+		for (int form = 0; form < ML_CONTRACT_FORMS; form++)
+			assert_true(ml_ready_tiles((ml_level)i, (ml_contract_form)form, &ready));
+	for (int form = 0; form < ML_CONTRACT_FORMS; form++) {
+		ml_job j = ml_tiles_job(&m.arena, ml_target_named(form ? "avx512" : "neon"),
+					(ml_contract_form)form);
+		ml_worker_do(&w, &j);
+		assert_int_equal(j.status, ML_OK);
+		assert_true(ml_ready_tiles(j.target->level, j.form, &ready));
+		assert_int_equal(ready.size, LLVMGetBufferSize(j.object));
+		assert_memory_equal(ready.at, LLVMGetBufferStart(j.object), ready.size);
+		LLVMDisposeMemoryBuffer(j.object);
+		assert_true(remove_file(&m, folder, ml_format(&m.arena, "%s.ll", j.name)));
+		assert_true(remove_file(&m, folder, ml_format(&m.arena, "%s.s", j.name)));
+	}
+	ml_worker_close(&w);
+	rmdir(folder);
+	model_close(&m);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_workers),
-		cmocka_unit_test(test_save_temps),
-		cmocka_unit_test(test_failure),
-		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_workers),     cmocka_unit_test(test_save_temps),
+		cmocka_unit_test(test_failure),     cmocka_unit_test(test_check),
+		cmocka_unit_test(test_ready_tiles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
