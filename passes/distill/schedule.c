@@ -9,6 +9,8 @@
 enum { LEAST_STEPS = 10 };
 /* A plan stays while the steps it has left differ from those that fit by a smaller part. */
 static const double TOLERANCE = 0.02;
+/* Of the minutes, what comes before and after the pass may take: files, and a last comparison. */
+static const double OUTSIDE = 0.01;
 static const char NAME[] = "distill_student", STEPS[] = "steps", FROM[] = " from step ";
 
 /* "3440, 3391 from step 173, ..." */
@@ -56,7 +58,8 @@ plan(ml_trainer *t, double steps, const char *why)
 static double
 that_fit(const ml_trainer *t, double step)
 {
-	double left = 60 * t->options->minutes - (ml_seconds_now() - t->opened) - t->settling;
+	double all = 60 * t->options->minutes * (1 - OUTSIDE) - t->settling;
+	double left = all - (ml_seconds_now() - t->opened);
 
 	return floor(fmax(left, 0) / step);
 }
