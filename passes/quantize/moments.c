@@ -127,13 +127,15 @@ look_at_rows(ml_moments *m, const pile *p, float *row)
 }
 
 static void
-add_sums(ml_moments *m, const pile *p, float *row)
+add_sums(ml_moments *m, const pile *p)
 {
-	for (int64_t r = 0; r < p->rows; r++) {
-		get_row(p, r, row, m->k);
-		for (int64_t j = 0; j < m->k; j++)
-			m->sum[j] += (double)row[j];
-	}
+	for (int64_t r = 0; r < p->rows; r++)
+		for (int64_t b = 0; b < p->blocks; b++) {
+			const float *x = part_of_row(p, r, b);
+			double *sum = m->sum + b * p->width;
+			for (int64_t j = 0; j < columns_of_block(p, m->k, b); j++)
+				sum[j] += (double)x[j];
+		}
 }
 
 static ml_status
@@ -168,7 +170,8 @@ add_pile(collection *c, int i)
 	for (int64_t b = 0; b < p->blocks; b++)
 		memset(part_of_row(p, p->rows, b), 0,
 		       (size_t)((PILE - p->rows) * p->width) * sizeof *p->at);
-	add_sums(&c->at[i], p, c->row);
+	if (c->at[i].sum)
+		add_sums(&c->at[i], p);
 	if (c->at[i].magnitude && c->at[i].row)
 		look_at_rows(&c->at[i], p, c->row);
 	c->at[i].rows += p->rows;

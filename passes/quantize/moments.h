@@ -11,9 +11,9 @@ typedef struct ml_moments {
 	ml_value *value;
 	int64_t k;
 	double *h;    /* f64, a triangle: the sum of x'x */
-	double *sum;  /* f64[k]: of x */
+	double *sum;  /* f64[k]: of x; or NULL */
 	int64_t rows; /* how many there were */
-	/* where the first two are not NULL: */
+	/* where these two are not NULL: */
 	double *magnitude; /* f64[k]: the sum of |x| */
 	float *row;        /* f32[ML_MOMENTS_DRAWN, k]: some rows */
 	int64_t drawn;

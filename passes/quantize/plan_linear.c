@@ -280,7 +280,7 @@ run_round(planning *c, int first, int *next, ml_arena *arena)
 		m[n] = (ml_moments){.value = c->inputs.at[first + n],
 				    .k = k,
 				    .h = ML_NEW_ARRAY(arena, double, size),
-				    .sum = ML_NEW_ARRAY(arena, double, k)};
+				    .sum = c->guessed ? NULL : ML_NEW_ARRAY(arena, double, k)};
 		n++;
 	}
 	with.data = c->samples;
