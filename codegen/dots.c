@@ -4,10 +4,7 @@
 #include "family.h"
 #include "tile.h"
 
-enum {
-	MOST_PANELS = 12, /* of a pass; what registers hold side by side divides it */
-	MANY_ROWS = 4,    /* so many times as many as columns */
-};
+enum { MOST_PANELS = 12 }; /* of a pass; what registers hold side by side divides it */
 
 static ml_dim
 less_one(ml_dims *dims, ml_dim d)
@@ -162,41 +159,36 @@ ml_dots_begin(ml_dots_emit *w, ml_contract *c, ml_v batch)
 	w->first_row = ml_i64(e, 0);
 }
 
-/* Tiles that are done together: whole lines of the grid where a thread has them, else a part of
- * one. */
-typedef struct pass {
-	ml_v by_rows; /* lines are rows of tiles, else columns, whose panels are shared */
-	ml_v batch, line, lines, at, tiles; /* at, tiles: within each line */
-} pass;
-
-/* Rows that must be packed are lines, and so are many rows: a thread reads its own and all panels
- * then, which is less than all rows and its own panels. */
+/* Tiles are numbered by blocks of rows, within these by panels.  Where all rows are one block, a
+ * thread's share is columns: it reads a part of the weights, but all rows, most of which others
+ * have written.  Where that would be more than all weights there are blocks: a thread then finds in
+ * its cache what it wrote.  Rows that must be packed are so once for all panels. */
 static ml_v
-goes_by_rows(const ml_dots *d, ml_expr *x)
+block_rows(const ml_dots *d, ml_expr *x)
 {
+	enum { UNIT = 2, LEAST = 8 }; /* of tiles: what kernels do at once, and do well */
 	ml_emit *e = x->e;
-	ml_v rows = ml_mul(e, ml_expr_dim(x, d->m), ml_i64(e, MANY_ROWS));
-
-	return d->leaf ? LLVMBuildICmp(e->b, LLVMIntSGT, rows, ml_expr_dim(x, d->n), "")
-		       : LLVMConstAllOnes(e->i1);
-}
-
-/* How many lines a pass has at most, of so many. */
-static ml_v
-most_lines(const ml_dots *d, ml_expr *x, ml_v by_rows, ml_v lines)
-{
-	ml_emit *e = x->e;
-	ml_v m = ml_expr_dim(x, d->m), most = ml_i64(e, MOST_PANELS / ML_GRID_PANELS);
-	ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, m, ml_i64(e, 1), "");
+	ml_v all = ml_expr_dim(x, d->row_tiles), one = ml_i64(e, 1), unit = ml_i64(e, UNIT);
 
 	if (!d->leaf)
-		return ml_i64(e, d->row_block / ML_GRID_ROWS);
-	most = LLVMBuildSelect(e->b, alone, ml_i64(e, ML_ALONE_PANELS / ML_GRID_PANELS), most, "");
-	return LLVMBuildSelect(e->b, by_rows, lines, most, "");
+		return one;
+	ml_v blocks = LLVMBuildUDiv(e->b, all, ml_i64(e, LEAST), "");
+	blocks = ml_scalar_op(e, ML_OP_max, ML_s64, (ml_v[]){blocks, one});
+	ml_v up = ml_sub(e, ml_mul(e, blocks, unit), one);
+	ml_v units = LLVMBuildUDiv(e->b, ml_add(e, all, up), ml_mul(e, blocks, unit), "");
+	ml_v rows = ml_expr_dim(x, d->row_bytes), weights = ml_expr_dim(x, d->weight_bytes);
+	ml_v few = LLVMBuildICmp(e->b, LLVMIntSLT, rows, weights, "");
+	return LLVMBuildSelect(e->b, few, all, ml_min_s(e, ml_mul(e, units, unit), all), "");
 }
 
-/* How many of `left` lines the next pass does, so that all passes have as many: what the last one
- * reads weights for is as much as what the others do. */
+/* Tiles that are done together: whole blocks where a thread has them, else columns of one, else a
+ * part of a column. */
+typedef struct pass {
+	ml_v batch, row, rows, panel, panels;
+} pass;
+
+/* How many of `left` rows or panels the next pass does, so that all passes have as many: what the
+ * last one reads weights for is as much as what the others do. */
 static ml_v
 share_evenly(ml_emit *e, ml_v left, ml_v most)
 {
@@ -207,35 +199,63 @@ share_evenly(ml_emit *e, ml_v left, ml_v most)
 	return LLVMBuildSDiv(e->b, ml_sub(e, ml_add(e, left, passes), one), passes, "");
 }
 
+/* Panels that are done at once with all rows stay in cache; a row alone takes more of them. */
+static ml_v
+most_panels(const ml_dots *d, ml_expr *x)
+{
+	ml_emit *e = x->e;
+	ml_v alone = LLVMBuildICmp(e->b, LLVMIntEQ, ml_expr_dim(x, d->m), ml_i64(e, 1), "");
+
+	return LLVMBuildSelect(e->b, alone, ml_i64(e, ML_ALONE_PANELS / ML_GRID_PANELS),
+			       ml_i64(e, MOST_PANELS / ML_GRID_PANELS), "");
+}
+
+/* The pass that begins with tile `first`, of as many as `left`. */
 static pass
 find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 {
 	ml_emit *e = x->e;
-	ml_v rows = ml_expr_dim(x, d->row_tiles), columns = ml_expr_dim(x, d->panel_tiles);
-	pass p = {.by_rows = goes_by_rows(d, x), .batch = first};
-	ml_v size = LLVMBuildSelect(e->b, p.by_rows, columns, rows, "");
-	ml_v lines = LLVMBuildSelect(e->b, p.by_rows, rows, columns, ""), whole = left;
-	ml_v most = most_lines(d, x, p.by_rows, lines);
+	ml_v all_rows = ml_expr_dim(x, d->row_tiles), all_panels = ml_expr_dim(x, d->panel_tiles);
+	ml_v block = block_rows(d, x), zero = ml_i64(e, 0), blocks = left, columns = left;
+	ml_v block_tiles = ml_mul(e, block, all_panels);
+	ml_v one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, block, all_rows, "")
+				 : LLVMConstNull(e->i1);
+	pass p = {.batch = first};
 
-	p.at = ml_dots_remainder(e, &p.batch, size);
-	p.line = ml_dots_remainder(e, &p.batch, lines);
-	ml_dots_remainder(e, &whole, size);
-	ml_v fill = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, p.at, ml_i64(e, 0), ""),
-				 LLVMBuildICmp(e->b, LLVMIntSGT, whole, ml_i64(e, 0), ""), "");
-	whole = share_evenly(e, ml_min_s(e, whole, ml_sub(e, lines, p.line)), most);
-	ml_v some = ml_min_s(e, left, ml_sub(e, size, p.at));
-	p.lines = LLVMBuildSelect(e->b, fill, whole, ml_i64(e, 1), "");
-	p.tiles = LLVMBuildSelect(e->b, fill, size, some, "");
+	ml_v tile = ml_dots_remainder(e, &p.batch, ml_mul(e, all_rows, all_panels));
+	ml_v at = ml_dots_remainder(e, &tile, block_tiles); /* tile: the block's number */
+	p.row = ml_mul(e, tile, block);
+	ml_v rows_left = ml_sub(e, all_rows, p.row), rows = ml_min_s(e, block, rows_left);
+	p.panel = at;
+	ml_v down = ml_dots_remainder(e, &p.panel, rows);
+	ml_dots_remainder(e, &columns, rows);
+	columns = ml_min_s(e, columns, ml_sub(e, all_panels, p.panel));
+	columns = LLVMBuildSelect(e->b, one_block, share_evenly(e, columns, most_panels(d, x)),
+				  columns, "");
+	ml_dots_remainder(e, &blocks, block_tiles);
+	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, all_panels), "");
+	blocks = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, block), "");
+	if (!d->leaf)
+		blocks = share_evenly(e, blocks, ml_i64(e, d->row_block / ML_GRID_ROWS));
+
+	ml_v whole = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, at, zero, ""),
+				  LLVMBuildICmp(e->b, LLVMIntSGT, blocks, zero, ""), "");
+	whole = LLVMBuildSelect(e->b, one_block, LLVMConstNull(e->i1), whole, "");
+	ml_v some = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, down, zero, ""),
+				 LLVMBuildICmp(e->b, LLVMIntSGT, columns, zero, ""), "");
+	ml_v part = ml_min_s(e, left, ml_sub(e, rows, down));
+	p.row = ml_add(e, p.row, down);
+	p.rows = LLVMBuildSelect(e->b, some, rows, part, "");
+	p.rows = LLVMBuildSelect(e->b, whole, blocks, p.rows, "");
+	p.panels = LLVMBuildSelect(e->b, some, columns, ml_i64(e, 1), "");
+	p.panels = LLVMBuildSelect(e->b, whole, all_panels, p.panels, "");
 	return p;
 }
 
-/* One dim's part, as rows or panels of which there are `all`: lines, or tiles of each line. */
+/* Tile `at` .. `at + count - 1` of one dim, as rows or panels of which there are `all`. */
 static void
-to_range(ml_emit *e, const pass *p, ml_v lines, int64_t size, ml_v all, ml_v *begin, ml_v *end)
+to_range(ml_emit *e, int64_t size, ml_v at, ml_v count, ml_v all, ml_v *begin, ml_v *end)
 {
-	ml_v at = LLVMBuildSelect(e->b, lines, p->line, p->at, "");
-	ml_v count = LLVMBuildSelect(e->b, lines, p->lines, p->tiles, "");
-
 	*begin = ml_mul(e, at, ml_i64(e, size));
 	*end = ml_min_s(e, ml_mul(e, ml_add(e, at, count), ml_i64(e, size)), all);
 }
@@ -252,14 +272,13 @@ emit_pass(ml_dots_emit *w, ml_v first, ml_v end)
 			 .user = w};
 
 	ml_dots_begin(w, &c, p.batch);
-	to_range(e, &p, p.by_rows, ML_GRID_ROWS, ml_expr_dim(x, w->d.m), &c.row_begin, &c.row_end);
-	to_range(e, &p, LLVMBuildNot(e->b, p.by_rows, ""), ML_GRID_PANELS, c.panel_end,
-		 &c.panel_begin, &c.panel_end);
+	to_range(e, ML_GRID_ROWS, p.row, p.rows, ml_expr_dim(x, w->d.m), &c.row_begin, &c.row_end);
+	to_range(e, ML_GRID_PANELS, p.panel, p.panels, c.panel_end, &c.panel_begin, &c.panel_end);
 	ml_dots_place_lhs(w, &c);
 	w->column = ml_expr_lanes(x, ml_i64(e, 0), w->d.n);
 	ml_emit_contract(e, &c);
 	ml_expr_no_lanes(x);
-	return ml_mul(e, p.lines, p.tiles);
+	return ml_mul(e, p.rows, p.panels);
 }
 
 ml_status

@@ -28,6 +28,8 @@ typedef struct ml_dots {
 	ml_dim row_blocks;
 	/* The grid: small tiles, so that many threads get equal shares. */
 	ml_dim row_tiles, panel_tiles;
+	/* Of what lies in rows, read and written, and of the weights. */
+	ml_dim row_bytes, weight_bytes;
 } ml_dots;
 
 enum { /* of a tile of the grid */

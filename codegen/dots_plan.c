@@ -1,6 +1,7 @@
 /* dots_plan.c -- sizes and tile grid of contraction kernels; is the left operand read in place? */
 #include "dots.h"
 #include "family.h"
+#include "plan.h"
 
 enum { NARROW_ROWS = 96 }; /* of bf16 go through scratch: panels are read faster than they come */
 
@@ -113,6 +114,42 @@ find_rows(ml_dots *d)
 		d->leaf = leaf;
 }
 
+/* Bytes of a tensor that lies in rows as the results do, 0 of others: attention reads heads, which
+ * are columns. */
+static ml_dim
+bytes_in_rows(const ml_dots *d, const ml_type *t)
+{
+	const ml_type *results = &d->dot->out[0].type;
+	ml_dims *dims = d->kernel->m->dims;
+	bool in_rows = ml_type_count(dims, t) == ml_type_count(dims, results) && t->rank > 0 &&
+		       t->dim[t->rank - 1] == results->dim[results->rank - 1];
+
+	return in_rows ? ml_type_bytes(dims, t) : ml_dim_int(dims, 0);
+}
+
+/* Sizes beyond what dims can say are none. */
+static ml_dim
+or_none(ml_dims *dims, ml_dim bytes)
+{
+	return ml_dim_is_bad(bytes) ? ml_dim_int(dims, 0) : bytes;
+}
+
+static void
+count_bytes(ml_dots *d)
+{
+	const ml_block *main = d->kernel->m->main;
+	ml_dims *dims = d->kernel->m->dims;
+	ml_dim sum = ml_type_bytes(dims, &d->leaf->type);
+
+	for (int i = 0; i < main->nargs; i++)
+		if (main->arg[i] != d->leaf && main->arg[i] != ml_in(d->dot, 1))
+			sum = ml_dim_add(dims, sum, bytes_in_rows(d, &main->arg[i]->type));
+	for (int i = 0; i < main->last->nin; i++)
+		sum = ml_dim_add(dims, sum, bytes_in_rows(d, &ml_in(main->last, i)->type));
+	d->row_bytes = or_none(dims, sum);
+	d->weight_bytes = or_none(dims, ml_type_bytes(dims, &ml_in(d->dot, 1)->type));
+}
+
 ml_status
 ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *d)
 {
@@ -144,6 +181,8 @@ ml_dots_plan(ml_kernel *kernel, const ml_node *dot, int64_t row_block, ml_dots *
 	d->row_blocks = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, d->row_block));
 	d->row_tiles = ml_dim_ceildiv(dims, d->m, ml_dim_int(dims, ML_GRID_ROWS));
 	d->panel_tiles = ml_dim_ceildiv(dims, d->n, ml_dim_int(dims, ML_GRID_PANELS * ML_PANEL));
+	if (d->leaf)
+		count_bytes(d);
 	return ML_OK;
 }
 

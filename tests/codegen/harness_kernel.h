@@ -18,6 +18,7 @@ typedef struct kernel_case {
 	ml_status fault; /* expected at run time */
 	/* packs input 1 as panels before the kernel sees it */
 	bool packed;
+	bool halves;   /* the first half of the tiles is that of the results */
 	bool by_level; /* levels may differ in their bits; one never does from itself */
 } kernel_case;
 

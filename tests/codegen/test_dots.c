@@ -67,6 +67,25 @@ test_quantized_linear(void **state)
 }
 
 /* The last panel has columns that are known: half of it, and less. */
+/* A thread's share is rows where these are more to read than the weights. */
+static void
+test_rows_of_halves(void **state)
+{
+	static const int64_t rows[][3] = {{128, 64, 64}, {256, 100, 40}, {160, 32, 96}};
+
+	(void)state;
+	check_sizes(KERNEL(contract, SYM3,
+			   "  in %0 : u8[d0, d1]\n"
+			   "  in %1 : s8[1, d1, d2]\n"
+			   "  in %2 : s32[1, d0, d2]\n"
+			   "  %3 = reshape %0 {shape = [1, d0, d1]} : u8[1, d0, d1]\n"
+			   "  %4 = dot %3, %1 {lhs_batch = [0], rhs_batch = [0], lhs_contract = "
+			   "[2], rhs_contract = [1]} : s32[1, d0, d2]\n"
+			   "  %5 = add %4, %2 : s32[1, d0, d2]\n"
+			   "  out \"\" = %5\n"),
+		    rows, 3, (kernel_case){.packed = true, .halves = true});
+}
+
 static void
 test_known_columns(void **state)
 {
@@ -334,6 +353,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_linear),
 		cmocka_unit_test(test_quantized_linear),
+		cmocka_unit_test(test_rows_of_halves),
 		cmocka_unit_test(test_known_columns),
 		cmocka_unit_test(test_attention_scores),
 		cmocka_unit_test(test_attention_context),
