@@ -19,29 +19,41 @@ enum {
 };
 
 typedef struct team team;
+
+/* What a thread and whoever has work for it tell each other: one line, as lines that another core
+ * has written cost most of what it takes to begin a round. */
+typedef struct mailbox {
+	_Alignas(LINE) uint64_t claim; /* of the share with this number */
+	mlrt_kernel *kernel;
+	const mlrt_task *task;
+	int64_t tiles; /* of the round */
+	/* Written by the thread alone: chunks it has done in its life; in the last round it took
+	 * part in, ticks of a tile. */
+	uint32_t done, round;
+	int64_t tile_ticks;
+} mailbox;
+
 typedef struct worker {
+	mailbox box;
 	team *team;
 	int64_t number;
 	unsigned long thread;
-	_Alignas(LINE) uint64_t claim; /* of the share with this number */
 } worker;
 
-/* Words that different threads write lie in different cache lines. */
 struct team {
 	mlrt_pool pool;
-	mlrt_kernel *kernel;
-	const mlrt_task *task;
-	int64_t tiles;
-	/* Ticks: of the best tile; of this window's rounds, and what they would be alone; to be
-	 * done alone yet; of the next pause.  See judge(). */
-	int64_t tile_ticks, together, alone, rest, pause;
-	uint32_t busy; /* someone is inside parallel() */
 	uint32_t stop;
-	_Alignas(LINE) uint32_t round;   /* futex: rises with every job */
-	uint32_t sleepers;               /* workers that may be asleep on it */
-	_Alignas(LINE) uint32_t pending; /* futex: chunks of this round that are not done */
+	uint32_t bell; /* futex: rises when a worker has done something while the caller sleeps */
 	uint32_t caller_sleeps;
-	_Alignas(LINE) worker worker[];
+	/* The line of the caller, and of workers that go to sleep. */
+	_Alignas(LINE) uint32_t round; /* futex: rises with every job */
+	uint32_t sleepers;             /* workers that may be asleep on it */
+	uint32_t given;                /* chunks of all rounds */
+	uint32_t busy;                 /* someone is inside parallel() */
+	/* Ticks: of this window's rounds, and what they would be alone; to be done alone yet; of
+	 * the next pause.  See judge(). */
+	int64_t together, alone, rest, pause;
+	worker worker[];
 };
 
 static void
@@ -99,22 +111,6 @@ wake_all(uint32_t *word)
 		0L);
 }
 
-/* Waits until *word is no longer `value`.  `asleep` tells the one who changes the word that a
- * wake-up is needed; both sides write before they read, so none is lost. */
-static void
-wait_for_change(uint32_t *word, uint32_t value, uint32_t *asleep)
-{
-	for (int i = 0; i < SPINS; i++) {
-		if (read_word(word) != value)
-			return;
-		pause_briefly();
-	}
-	__atomic_fetch_add(asleep, 1, __ATOMIC_SEQ_CST);
-	while (read_word(word) == value)
-		sleep_while(word, value);
-	__atomic_fetch_sub(asleep, 1, __ATOMIC_SEQ_CST);
-}
-
 /* First tile of thread t: tiles * t / threads without overflow. */
 static int64_t
 share(int64_t tiles, int64_t t, int64_t threads)
@@ -133,95 +129,139 @@ new_claim(uint32_t round, int64_t chunks)
 	return (uint64_t)round << 32 | (uint64_t)chunks << 16;
 }
 
-/* The next chunk of share t, or -1. */
-static int64_t
-claim(team *g, int64_t t, int64_t *chunks)
+static uint32_t
+round_of(uint64_t claim)
 {
-	uint64_t *word = &g->worker[t].claim;
-	uint64_t v = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	return (uint32_t)(claim >> 32);
+}
+
+/* The next chunk of a share, or -1. */
+static int64_t
+take_chunk(mailbox *box, int64_t *chunks, uint32_t *round)
+{
+	uint64_t v = __atomic_load_n(&box->claim, __ATOMIC_ACQUIRE);
 
 	do {
 		*chunks = (int64_t)(v >> 16 & 0xffff);
 		if ((int64_t)(v & 0xffff) >= *chunks)
 			return -1;
-	} while (!__atomic_compare_exchange_n(word, &v, v + 1, 0, __ATOMIC_ACQ_REL,
+	} while (!__atomic_compare_exchange_n(&box->claim, &v, v + 1, 0, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE));
+	*round = round_of(v);
 	return (int64_t)(v & 0xffff);
 }
 
 /* What a thread did in a round. */
 typedef struct effort {
-	uint32_t chunks;
-	int64_t tiles;
+	uint32_t chunks, round;
+	int64_t tiles, of; /* its own, and all */
 } effort;
 
 /* Thread `self` does what is left of share t. */
 static void
 work_on_share(team *g, int64_t self, int64_t t, effort *done)
 {
-	for (int64_t chunks, i; (i = claim(g, t, &chunks)) >= 0; done->chunks++) {
-		int64_t first = share(g->tiles, t, g->pool.threads);
-		int64_t tiles = share(g->tiles, t + 1, g->pool.threads) - first;
-		int64_t begin = share(tiles, i, chunks), end = share(tiles, i + 1, chunks);
-		g->kernel(g->task, first + begin, first + end,
-			  g->task->scratch + self * g->task->scratch_stride);
-		done->tiles += end - begin;
-	}
-}
+	mailbox *box = &g->worker[t].box;
+	int64_t threads = g->pool.threads;
 
-/* The round's best speed, from threads that did enough of it to tell. */
-static void
-note_speed(team *g, const effort *done, int64_t spent)
-{
-	if (done->tiles < g->tiles / (2 * g->pool.threads) || !done->tiles)
-		return;
-	int64_t mine = spent / done->tiles,
-		best = __atomic_load_n(&g->tile_ticks, __ATOMIC_RELAXED);
-	while (mine < best && !__atomic_compare_exchange_n(&g->tile_ticks, &best, mine, 0,
-							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
+	for (int64_t chunks, i; (i = take_chunk(box, &chunks, &done->round)) >= 0; done->chunks++) {
+		int64_t first = share(box->tiles, t, threads);
+		int64_t tiles = share(box->tiles, t + 1, threads) - first;
+		int64_t begin = share(tiles, i, chunks), end = share(tiles, i + 1, chunks);
+		box->kernel(box->task, first + begin, first + end,
+			    box->task->scratch + self * box->task->scratch_stride);
+		done->tiles += end - begin;
+		done->of = box->tiles;
+	}
 }
 
 /* Its own share first, whose data it knows, then what others have not begun: a thread that the
  * system stopped is waited for during one chunk at most.  While it has done a chunk that it has
  * not told of, the round is not over. */
-static uint32_t
+static bool
 work_on_shares(team *g, int64_t self)
 {
-	effort done = {0, 0};
+	mailbox *box = &g->worker[self].box;
+	effort done = {0};
 	int64_t begun = ticks();
 
 	for (int64_t i = 0; i < g->pool.threads; i++)
 		work_on_share(g, self, (self + i) % g->pool.threads, &done);
-	if (done.chunks)
-		note_speed(g, &done, ticks() - begun);
-	return done.chunks;
+	if (!done.chunks)
+		return false;
+	/* Those that did enough of it can tell how long a tile takes. */
+	bool enough = done.tiles && done.tiles >= done.of / (2 * g->pool.threads);
+	box->tile_ticks = enough ? (ticks() - begun) / done.tiles : INT64_MAX;
+	box->round = done.round;
+	__atomic_store_n(&box->done, box->done + done.chunks, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+/* Until there is another round.  Who sleeps tells, and looks again; who has begun a round looks
+ * whether someone sleeps: no wake-up is lost. */
+static void
+wait_for_round(team *g, const mailbox *box, uint32_t seen)
+{
+	for (int i = 0; i < SPINS; i++) {
+		if (round_of(__atomic_load_n(&box->claim, __ATOMIC_ACQUIRE)) != seen)
+			return;
+		pause_briefly();
+	}
+	__atomic_fetch_add(&g->sleepers, 1, __ATOMIC_SEQ_CST);
+	for (;;) {
+		uint32_t round = read_word(&g->round);
+		if (round_of(__atomic_load_n(&box->claim, __ATOMIC_SEQ_CST)) != seen)
+			break;
+		sleep_while(&g->round, round);
+	}
+	__atomic_fetch_sub(&g->sleepers, 1, __ATOMIC_SEQ_CST);
 }
 
 static void *
 work(void *argument)
 {
-	const worker *w = argument;
+	worker *w = argument;
 	team *g = w->team;
 
 	for (uint32_t seen = 0;;) {
-		wait_for_change(&g->round, seen, &g->sleepers);
-		seen = read_word(&g->round);
+		wait_for_round(g, &w->box, seen);
+		seen = round_of(__atomic_load_n(&w->box.claim, __ATOMIC_ACQUIRE));
 		if (read_word(&g->stop))
 			return NULL;
-		uint32_t done = work_on_shares(g, w->number);
-		if (done && __atomic_sub_fetch(&g->pending, done, __ATOMIC_SEQ_CST) == 0 &&
-		    read_word(&g->caller_sleeps))
-			wake_all(&g->pending);
+		if (work_on_shares(g, w->number) && read_word(&g->caller_sleeps)) {
+			__atomic_fetch_add(&g->bell, 1, __ATOMIC_SEQ_CST);
+			wake_all(&g->bell);
+		}
 	}
 }
 
-static void
-next_round(team *g)
+/* Is all done that was given? */
+static bool
+is_done(const team *g)
 {
-	__atomic_fetch_add(&g->round, 1, __ATOMIC_SEQ_CST);
-	if (read_word(&g->sleepers))
-		wake_all(&g->round);
+	uint32_t sum = 0;
+
+	for (int64_t t = 0; t < g->pool.threads; t++)
+		sum += read_word(&g->worker[t].box.done);
+	return sum == g->given;
+}
+
+static void
+wait_for_all(team *g)
+{
+	for (int i = 0; i < SPINS; i++) {
+		if (is_done(g))
+			return;
+		pause_briefly();
+	}
+	__atomic_store_n(&g->caller_sleeps, 1, __ATOMIC_SEQ_CST);
+	for (;;) {
+		uint32_t bell = read_word(&g->bell);
+		if (is_done(g))
+			break;
+		sleep_while(&g->bell, bell);
+	}
+	__atomic_store_n(&g->caller_sleeps, 0, __ATOMIC_SEQ_CST);
 }
 
 static void
@@ -239,12 +279,19 @@ serial_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, 
  * would have, rounds are done alone for a while; longer each time, so that trying again costs
  * little where it fails, and shorter again after windows that gained. */
 static void
-judge(team *g, int64_t spent)
+judge(team *g, int64_t tiles, int64_t spent)
 {
-	if (g->tile_ticks == INT64_MAX)
+	int64_t best = INT64_MAX;
+
+	for (int64_t t = 0; t < g->pool.threads; t++) {
+		const mailbox *box = &g->worker[t].box;
+		if (box->round == g->round && box->tile_ticks < best)
+			best = box->tile_ticks;
+	}
+	if (best == INT64_MAX)
 		return;
 	g->together += spent;
-	g->alone += g->tile_ticks * g->tiles;
+	g->alone += best * tiles;
 	if (g->together < ticks_of(WINDOW))
 		return;
 	if (g->together > g->alone) {
@@ -273,26 +320,26 @@ does_alone(team *g, const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *ta
 	return true;
 }
 
-/* Nobody works on the last round any more. */
+/* Begins a round; nobody works on the last one any more. */
 static void
 publish(team *g, mlrt_kernel *kernel, const mlrt_task *task, int64_t tiles)
 {
-	int64_t n = g->pool.threads, count[MAX_THREADS];
-	uint32_t round = g->round + 1, sum = 0;
+	int64_t n = g->pool.threads;
+	uint32_t round = g->round + 1;
 
-	g->kernel = kernel;
-	g->task = task;
-	g->tiles = tiles;
-	g->tile_ticks = INT64_MAX;
-	for (int64_t t = 0; t < n; t++) {
-		count[t] = share(tiles, t + 1, n) - share(tiles, t, n);
-		count[t] = count[t] < CHUNKS ? count[t] : CHUNKS;
-		sum += (uint32_t)count[t];
+	for (int64_t t = n - 1; t >= 0; t--) {
+		mailbox *box = &g->worker[t].box;
+		int64_t chunks = share(tiles, t + 1, n) - share(tiles, t, n);
+		chunks = chunks < CHUNKS ? chunks : CHUNKS;
+		box->kernel = kernel;
+		box->task = task;
+		box->tiles = tiles;
+		__atomic_store_n(&box->claim, new_claim(round, chunks), __ATOMIC_RELEASE);
+		g->given += (uint32_t)chunks;
 	}
-	__atomic_store_n(&g->pending, sum, __ATOMIC_SEQ_CST);
-	for (int64_t t = 0; t < n; t++)
-		__atomic_store_n(&g->worker[t].claim, new_claim(round, count[t]), __ATOMIC_RELEASE);
-	next_round(g);
+	__atomic_store_n(&g->round, round, __ATOMIC_SEQ_CST);
+	if (read_word(&g->sleepers))
+		wake_all(&g->round);
 }
 
 static void
@@ -304,12 +351,9 @@ team_parallel(const mlrt_pool *p, mlrt_kernel *kernel, const mlrt_task *task, in
 		return;
 	int64_t begun = ticks();
 	publish(g, kernel, task, tiles);
-	uint32_t own = work_on_shares(g, 0);
-	if (own)
-		__atomic_sub_fetch(&g->pending, own, __ATOMIC_SEQ_CST);
-	for (uint32_t left; (left = read_word(&g->pending)) != 0;)
-		wait_for_change(&g->pending, left, &g->caller_sleeps);
-	judge(g, ticks() - begun);
+	work_on_shares(g, 0);
+	wait_for_all(g);
+	judge(g, tiles, ticks() - begun);
 	__atomic_store_n(&g->busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -353,7 +397,7 @@ mlrt_pool_stop(mlrt_pool *pool)
 	team *g = pool->user;
 
 	__atomic_store_n(&g->stop, 1, __ATOMIC_SEQ_CST);
-	next_round(g);
+	publish(g, NULL, NULL, 0);
 	for (int32_t i = 1; i < pool->threads; i++)
 		pthread_join(g->worker[i].thread, NULL);
 }
