@@ -20,7 +20,7 @@ static const habit MODEST = {.spliced = 0.5, .changed = 0.5, .replaced = 0.15};
 /* Near tokens leave texts that might have been written, and pieces are of such: of these there
  * cannot be too many. */
 static const habit BOLD = {
-	.spliced = 0.7, .changed = 0.85, .replaced = 0.3, .pieced = 0.7, .near = 0.8};
+	.spliced = 0.5, .changed = 0.7, .replaced = 0.3, .pieced = 0.7, .near = 0.8};
 /* Of what else replaces tokens where numbers are to be the teacher's: any that the model knows,
  * since it will meet others than the samples have. */
 static const double FOREIGN = 0.5;
