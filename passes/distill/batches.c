@@ -6,8 +6,10 @@
 #include <string.h>
 
 enum {
-	LEAST_TOKENS = 16, /* different ones, else they are flags */
-	PIECE = 6,         /* tokens of a piece, usually */
+	LEAST_TOKENS = 16,            /* different ones, else they are flags */
+	PIECE = 6,                    /* tokens of a piece, usually */
+	FEWER = ML_DISTILL_BATCH / 2, /* samples of a batch, where outputs decide: steps that differ
+					 more end where others are decided right as well */
 };
 
 /* How often rows are put together from others, and tokens in them replaced. */
@@ -187,7 +189,7 @@ ml_pool_init(ml_pool *p, const ml_samples *s, const ml_module *m, uint64_t seed,
 		       .random = seed};
 	for (int i = 0; i < s->batch.count; i++) {
 		if (s->batch.at[i].samples > 1)
-			p->batch = ML_DISTILL_BATCH;
+			p->batch = s->agree.decides ? FEWER : ML_DISTILL_BATCH;
 		if (!s->batch.at[i].held)
 			add_samples(p, &s->batch.at[i]);
 	}

@@ -259,9 +259,9 @@ test_pieces(void **state)
 
 /* Batches of every length, each sample of it the same. */
 static void
-open_lengths(bench *b, int lengths)
+open_lengths(bench *b, int lengths, bool decides)
 {
-	*b = (bench){.cx.memory = ml_memory_libc()};
+	*b = (bench){.cx.memory = ml_memory_libc(), .samples.agree.decides = decides};
 	ml_arena_init(&b->cx.arena, &b->cx.memory);
 	assert_int_equal(ml_parse(&b->cx, model, strlen(model), NULL, NULL, &b->m), ML_OK);
 	int64_t *token = ML_NEW_ARRAY(&b->cx.arena, int64_t, ML_DISTILL_BATCH *(lengths + 3));
@@ -284,7 +284,7 @@ test_first(void **state)
 	bench b;
 
 	(void)state;
-	open_lengths(&b, LENGTHS);
+	open_lengths(&b, LENGTHS, false);
 	assert_true(ml_pool_next(&b.pool)->dim[1] > LENGTHS); /* the largest */
 	for (int i = 0; i < FIRST; i++)
 		sum += (int)ml_pool_next(&b.pool)->dim[1];
@@ -300,13 +300,28 @@ test_first(void **state)
 	}
 }
 
+/* Where outputs decide, batches are half as large. */
+static void
+test_batch_size(void **state)
+{
+	bench b;
+
+	(void)state;
+	for (int decides = 0; decides < 2; decides++) {
+		open_lengths(&b, 1, decides);
+		assert_int_equal(ml_pool_next(&b.pool)->dim[0], ML_DISTILL_BATCH >> decides);
+		close_bench(&b);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),    cmocka_unit_test(test_seed),
-		cmocka_unit_test(test_foreign), cmocka_unit_test(test_near),
-		cmocka_unit_test(test_pieces),  cmocka_unit_test(test_first),
+		cmocka_unit_test(test_rows),       cmocka_unit_test(test_seed),
+		cmocka_unit_test(test_foreign),    cmocka_unit_test(test_near),
+		cmocka_unit_test(test_pieces),     cmocka_unit_test(test_first),
+		cmocka_unit_test(test_batch_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
