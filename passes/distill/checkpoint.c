@@ -58,21 +58,6 @@ pass_curve(walk *w, ml_curve *c)
 }
 
 static void
-pass_plan(walk *w, ml_trainer *t)
-{
-	int n = t->plan.count;
-	ml_plan_part part;
-
-	pass(w, &n, sizeof n);
-	for (int i = 0; i < n && !w->fails; i++) {
-		part = w->to ? t->plan.at[i] : (ml_plan_part){0, 0};
-		pass(w, &part, sizeof part);
-		if (!w->to && !w->fails)
-			ML_PUSH(t->arena, t->plan, part);
-	}
-}
-
-static void
 pass_all(walk *w, ml_trainer *t)
 {
 	static const char *const curves[] = {"loss", "held-out error", "agreement"};
@@ -82,7 +67,7 @@ pass_all(walk *w, ml_trainer *t)
 	for (size_t i = 0; i < sizeof number / sizeof *number; i++)
 		pass(w, number[i], sizeof *number[i]);
 	pass(w, t->scale, (size_t)t->goal.term.count * sizeof *t->scale);
-	pass_plan(w, t);
+	pass_curve(w, &t->plan);
 	pass(w, &t->recoveries, sizeof t->recoveries);
 	pass(w, &t->progress, sizeof t->progress);
 	pass_pool(w, &t->pool);

@@ -109,11 +109,6 @@ ml_status ml_round_products(ml_module *);
 
 /* ---- trainer.c ---- */
 
-/* How many steps there are to be, planned when so many were made. */
-typedef struct ml_plan_part {
-	double from, steps;
-} ml_plan_part;
-
 typedef struct ml_trainer {
 	ml_pass_ctx *px;
 	const ml_distill_options *options;
@@ -137,7 +132,7 @@ typedef struct ml_trainer {
 	double opened;          /* when the pass began, in seconds; */
 	double begun;           /* and its training; */
 	double settling;        /* how long what follows training takes */
-	ML_VEC(ml_plan_part) plan;
+	ml_curve plan;          /* steps there are to be, by those made when planned */
 	ml_distill_progress progress;
 	double until;              /* the step that an earlier training was ended at, or infinity */
 	double error, best, first; /* held out: now, at best, before training */

@@ -193,7 +193,7 @@ is_done(ml_trainer *t)
 static ml_status
 train(ml_trainer *t)
 {
-	double sum = 0, loss, planned = t->plan.count ? t->plan.at[0].steps : t->steps;
+	double sum = 0, loss, planned = t->plan.points.count ? t->plan.points.at[0].y : t->steps;
 	int64_t every = (int64_t)planned / JUDGEMENTS + 1, since = 0;
 
 	while (t->at < t->steps && t->at < t->until && !t->canceled) {
@@ -448,6 +448,7 @@ run(ml_pass_ctx *px, ml_module *m)
 	ml_trainer t = {.px = px,
 			.options = px->distill,
 			.arena = px->scratch,
+			.plan.arena = px->scratch,
 			.student = m,
 			.teacher = (ml_module *)px->teacher};
 

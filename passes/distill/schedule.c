@@ -20,10 +20,11 @@ decide(ml_trainer *t, const char *why)
 	ml_text text;
 
 	ml_text_init(&text, t->arena);
-	for (int i = 0; i < t->plan.count; i++) {
-		ml_put(&text, i ? ", %.0f" : "%.0f", t->plan.at[i].steps);
+	for (int i = 0; i < t->plan.points.count; i++) {
+		ml_point p = t->plan.points.at[i];
+		ml_put(&text, i ? ", %.0f" : "%.0f", p.y);
 		if (i)
-			ml_put(&text, "%s%.0f", FROM, t->plan.at[i].from);
+			ml_put(&text, "%s%.0f", FROM, p.x);
 	}
 	ml_record_decide(t->px->record, NAME, STEPS, text.at, why);
 }
@@ -47,14 +48,12 @@ planned(const char *choice, double made)
 static void
 plan(ml_trainer *t, double steps, const char *why)
 {
-	ml_plan_part part = {t->at, steps};
-
 	t->steps = steps;
-	ML_PUSH(t->arena, t->plan, part);
+	ml_curve_add(&t->plan, t->at, steps);
 	decide(t, why);
 }
 
-/* How many steps fit into what is left of the minutes; steps: how long, in seconds. */
+/* How many steps fit into what is left of the minutes; step: what one takes, in seconds. */
 static double
 that_fit(const ml_trainer *t, double step)
 {

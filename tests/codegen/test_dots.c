@@ -66,7 +66,6 @@ test_quantized_linear(void **state)
 		    sizes, NSIZES, (kernel_case){.packed = true, .tolerance = 1e-7});
 }
 
-/* The last panel has columns that are known: half of it, and less. */
 /* A thread's share is rows where these are more to read than the weights. */
 static void
 test_rows_of_halves(void **state)
@@ -86,6 +85,7 @@ test_rows_of_halves(void **state)
 		    rows, 3, (kernel_case){.packed = true, .halves = true});
 }
 
+/* The last panel has columns that are known: half of it, and less. */
 static void
 test_known_columns(void **state)
 {

@@ -121,11 +121,25 @@ repeat(bench *again, const bench *first, double minutes)
 	assert_int_equal(harness_pipeline(&again->h), ML_OK);
 }
 
+/* A replay of a training by minutes makes its steps, and its student. */
+static void
+check_repeated(bench *b)
+{
+	bench again;
+
+	repeat(&again, b, 0.5);
+	assert_string_equal(harness_choice(&again.h, "steps"), harness_choice(&b->h, "steps"));
+	assert_string_equal(harness_choice(&again.h, "stopped at"),
+			    harness_choice(&b->h, "stopped at"));
+	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b->h, b->h.m));
+	harness_close(&again.h);
+}
+
 /* A training that was timed and ended early is repeated to the step. */
 static void
 test_replay(void **state)
 {
-	bench b, again;
+	bench b;
 
 	(void)state;
 	open_bench(&b, ends, 2);
@@ -133,12 +147,7 @@ test_replay(void **state)
 	b.distill.minutes = 0.001;
 	b.cancel_at = 5;
 	assert_int_equal(harness_pipeline(&b.h), ML_OK);
-	repeat(&again, &b, 0.5);
-	assert_string_equal(harness_choice(&again.h, "steps"), harness_choice(&b.h, "steps"));
-	assert_string_equal(harness_choice(&again.h, "stopped at"),
-			    harness_choice(&b.h, "stopped at"));
-	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
-	harness_close(&again.h);
+	check_repeated(&b);
 	harness_close(&b.h);
 }
 
@@ -146,7 +155,7 @@ test_replay(void **state)
 static void
 test_plans_again(void **state)
 {
-	bench b, again;
+	bench b;
 
 	(void)state;
 	open_bench(&b, ends, 2);
@@ -159,12 +168,7 @@ test_plans_again(void **state)
 	assert_non_null(strstr(last, " from step "));
 	assert_true(atoi(last + 1) < atoi(steps));
 	assert_true(b.calls < 20);
-	repeat(&again, &b, 0.5);
-	assert_string_equal(harness_choice(&again.h, "steps"), steps);
-	assert_string_equal(harness_choice(&again.h, "stopped at"),
-			    harness_choice(&b.h, "stopped at"));
-	assert_string_equal(harness_printed(&again.h, again.h.m), harness_printed(&b.h, b.h.m));
-	harness_close(&again.h);
+	check_repeated(&b);
 	harness_close(&b.h);
 }
 
