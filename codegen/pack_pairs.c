@@ -480,13 +480,15 @@ ml_emit_pack_singles(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n)
 	ml_loop_end(e, &o, NULL);
 }
 
-/* Of such a panel no more is read than where its pairs end, and the mark. */
+/* Of such a panel no more is read than what sums begin with, where its pairs end, and the mark. */
 void
 ml_emit_pack_in_order(ml_emit *e, ml_v panels, ml_v panel, ml_v k, ml_v n, int plain)
 {
 	ml_pairs t = ml_find_pairs(e, panels, k, n);
 	ml_v pairs = plain == 2 ? LLVMBuildLShr(e->b, k, ml_i64(e, 3), "") : ml_i64(e, 0);
+	LLVMTypeRef type = ml_vec_type(e->i32);
 
+	ml_store(e, LLVMConstNull(type), ml_gep(e, type, t.sums, panel), 4);
 	store_listed(e, &t, panel, k, ml_i64(e, 0), pairs);
 	store_listed(e, &t, panel, k, ml_i64(e, 1), ml_i64(e, ML_FOLD_IN_ORDER));
 }

@@ -23,28 +23,40 @@ ml_tile_carried(const ml_tile *t)
 }
 
 void
-ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc)
+ml_tile_begin(ml_emit *e, ml_v fresh, const ml_v *first, const ml_v *at, int n, int align,
+	      ml_v *acc)
 {
-	int n = t->rows * t->panels;
-	LLVMTypeRef type = ml_vec_type(element);
+	LLVMTypeRef type = LLVMTypeOf(first[0]);
 	LLVMBasicBlockRef from[2] = {LLVMGetInsertBlock(e->b), NULL};
 	LLVMBasicBlockRef more = LLVMAppendBasicBlockInContext(e->lc, e->fn, "more");
 	LLVMBasicBlockRef begin = LLVMAppendBasicBlockInContext(e->lc, e->fn, "begin");
-	ml_v fresh = LLVMBuildICmp(e->b, LLVMIntEQ, t->pass, ml_i64(e, 0), "");
 
 	LLVMBuildCondBr(e->b, fresh, begin, more);
 	LLVMPositionBuilderAtEnd(e->b, more);
 	for (int i = 0; i < n; i++)
-		acc[i] = ml_load(e, type, ml_gep(e, element, t->acc, ml_i64(e, i * ML_LANES)),
-				 ML_TILE_ALIGN);
+		acc[i] = ml_load(e, type, at[i], align);
 	from[1] = LLVMGetInsertBlock(e->b);
 	LLVMBuildBr(e->b, begin);
 	LLVMPositionBuilderAtEnd(e->b, begin);
 	for (int i = 0; i < n; i++) {
-		ml_v value[2] = {LLVMConstNull(type), acc[i]};
+		ml_v value[2] = {first[i], acc[i]};
 		acc[i] = LLVMBuildPhi(e->b, type, "");
 		LLVMAddIncoming(acc[i], value, from, 2);
 	}
+}
+
+void
+ml_tile_begin_sums(ml_emit *e, const ml_tile *t, LLVMTypeRef element, ml_v *acc)
+{
+	int n = t->rows * t->panels;
+	ml_v zero[ML_TILE_MAX], at[ML_TILE_MAX];
+
+	for (int i = 0; i < n; i++) {
+		zero[i] = LLVMConstNull(ml_vec_type(element));
+		at[i] = ml_gep(e, element, t->acc, ml_i64(e, i * ML_LANES));
+	}
+	ml_tile_begin(e, LLVMBuildICmp(e->b, LLVMIntEQ, t->pass, ml_i64(e, 0), ""), zero, at, n,
+		      ML_TILE_ALIGN, acc);
 	acc[n] = t->ahead;
 }
 

@@ -59,7 +59,10 @@ ml_v ml_tile_group(ml_emit *, ml_v from, ml_v bytes);
 /* What loops over k carry: [rows * panels] sums, and behind them, if there is any, where to fetch.
  */
 int ml_tile_carried(const ml_tile *);
-/* What they begin with. */
+/* n sums: acc = fresh ? first : what lies at `at`, so aligned. */
+void ml_tile_begin(ml_emit *, ml_v fresh, const ml_v *first, const ml_v *at, int n, int align,
+		   ml_v *acc);
+/* What they begin with: nothing in the first pass over k, else what they were. */
 void ml_tile_begin_sums(ml_emit *, const ml_tile *, LLVMTypeRef element, ml_v *carry);
 /* Into a cache: 1 = the nearest, 2 = the next. */
 void ml_tile_fetch(ml_emit *, ml_v line, int level);

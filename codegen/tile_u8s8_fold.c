@@ -61,13 +61,10 @@ read_list(const ml_fold *f, ml_v at, ml_v groups)
 static void
 begin_with(const ml_fold *f, const call *c, ml_v fresh, ml_v column, ml_v args[ML_RUN_N])
 {
-	ml_emit *e = f->e;
-	ml_v first = ml_gep(e, e->i32, c->corrections, column);
-
-	args[ML_RUN_ACC] = ml_gep(e, e->i32, c->acc, column);
+	args[ML_RUN_ACC] = ml_gep(f->e, f->e->i32, c->acc, column);
 	args[ML_RUN_STRIDE] = c->stride;
-	args[ML_RUN_FROM] = LLVMBuildSelect(e->b, fresh, first, args[ML_RUN_ACC], "");
-	args[ML_RUN_STEP] = LLVMBuildSelect(e->b, fresh, ml_i64(e, 0), c->stride, "");
+	args[ML_RUN_FIRST] = ml_gep(f->e, f->e->i32, c->corrections, column);
+	args[ML_RUN_FRESH] = fresh;
 }
 
 /* The listed groups from `k` on with all rows, one register of columns. */
@@ -78,14 +75,12 @@ run_register(const ml_fold *f, const call *c, const listed *l, ml_v args[ML_RUN_
 	ml_v most = ml_i64(e, f->rows), few = ml_i64(e, ML_FOLD_FEW);
 
 	args[ML_RUN_ORDER] = l->list;
-	args[ML_RUN_FOLDED] = c->buffer;
 	args[ML_RUN_PLAIN] = l->plain;
 	args[ML_RUN_PAIRS] = l->pairs;
 	args[ML_RUN_GROUPS] = l->groups;
 	ml_if plain = ml_if_begin(e, l->all_plain);
 	ml_v is_few = LLVMBuildICmp(e->b, LLVMIntSLE, l->groups, few, "");
-	ml_v is_fresh = LLVMBuildICmp(e->b, LLVMIntEQ, args[ML_RUN_STEP], ml_i64(e, 0), "");
-	ml_if kept = ml_if_begin(e, LLVMBuildAnd(e->b, is_few, is_fresh, ""));
+	ml_if kept = ml_if_begin(e, LLVMBuildAnd(e->b, is_few, args[ML_RUN_FRESH], ""));
 	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_KEPT], args, ML_RUN_N, "");
 	ml_if_else(e, &kept);
 	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_PLAIN], args, ML_RUN_N, "");
@@ -110,25 +105,71 @@ list_of(const ml_fold *f, const call *c, ml_v column)
 	return ml_gep(e, e->i8, c->lists, ml_mul(e, number, c->list_bytes));
 }
 
+/* Whether the groups that are `at` in the lists are all plain and in order, in all registers. */
+static ml_v
+in_order(const ml_fold *f, const call *c, ml_v at)
+{
+	ml_emit *e = f->e;
+	ml_v all = LLVMConstInt(e->i1, 1, 0);
+
+	for (int column = 0; column < ML_LANES; column += f->lanes) {
+		ml_v list = ml_gep(e, e->i8, list_of(f, c, ml_i64(e, column)), at);
+		ml_v mark = ml_fold_listed(f, list, ml_i64(e, 1));
+		ml_v marked = LLVMBuildICmp(e->b, LLVMIntEQ, mark, ml_i64(e, ML_FOLD_IN_ORDER), "");
+		all = LLVMBuildAnd(e->b, all, marked, "");
+	}
+	return all;
+}
+
+/* Such groups, as convolutions have: each word of a row is spread once for all columns. */
+static void
+run_in_order(const ml_fold *f, const call *c, const listed *l, ml_v args[ML_RUN_N])
+{
+	ml_emit *e = f->e;
+
+	args[ML_RUN_PLAIN] = args[ML_RUN_PAIRS] = l->plain;
+	args[ML_RUN_GROUPS] = l->groups;
+	if (f->lanes == ML_LANES) {
+		LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_IN_ORDER], args, ML_RUN_N, "");
+		return;
+	}
+	ml_if half = ml_if_begin(e, c->half);
+	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_HALF_IN_ORDER], args, ML_RUN_N, "");
+	ml_if_else(e, &half);
+	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_IN_ORDER], args, ML_RUN_N, "");
+	ml_if_end(e, &half);
+}
+
 /* So many groups from `k` on, which are `at` in the lists: all rows, all registers of the panel's
  * columns. */
 static void
 run_chunk(const ml_fold *f, const call *c, ml_v k, ml_v at, ml_v groups)
 {
 	ml_emit *e = f->e;
-	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), c->columns, ml_i64(e, f->lanes), NULL, 0,
-				  "register");
-	listed l = read_list(f, ml_gep(e, e->i8, list_of(f, c, h.i), at), groups);
+	ml_v fresh = LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), "");
+	ml_v b = ml_gep(e, ml_vec_type(e->i32), c->b, k);
 	ml_v args[ML_RUN_N] = {
 		[ML_RUN_A] = ml_gep(e, e->i32, c->t->a, k),
 		[ML_RUN_LDA] = c->t->lda,
-		[ML_RUN_B] = ml_gep(e, e->i32, ml_gep(e, ml_vec_type(e->i32), c->b, k), h.i),
+		[ML_RUN_B] = b,
+		[ML_RUN_FOLDED] = c->buffer,
+		[ML_RUN_ORDER] = c->lists,
 		[ML_RUN_ROWS] = c->t->rows_given,
 	};
 
-	begin_with(f, c, LLVMBuildICmp(e->b, LLVMIntEQ, k, ml_i64(e, 0), ""), h.i, args);
+	ml_if ordered = ml_if_begin(e, in_order(f, c, at));
+	listed first = read_list(f, ml_gep(e, e->i8, c->lists, at), groups);
+	begin_with(f, c, fresh, ml_i64(e, 0), args);
+	run_in_order(f, c, &first, args);
+	ml_if_else(e, &ordered);
+	ml_loop h = ml_loop_begin(e, ml_i64(e, 0), c->columns, ml_i64(e, f->lanes), NULL, 0,
+				  "register");
+	listed l = read_list(f, ml_gep(e, e->i8, list_of(f, c, h.i), at), groups);
+	args[ML_RUN_B] = ml_gep(e, e->i32, b, h.i);
+	begin_with(f, c, fresh, h.i, args);
 	run_register(f, c, &l, args);
 	ml_loop_end(e, &h, NULL);
+	ml_if_end(e, &ordered);
 }
 
 /* What k ends in, less than a group: its bytes lie by themselves. */
@@ -169,63 +210,6 @@ clear_rows(ml_emit *e, const call *c, LLVMTypeRef type, int column)
 	ml_store(e, LLVMConstNull(type), ml_gep(e, e->i32, acc, ml_mul(e, l.i, c->stride)),
 		 ML_TILE_ALIGN / 2);
 	ml_loop_end(e, &l, NULL);
-}
-
-/* Whether the panel is one chunk, whole groups, all of them plain and in order. */
-static ml_v
-in_order(const ml_fold *f, const call *c)
-{
-	ml_emit *e = f->e;
-	ml_v k = c->t->k, most = ml_i64(e, 4 * ML_FOLD_CHUNK);
-	ml_v part = LLVMBuildAnd(e->b, k, ml_i64(e, 3), "");
-	/* of k = 0 there is no table to look at; 0 - 1 is larger than most */
-	ml_v few = LLVMBuildICmp(e->b, LLVMIntULT, ml_sub(e, k, ml_i64(e, 1)), most, "");
-	ml_v whole = LLVMBuildICmp(e->b, LLVMIntEQ, part, ml_i64(e, 0), "");
-	ml_v one = LLVMBuildAnd(e->b, few, whole, ""), all = one;
-
-	for (int column = 0; column < ML_LANES; column += f->lanes) {
-		ml_v list = list_of(f, c, ml_i64(e, column));
-		ml_v mark =
-			ml_fold_listed(f, LLVMBuildSelect(e->b, one, list, c->b, ""), ml_i64(e, 1));
-		ml_v marked = LLVMBuildICmp(e->b, LLVMIntEQ, mark, ml_i64(e, ML_FOLD_IN_ORDER), "");
-		all = LLVMBuildAnd(e->b, all, marked, "");
-	}
-	return all;
-}
-
-/* A panel whose weights are all plain and in order, as small layers' of convolutions are: its sums
- * need no beginning. */
-static void
-run_in_order(const ml_fold *f, const call *c)
-{
-	ml_emit *e = f->e;
-	ml_v whole = LLVMBuildLShr(e->b, c->t->k, ml_i64(e, 2), "");
-	listed l = read_list(f, c->lists, whole);
-	ml_v args[ML_RUN_N] = {
-		[ML_RUN_A] = c->t->a,
-		[ML_RUN_LDA] = c->t->lda,
-		[ML_RUN_B] = c->b,
-		[ML_RUN_FOLDED] = c->buffer,
-		[ML_RUN_ORDER] = c->lists,
-		[ML_RUN_PLAIN] = l.plain,
-		[ML_RUN_PAIRS] = l.plain,
-		[ML_RUN_GROUPS] = whole,
-		[ML_RUN_ROWS] = c->t->rows_given,
-		[ML_RUN_ACC] = c->acc,
-		[ML_RUN_STRIDE] = c->stride,
-		[ML_RUN_FROM] = c->corrections,
-		[ML_RUN_STEP] = ml_i64(e, 0),
-	};
-
-	if (f->lanes == ML_LANES) {
-		LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_IN_ORDER], args, ML_RUN_N, "");
-		return;
-	}
-	ml_if half = ml_if_begin(e, c->half);
-	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_HALF_IN_ORDER], args, ML_RUN_N, "");
-	ml_if_else(e, &half);
-	LLVMBuildCall2(e->b, c->type, c->run[ML_SOURCE_IN_ORDER], args, ML_RUN_N, "");
-	ml_if_end(e, &half);
 }
 
 static void
@@ -269,14 +253,10 @@ ml_tile_u8s8_fold(ml_emit *e, const ml_tile *t)
 	ml_v left = ml_sub(e, t->columns_given, column);
 	c.half = LLVMBuildICmp(e->b, LLVMIntSLE, left, one, "");
 	c.columns = LLVMBuildSelect(e->b, c.half, one, lanes, "");
-	ml_if ordered = ml_if_begin(e, in_order(&f, &c));
-	run_in_order(&f, &c);
-	ml_if_else(e, &ordered);
 	run_panel(&f, &c);
 	ml_if none = ml_if_begin(e, LLVMBuildICmp(e->b, LLVMIntEQ, t->k, zero, ""));
 	clear_rows(e, &c, ml_vec_type(e->i32), 0);
 	ml_if_end(e, &none);
-	ml_if_end(e, &ordered);
 	if (f.lanes < ML_LANES) {
 		ml_if half = ml_if_begin(e, c.half);
 		clear_rows(e, &c, f.words, f.lanes);

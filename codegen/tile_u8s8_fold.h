@@ -40,14 +40,14 @@ enum {
 	ML_RUN_ROWS,
 	ML_RUN_ACC,
 	ML_RUN_STRIDE,
-	ML_RUN_FROM, /* what sums begin with, so far apart: 0 = alike in all rows */
-	ML_RUN_STEP,
+	ML_RUN_FIRST, /* what fresh sums begin with, alike in all rows */
+	ML_RUN_FRESH,
 	ML_RUN_N
 };
 
-/* run(b, folded, order, plain, pairs, groups, a, lda, rows, acc, stride, from, step):
- * acc[row * stride ...] = from[row * step ...] + a tile's registers of columns.  Listed groups
- * below `pairs` are taken two at a time.  ML_SOURCE_KEPT: `step` is 0. */
+/* run(b, folded, order, plain, pairs, groups, a, lda, rows, acc, stride, first, fresh):
+ * acc[row * stride ...] = (fresh ? first[...] : themselves) + a tile's registers of columns.
+ * Listed groups below `pairs` are taken two at a time.  ML_SOURCE_KEPT: they are fresh. */
 ml_v ml_fold_define(const ml_fold *, LLVMTypeRef *type);
 /* Listed groups begin..end of a panel's register, folded, in the order of the list. */
 void ml_fold_prepare(const ml_fold *, ml_v b, ml_v order, ml_v begin, ml_v end, ml_v buffer);

@@ -150,10 +150,10 @@ ml_fold_listed(const ml_fold *f, ml_v order, ml_v i)
 	return LLVMBuildZExt(e->b, ml_load(e, e->i8, ml_gep(e, e->i8, order, i), 1), e->i64, "");
 }
 
-/* Whether a loop over the list counts addresses: it takes a register less than with numbers, which
- * only the buffer needs. */
+/* Whether a loop reads weights where the list says they lie.  Then it counts the list's addresses:
+ * it takes a register less than with numbers, which only the buffer needs. */
 static bool
-by_address(const ml_fold *f)
+is_scattered(const ml_fold *f)
 {
 	return f->source == ML_SOURCE_PLAIN || f->source == ML_SOURCE_FEW;
 }
@@ -163,7 +163,7 @@ group_at(const ml_fold *f, ml_v order, ml_v i)
 {
 	if (f->source >= ML_SOURCE_IN_ORDER)
 		return i;
-	if (by_address(f))
+	if (is_scattered(f))
 		return ml_fold_listed(f, LLVMBuildIntToPtr(f->e->b, i, f->e->ptr, ""),
 				      ml_i64(f->e, 0));
 	return ml_fold_listed(f, order, i);
@@ -178,7 +178,7 @@ run_list(const ml_fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *
 	ml_v b = LLVMGetParam(e->fn, f->source == ML_SOURCE_MANY ? ML_RUN_FOLDED : ML_RUN_B),
 	     group[2];
 	ml_v order = LLVMGetParam(e->fn, ML_RUN_ORDER);
-	ml_v list = by_address(f) ? LLVMBuildPtrToInt(e->b, order, e->i64, "") : ml_i64(e, 0);
+	ml_v list = is_scattered(f) ? LLVMBuildPtrToInt(e->b, order, e->i64, "") : ml_i64(e, 0);
 	ml_loop l = ml_loop_begin(e, ml_add(e, list, from), ml_add(e, list, to), ml_i64(e, count),
 				  acc, n, "k");
 	folded w[MOST_REGISTERS][2];
@@ -188,7 +188,7 @@ run_list(const ml_fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *
 		group[j] = group_at(f, order, i);
 		for (int p = 0; p < f->registers; p++)
 			w[p][j] = weights_at(f, b, i, group[j], p);
-		if (f->source != ML_SOURCE_MANY)
+		if (is_scattered(f))
 			prefetch_next(f, b, group[j]);
 	}
 	for (int i = 0; i < rows; i++) {
@@ -205,32 +205,37 @@ run_list(const ml_fold *f, ml_v from, ml_v to, int count, int rows, const ml_v *
 		acc[i] = l.carry[i];
 }
 
+/* What a register of fresh sums begins with, `column` of those the function was given. */
+static ml_v
+first_sums(const ml_fold *f, ml_v column)
+{
+	ml_emit *e = f->e;
+
+	return ml_load(e, f->words, ml_gep(e, e->i32, LLVMGetParam(e->fn, ML_RUN_FIRST), column),
+		       4);
+}
+
 static void
-run_tile(const ml_fold *f, int rows, ml_v first)
+run_tile(const ml_fold *f, int rows, ml_v begin)
 {
 	ml_emit *e = f->e;
 	int n = rows * f->registers;
 	ml_v lda = LLVMGetParam(e->fn, ML_RUN_LDA), stride = LLVMGetParam(e->fn, ML_RUN_STRIDE);
-	ml_v from = LLVMGetParam(e->fn, ML_RUN_FROM), step = LLVMGetParam(e->fn, ML_RUN_STEP);
-	ml_v a = ml_gep(e, e->i8, LLVMGetParam(e->fn, ML_RUN_A), ml_mul(e, first, lda));
-	ml_v to = ml_gep(e, e->i32, LLVMGetParam(e->fn, ML_RUN_ACC), ml_mul(e, first, stride));
+	ml_v a = ml_gep(e, e->i8, LLVMGetParam(e->fn, ML_RUN_A), ml_mul(e, begin, lda));
+	ml_v to = ml_gep(e, e->i32, LLVMGetParam(e->fn, ML_RUN_ACC), ml_mul(e, begin, stride));
 	ml_v plain = LLVMGetParam(e->fn, ML_RUN_PLAIN), pairs = LLVMGetParam(e->fn, ML_RUN_PAIRS);
-	ml_v row[ML_TILE_MAX], at[ML_TILE_MAX], acc[ML_TILE_MAX];
+	ml_v row[ML_TILE_MAX], at[ML_TILE_MAX], first[ML_TILE_MAX], acc[ML_TILE_MAX];
 
 	for (int i = 0; i < rows; i++)
 		row[i] = ml_gep(e, e->i8, a, ml_mul(e, lda, ml_i64(e, i)));
-	from = ml_gep(e, e->i32, from, ml_mul(e, first, step));
 	for (int i = 0; i < n; i++) {
+		int part = i % f->registers;
 		ml_v number = ml_i64(e, i / f->registers);
-		ml_v column = ml_i64(e, (int64_t)i % f->registers * f->lanes);
+		ml_v column = ml_i64(e, (int64_t)part * f->lanes);
 		at[i] = ml_gep(e, e->i32, to, ml_add(e, ml_mul(e, stride, number), column));
-		if (f->source >= ML_SOURCE_IN_ORDER) {
-			acc[i] = LLVMConstNull(f->words);
-			continue;
-		}
-		ml_v begin = ml_add(e, ml_mul(e, step, number), column);
-		acc[i] = ml_load(e, f->words, ml_gep(e, e->i32, from, begin), 4);
+		first[i] = i > part ? first[part] : first_sums(f, column);
 	}
+	ml_tile_begin(e, LLVMGetParam(e->fn, ML_RUN_FRESH), first, at, n, ML_TILE_ALIGN / 2, acc);
 	ml_fold of_plain = is_plain(f) ? *f : ml_fold_open(e, ML_SOURCE_PLAIN);
 	run_list(&of_plain, ml_i64(e, 0), plain, 2, rows, row, acc);
 	if (!is_plain(f))
@@ -284,7 +289,7 @@ pass_rows(const ml_fold *f, int groups, int plain)
 	ml_v order = LLVMGetParam(e->fn, ML_RUN_ORDER), b = LLVMGetParam(e->fn, ML_RUN_B);
 	ml_v rows = LLVMGetParam(e->fn, ML_RUN_A), lda = LLVMGetParam(e->fn, ML_RUN_LDA);
 	ml_v acc = LLVMGetParam(e->fn, ML_RUN_ACC), stride = LLVMGetParam(e->fn, ML_RUN_STRIDE);
-	ml_v begin = ml_load(e, f->words, LLVMGetParam(e->fn, ML_RUN_FROM), 4);
+	ml_v begin = first_sums(f, ml_i64(e, 0));
 	ml_v group[ML_FOLD_FEW];
 	folded w[ML_FOLD_FEW];
 
@@ -338,7 +343,7 @@ ml_fold_define(const ml_fold *f, LLVMTypeRef *type)
 {
 	ml_emit *e = f->e;
 	LLVMTypeRef params[ML_RUN_N] = {e->ptr, e->ptr, e->ptr, e->i64, e->i64, e->i64, e->ptr,
-					e->i64, e->i64, e->ptr, e->i64, e->ptr, e->i64};
+					e->i64, e->i64, e->ptr, e->i64, e->ptr, e->i1};
 	ml_v caller = e->fn;
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
 	static const char *const names[] = {"fold_plain", "fold_kept",     "fold_few",

@@ -231,9 +231,11 @@ typedef struct problem {
 
 /* Weights and activations of all kinds: anything; as layers have them, most of them small; the
  * extremes, at which sums in 16 bits would saturate; about the largest of which four products are
- * added as they are; the largest of which two are.  The largest of which four are promised to be.
+ * added as they are; the largest of which two are; tiny ones with so few large among them that some
+ * parts of k are to be folded and others as they lie.  The largest of which four are promised to
+ * be.
  */
-enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, TWO, KINDS, FOUR = KINDS };
+enum { ANYTHING, SMALL, HIGH, LOW, EXTREMES, EDGE, TWO, RARE, KINDS, FOUR = KINDS };
 
 static int8_t
 random_weight(int kind, uint32_t *seed)
@@ -247,6 +249,7 @@ random_weight(int kind, uint32_t *seed)
 	case EXTREMES: return r & 1 ? 127 : -128;
 	case TWO:
 	case FOUR: return r < 200 ? 64 : -64;
+	case RARE: return (int8_t)(random_below(seed, 20000) ? small / 4 : 127);
 	case EDGE: return (int8_t)(r < 1 ? 33 : r < 128 ? 32 : r < 255 ? -32 : -33);
 	default: return (int8_t)(r < 50 ? -128 : r - 128);
 	}
