@@ -13,6 +13,7 @@
 #include "../../codegen/target.h"
 #include "../../tools/limits.h"
 #include "kernels.h"
+#include <ctype.h>
 #include <fnmatch.h>
 #include <mlopt/compile.h>
 #include <stdio.h>
@@ -387,7 +388,7 @@ parse(arguments *a, int argc, char **argv)
 			a->threads = atoi(argv[++i]);
 		else if (*argv[i] != '-' && !a->only)
 			a->only = argv[i];
-		else if (a->nsizes < MAX_SIZES && atoi(argv[i]) > 0)
+		else if (a->nsizes < MAX_SIZES && isdigit((unsigned char)*argv[i]))
 			a->sizes[a->nsizes++] = atoi(argv[i]);
 		else
 			usage();
