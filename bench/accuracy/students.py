@@ -35,7 +35,7 @@ def options():
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
     parser.add_argument("--steps", type=int, help="of training, instead of minutes; 0: fitted in closed form alone")
     parser.add_argument("--keep", type=pathlib.Path,
-                        help="folder that students are kept in; those that are there are measured")
+                        help="folder of students and their reports; those that are there are measured")
     parser.add_argument("--json", action="store_true", help="results for programs")
     return parser.parse_args()
 
@@ -57,13 +57,18 @@ class Row:
     def better(self, own, other):
         return own["agreement"] > other["agreement"]
 
-    def students(self):
-        """Who makes a student, by name: called with its path and the options."""
-        own = dict(self.ask) or {"distill": [f"student:{self.left}"]}
-        kept = {"every other": baselines.evenly(self.layers, self.left),
+    @functools.cached_property
+    def kept(self):
+        """The layers that each of the others leaves."""
+        return {"every other": baselines.evenly(self.layers, self.left),
                 "first": list(range(self.left)),
                 "last": list(range(self.layers - self.left, self.layers)),
                 "influence": baselines.influence(self.model, self.calib(), self.layers, self.left)}
+
+    def students(self):
+        """Who makes a student, by name: called with its path and the options."""
+        own = dict(self.ask) or {"distill": [f"student:{self.left}"]}
+        kept = self.kept
         asked = {k: {"distill": "student:" + ",".join(map(str, v))} for k, v in kept.items()}
         plain = {f"plain {k}": lambda path, o, v=v: baselines.layers_alone(self.model, v, path)
                  for k, v in kept.items()}
@@ -126,6 +131,7 @@ class Characters(Row):
 
 class Digits(Row):
     name, kind, minutes, ask = "digits, 1.5x fewer MACs", "Digits", 1, {"prune": "1.5x-macs"}
+    kept = {}
 
     def better(self, own, other):
         return own["accuracy"] > other["accuracy"]
@@ -165,7 +171,20 @@ def trained(row, ask, path, o, model=None):
         given = ask.get("distill", [])
         minutes = o.minutes or row.minutes
         ask["distill"] = [*(given if isinstance(given, list) else [given]), minutes]
-    mlopt.compile(model or row.model, str(path), emit="onnx", calib=row.calib(), **ask)
+    mlopt.compile(model or row.model, str(path), emit="onnx", calib=row.calib(),
+                  report=str(report_of(path)), **ask)
+
+
+def report_of(path):
+    return pathlib.Path(path).with_suffix(".json")
+
+
+def layers_left(path):
+    """The layers that mlopt has left, by the report beside the student; (): and parts of layers."""
+    report = json.loads(report_of(path).read_text())
+    plan = next(d["choice"] for d in report["decisions"] if d["subject"] == "plan")
+    layers = [plan[i:i + 2] for i in range(0, len(plan), 2)]  # k: kept, x: cut
+    return [i for i, k in enumerate(layers) if k == "kk"] if {*layers} <= {"kk", "xx"} else ()
 
 
 def answers(row, batches, path):
@@ -254,7 +273,8 @@ def make(write, path, o):
 def compared(row, rows):
     """What mlopt's student is beside the others that were made."""
     told = {"as wanted": bool(row.wanted(rows["mlopt"], rows["teacher"]))}
-    others = [k for k in rows if k not in ("mlopt", "mlopt --int8", "teacher")]
+    others = [k for k in rows if k not in ("mlopt", "mlopt --int8", "teacher") and
+              "as" not in rows[k]]
     if others:  # alone, it is the best of nothing
         ahead = [k for k in others if not row.better(rows["mlopt"], rows[k])]
         told["best"] = not ahead
@@ -271,11 +291,18 @@ def measure(row, o, tell):
     with tempfile.TemporaryDirectory() as scratch:
         folder = o.keep or pathlib.Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
+        made_of = {}  # which layers
         for name, write in row.students().items():
             if o.student and name not in o.student and name.split()[0] not in o.student:
                 continue
             path = folder / f"{row.name}, {name}.onnx"
+            layers = row.kept.get(name)
+            if layers in made_of.values():  # trained alike, it would be the same
+                rows[name] = {"as": [k for k, v in made_of.items() if v == layers]}
+                tell(name, rows[name])
+                continue
             made = make(write, path, o)
+            made_of[name] = layers_left(path) if row.kept and not name.startswith("plain") else ()
             rows[name] = {**row.task.figures(answers(row, batches, str(path)), base), **made}
             tell(name, rows[name])
             if name == "mlopt" and row.kind == "Sentiment" and row.minutes:
