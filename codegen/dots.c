@@ -181,11 +181,50 @@ block_rows(const ml_dots *d, ml_expr *x)
 	return LLVMBuildSelect(e->b, few, all, ml_min_s(e, ml_mul(e, units, unit), all), "");
 }
 
-/* Tiles that are done together: whole blocks where a thread has them, else columns of one, else a
- * part of a column. */
+/* Where a tile lies: its batch, the first row of its block and the block's rows, its panel, and how
+ * many tiles of the block's are before it, and of the panel's. */
+typedef struct place {
+	ml_v batch, row, rows, panel, before, down;
+} place;
+
+/* All in tiles; a block has so many, a grid all blocks. */
+typedef struct grid {
+	ml_v rows, panels, block_rows, block;
+	ml_v one_block;
+} grid;
+
+/* Tiles that are done together. */
 typedef struct pass {
 	ml_v batch, row, rows, panel, panels;
 } pass;
+
+static grid
+find_grid(const ml_dots *d, ml_expr *x)
+{
+	ml_emit *e = x->e;
+	grid g = {.rows = ml_expr_dim(x, d->row_tiles),
+		  .panels = ml_expr_dim(x, d->panel_tiles),
+		  .block_rows = block_rows(d, x)};
+
+	g.block = ml_mul(e, g.block_rows, g.panels);
+	g.one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, g.block_rows, g.rows, "")
+			      : LLVMConstNull(e->i1);
+	return g;
+}
+
+static place
+find_place(ml_emit *e, const grid *g, ml_v tile)
+{
+	place at = {.batch = tile};
+	ml_v block = ml_dots_remainder(e, &at.batch, ml_mul(e, g->rows, g->panels));
+
+	at.before = ml_dots_remainder(e, &block, g->block);
+	at.row = ml_mul(e, block, g->block_rows);
+	at.rows = ml_min_s(e, g->block_rows, ml_sub(e, g->rows, at.row));
+	at.panel = at.before;
+	at.down = ml_dots_remainder(e, &at.panel, at.rows);
+	return at;
+}
 
 /* How many of `left` rows or panels the next pass does, so that all passes have as many: what the
  * last one reads weights for is as much as what the others do. */
@@ -210,46 +249,71 @@ most_panels(const ml_dots *d, ml_expr *x)
 			       ml_i64(e, MOST_PANELS / ML_GRID_PANELS), "");
 }
 
+/* So many whole blocks from the beginning of one on, or none. */
+static pass
+whole_blocks(const ml_dots *d, ml_emit *e, const grid *g, const place *at, ml_v left)
+{
+	ml_v rows_left = ml_sub(e, g->rows, at->row), none = ml_i64(e, 0), blocks = left;
+
+	ml_dots_remainder(e, &blocks, g->block);
+	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, g->panels), "");
+	ml_v rows = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, g->block_rows), "");
+	if (!d->leaf)
+		rows = share_evenly(e, rows, ml_i64(e, d->row_block / ML_GRID_ROWS));
+	ml_v begins = LLVMBuildICmp(e->b, LLVMIntEQ, at->before, none, "");
+	ml_v apart = LLVMBuildAnd(e->b, begins, LLVMBuildNot(e->b, g->one_block, ""), "");
+	rows = LLVMBuildSelect(e->b, apart, rows, none, "");
+	return (pass){at->batch, at->row, rows, none, g->panels};
+}
+
+/* So many columns of a block from the top of one on, or none. */
+static pass
+whole_columns(const ml_dots *d, ml_expr *x, const grid *g, const place *at, ml_v left)
+{
+	ml_emit *e = x->e;
+	ml_v none = ml_i64(e, 0), columns = left;
+
+	ml_dots_remainder(e, &columns, at->rows);
+	columns = ml_min_s(e, columns, ml_sub(e, g->panels, at->panel));
+	columns = LLVMBuildSelect(e->b, g->one_block, share_evenly(e, columns, most_panels(d, x)),
+				  columns, "");
+	ml_v top = LLVMBuildICmp(e->b, LLVMIntEQ, at->down, none, "");
+	columns = LLVMBuildSelect(e->b, top, columns, none, "");
+	return (pass){at->batch, at->row, at->rows, at->panel, columns};
+}
+
+static pass
+part_of_column(ml_emit *e, const place *at, ml_v left)
+{
+	ml_v rows = ml_min_s(e, left, ml_sub(e, at->rows, at->down));
+
+	return (pass){at->batch, ml_add(e, at->row, at->down), rows, at->panel, ml_i64(e, 1)};
+}
+
+/* `a` where it does so many of something at all, else `b`; both are of one batch. */
+static pass
+prefer(ml_emit *e, ml_v count, const pass *a, const pass *b)
+{
+	ml_v some = LLVMBuildICmp(e->b, LLVMIntSGT, count, ml_i64(e, 0), "");
+
+	return (pass){a->batch, LLVMBuildSelect(e->b, some, a->row, b->row, ""),
+		      LLVMBuildSelect(e->b, some, a->rows, b->rows, ""),
+		      LLVMBuildSelect(e->b, some, a->panel, b->panel, ""),
+		      LLVMBuildSelect(e->b, some, a->panels, b->panels, "")};
+}
+
 /* The pass that begins with tile `first`, of as many as `left`. */
 static pass
 find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 {
 	ml_emit *e = x->e;
-	ml_v all_rows = ml_expr_dim(x, d->row_tiles), all_panels = ml_expr_dim(x, d->panel_tiles);
-	ml_v block = block_rows(d, x), zero = ml_i64(e, 0), blocks = left, columns = left;
-	ml_v block_tiles = ml_mul(e, block, all_panels);
-	ml_v one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, block, all_rows, "")
-				 : LLVMConstNull(e->i1);
-	pass p = {.batch = first};
+	grid g = find_grid(d, x);
+	place at = find_place(e, &g, first);
+	pass blocks = whole_blocks(d, e, &g, &at, left);
+	pass columns = whole_columns(d, x, &g, &at, left), part = part_of_column(e, &at, left);
+	pass within = prefer(e, columns.panels, &columns, &part);
 
-	ml_v tile = ml_dots_remainder(e, &p.batch, ml_mul(e, all_rows, all_panels));
-	ml_v at = ml_dots_remainder(e, &tile, block_tiles); /* tile: the block's number */
-	p.row = ml_mul(e, tile, block);
-	ml_v rows_left = ml_sub(e, all_rows, p.row), rows = ml_min_s(e, block, rows_left);
-	p.panel = at;
-	ml_v down = ml_dots_remainder(e, &p.panel, rows);
-	ml_dots_remainder(e, &columns, rows);
-	columns = ml_min_s(e, columns, ml_sub(e, all_panels, p.panel));
-	columns = LLVMBuildSelect(e->b, one_block, share_evenly(e, columns, most_panels(d, x)),
-				  columns, "");
-	ml_dots_remainder(e, &blocks, block_tiles);
-	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, all_panels), "");
-	blocks = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, block), "");
-	if (!d->leaf)
-		blocks = share_evenly(e, blocks, ml_i64(e, d->row_block / ML_GRID_ROWS));
-
-	ml_v whole = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, at, zero, ""),
-				  LLVMBuildICmp(e->b, LLVMIntSGT, blocks, zero, ""), "");
-	whole = LLVMBuildSelect(e->b, one_block, LLVMConstNull(e->i1), whole, "");
-	ml_v some = LLVMBuildAnd(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, down, zero, ""),
-				 LLVMBuildICmp(e->b, LLVMIntSGT, columns, zero, ""), "");
-	ml_v part = ml_min_s(e, left, ml_sub(e, rows, down));
-	p.row = ml_add(e, p.row, down);
-	p.rows = LLVMBuildSelect(e->b, some, rows, part, "");
-	p.rows = LLVMBuildSelect(e->b, whole, blocks, p.rows, "");
-	p.panels = LLVMBuildSelect(e->b, some, columns, ml_i64(e, 1), "");
-	p.panels = LLVMBuildSelect(e->b, whole, all_panels, p.panels, "");
-	return p;
+	return prefer(e, blocks.rows, &blocks, &within);
 }
 
 /* Tile `at` .. `at + count - 1` of one dim, as rows or panels of which there are `all`. */
