@@ -80,12 +80,12 @@ def layers_alone(model, kept, path):
     for node in shown.graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = instead.get(name, name)
-    for i, node in enumerate(shown.graph.node):  # a result of the model stays one by its name
+    for node in list(shown.graph.node):  # a result of the model stays one by its name
         for k, name in enumerate(node.output):
             if name in instead and any(o.name == name for o in shown.graph.output):
                 node.output[k] = name + " of a layer that is gone"
-                same = onnx.helper.make_node("Identity", [instead[name]], [name])
-                shown.graph.node.insert(i + 1, same)
+                shown.graph.node.append(
+                    onnx.helper.make_node("Identity", [instead[name]], [name]))
     onnx.save(shown, path)
 
 
