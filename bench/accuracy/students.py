@@ -180,11 +180,14 @@ def report_of(path):
 
 
 def layers_left(path):
-    """The layers that mlopt has left, by the report beside the student; (): and parts of layers."""
-    report = json.loads(report_of(path).read_text())
-    plan = next(d["choice"] for d in report["decisions"] if d["subject"] == "plan")
+    """The layers that mlopt has left, by the report beside the student; None: not layers alone are
+    gone, or there is no report."""
+    if not report_of(path).exists():
+        return None
+    decisions = json.loads(report_of(path).read_text())["decisions"]
+    plan = next((d["choice"] for d in decisions if d["subject"] == "plan"), "")
     layers = [plan[i:i + 2] for i in range(0, len(plan), 2)]  # k: kept, x: cut
-    return [i for i, k in enumerate(layers) if k == "kk"] if {*layers} <= {"kk", "xx"} else ()
+    return [i for i, k in enumerate(layers) if k == "kk"] if {*layers} <= {"kk", "xx"} else None
 
 
 def answers(row, batches, path):
@@ -291,18 +294,19 @@ def measure(row, o, tell):
     with tempfile.TemporaryDirectory() as scratch:
         folder = o.keep or pathlib.Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        made_of = {}  # which layers
+        left = {}  # layers, by student
         for name, write in row.students().items():
             if o.student and name not in o.student and name.split()[0] not in o.student:
                 continue
             path = folder / f"{row.name}, {name}.onnx"
             layers = row.kept.get(name)
-            if layers in made_of.values():  # trained alike, it would be the same
-                rows[name] = {"as": [k for k, v in made_of.items() if v == layers]}
+            twins = [k for k in left if layers and left[k] == layers]
+            if twins:  # trained alike, it would be the same
+                rows[name] = {"as": twins}
                 tell(name, rows[name])
                 continue
             made = make(write, path, o)
-            made_of[name] = layers_left(path) if row.kept and not name.startswith("plain") else ()
+            left[name] = layers_left(path) if name == "mlopt" else layers
             rows[name] = {**row.task.figures(answers(row, batches, str(path)), base), **made}
             tell(name, rows[name])
             if name == "mlopt" and row.kind == "Sentiment" and row.minutes:
