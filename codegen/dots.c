@@ -182,15 +182,15 @@ block_rows(const ml_dots *d, ml_expr *x)
 }
 
 /* Where a tile lies: its batch, the first row of its block and the block's rows, its panel, and how
- * many tiles of the block's are before it, and of the panel's. */
+ * many tiles are before it in the block, and in its panel there. */
 typedef struct place {
 	ml_v batch, row, rows, panel, before, down;
 } place;
 
-/* All in tiles; a block has so many, a grid all blocks. */
+/* A batch in tiles: its rows and panels, a block's rows, and all that a block has. */
 typedef struct grid {
-	ml_v rows, panels, block_rows, block;
-	ml_v one_block;
+	ml_v rows, panels, block_rows, block_tiles;
+	ml_v one_block; /* whether that is all, to be gone through by columns */
 } grid;
 
 /* Tiles that are done together. */
@@ -206,7 +206,7 @@ find_grid(const ml_dots *d, ml_expr *x)
 		  .panels = ml_expr_dim(x, d->panel_tiles),
 		  .block_rows = block_rows(d, x)};
 
-	g.block = ml_mul(e, g.block_rows, g.panels);
+	g.block_tiles = ml_mul(e, g.block_rows, g.panels);
 	g.one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, g.block_rows, g.rows, "")
 			      : LLVMConstNull(e->i1);
 	return g;
@@ -218,7 +218,7 @@ find_place(ml_emit *e, const grid *g, ml_v tile)
 	place at = {.batch = tile};
 	ml_v block = ml_dots_remainder(e, &at.batch, ml_mul(e, g->rows, g->panels));
 
-	at.before = ml_dots_remainder(e, &block, g->block);
+	at.before = ml_dots_remainder(e, &block, g->block_tiles);
 	at.row = ml_mul(e, block, g->block_rows);
 	at.rows = ml_min_s(e, g->block_rows, ml_sub(e, g->rows, at.row));
 	at.panel = at.before;
@@ -255,7 +255,7 @@ whole_blocks(const ml_dots *d, ml_emit *e, const grid *g, const place *at, ml_v 
 {
 	ml_v rows_left = ml_sub(e, g->rows, at->row), none = ml_i64(e, 0), blocks = left;
 
-	ml_dots_remainder(e, &blocks, g->block);
+	ml_dots_remainder(e, &blocks, g->block_tiles);
 	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, g->panels), "");
 	ml_v rows = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, g->block_rows), "");
 	if (!d->leaf)
