@@ -188,39 +188,39 @@ typedef struct place {
 } place;
 
 /* A batch in tiles: its rows and panels, a block's rows, and all that a block has. */
-typedef struct grid {
+typedef struct tiling {
 	ml_v rows, panels, block_rows, block_tiles;
 	ml_v one_block; /* whether that is all, to be gone through by columns */
-} grid;
+} tiling;
 
 /* Tiles that are done together. */
 typedef struct pass {
 	ml_v batch, row, rows, panel, panels;
 } pass;
 
-static grid
-find_grid(const ml_dots *d, ml_expr *x)
+static tiling
+find_tiling(const ml_dots *d, ml_expr *x)
 {
 	ml_emit *e = x->e;
-	grid g = {.rows = ml_expr_dim(x, d->row_tiles),
-		  .panels = ml_expr_dim(x, d->panel_tiles),
-		  .block_rows = block_rows(d, x)};
+	tiling t = {.rows = ml_expr_dim(x, d->row_tiles),
+		    .panels = ml_expr_dim(x, d->panel_tiles),
+		    .block_rows = block_rows(d, x)};
 
-	g.block_tiles = ml_mul(e, g.block_rows, g.panels);
-	g.one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, g.block_rows, g.rows, "")
+	t.block_tiles = ml_mul(e, t.block_rows, t.panels);
+	t.one_block = d->leaf ? LLVMBuildICmp(e->b, LLVMIntEQ, t.block_rows, t.rows, "")
 			      : LLVMConstNull(e->i1);
-	return g;
+	return t;
 }
 
 static place
-find_place(ml_emit *e, const grid *g, ml_v tile)
+find_place(ml_emit *e, const tiling *t, ml_v tile)
 {
 	place at = {.batch = tile};
-	ml_v block = ml_dots_remainder(e, &at.batch, ml_mul(e, g->rows, g->panels));
+	ml_v block = ml_dots_remainder(e, &at.batch, ml_mul(e, t->rows, t->panels));
 
-	at.before = ml_dots_remainder(e, &block, g->block_tiles);
-	at.row = ml_mul(e, block, g->block_rows);
-	at.rows = ml_min_s(e, g->block_rows, ml_sub(e, g->rows, at.row));
+	at.before = ml_dots_remainder(e, &block, t->block_tiles);
+	at.row = ml_mul(e, block, t->block_rows);
+	at.rows = ml_min_s(e, t->block_rows, ml_sub(e, t->rows, at.row));
 	at.panel = at.before;
 	at.down = ml_dots_remainder(e, &at.panel, at.rows);
 	return at;
@@ -251,31 +251,31 @@ most_panels(const ml_dots *d, ml_expr *x)
 
 /* So many whole blocks from the beginning of one on, or none. */
 static pass
-whole_blocks(const ml_dots *d, ml_emit *e, const grid *g, const place *at, ml_v left)
+whole_blocks(const ml_dots *d, ml_emit *e, const tiling *t, const place *at, ml_v left)
 {
-	ml_v rows_left = ml_sub(e, g->rows, at->row), none = ml_i64(e, 0), blocks = left;
+	ml_v rows_left = ml_sub(e, t->rows, at->row), none = ml_i64(e, 0), blocks = left;
 
-	ml_dots_remainder(e, &blocks, g->block_tiles);
-	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, g->panels), "");
-	ml_v rows = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, g->block_rows), "");
+	ml_dots_remainder(e, &blocks, t->block_tiles);
+	ml_v to_end = LLVMBuildICmp(e->b, LLVMIntSGE, left, ml_mul(e, rows_left, t->panels), "");
+	ml_v rows = LLVMBuildSelect(e->b, to_end, rows_left, ml_mul(e, blocks, t->block_rows), "");
 	if (!d->leaf)
 		rows = share_evenly(e, rows, ml_i64(e, d->row_block / ML_GRID_ROWS));
 	ml_v begins = LLVMBuildICmp(e->b, LLVMIntEQ, at->before, none, "");
-	ml_v apart = LLVMBuildAnd(e->b, begins, LLVMBuildNot(e->b, g->one_block, ""), "");
+	ml_v apart = LLVMBuildAnd(e->b, begins, LLVMBuildNot(e->b, t->one_block, ""), "");
 	rows = LLVMBuildSelect(e->b, apart, rows, none, "");
-	return (pass){at->batch, at->row, rows, none, g->panels};
+	return (pass){at->batch, at->row, rows, none, t->panels};
 }
 
 /* So many columns of a block from the top of one on, or none. */
 static pass
-whole_columns(const ml_dots *d, ml_expr *x, const grid *g, const place *at, ml_v left)
+whole_columns(const ml_dots *d, ml_expr *x, const tiling *t, const place *at, ml_v left)
 {
 	ml_emit *e = x->e;
 	ml_v none = ml_i64(e, 0), columns = left;
 
 	ml_dots_remainder(e, &columns, at->rows);
-	columns = ml_min_s(e, columns, ml_sub(e, g->panels, at->panel));
-	columns = LLVMBuildSelect(e->b, g->one_block, share_evenly(e, columns, most_panels(d, x)),
+	columns = ml_min_s(e, columns, ml_sub(e, t->panels, at->panel));
+	columns = LLVMBuildSelect(e->b, t->one_block, share_evenly(e, columns, most_panels(d, x)),
 				  columns, "");
 	ml_v top = LLVMBuildICmp(e->b, LLVMIntEQ, at->down, none, "");
 	columns = LLVMBuildSelect(e->b, top, columns, none, "");
@@ -307,10 +307,10 @@ static pass
 find_pass(const ml_dots *d, ml_expr *x, ml_v first, ml_v left)
 {
 	ml_emit *e = x->e;
-	grid g = find_grid(d, x);
-	place at = find_place(e, &g, first);
-	pass blocks = whole_blocks(d, e, &g, &at, left);
-	pass columns = whole_columns(d, x, &g, &at, left), part = part_of_column(e, &at, left);
+	tiling t = find_tiling(d, x);
+	place at = find_place(e, &t, first);
+	pass blocks = whole_blocks(d, e, &t, &at, left);
+	pass columns = whole_columns(d, x, &t, &at, left), part = part_of_column(e, &at, left);
 	pass within = prefer(e, columns.panels, &columns, &part);
 
 	return prefer(e, blocks.rows, &blocks, &within);
